@@ -1,1 +1,235 @@
-//! Tokenizers.
+//! Text to token ids and back, from a file's own vocabulary.
+//!
+//! Two families of tokenizers are read, the ones that `tokenizer.ggml.model` calls `llama` (SentencePiece) and
+//! `gpt2` (byte-level BPE). Both take the same road:
+//!
+//! 1. special tokens are cut out of the text (`special`);
+//! 2. what is left is cut into the smallest symbols, characters (`spm`) or bytes (`bpe`, word by word as
+//!    `pretokenize` finds them);
+//! 3. neighbouring symbols are joined, the best pair of the whole text first, until none can be (`merge`).
+//!
+//! Ids are those of llama.cpp, whose reading of a vocabulary is the one that GGUF files are made for.
+//!
+//! ```no_run
+//! # use quantloom::gguf::Gguf;
+//! use quantloom::tokenizer::{EncodeOptions, SpecialTokens, Tokenizer};
+//!
+//! let file = Gguf::open("model.gguf")?;
+//! let tokenizer = Tokenizer::from_metadata(file.metadata())?;
+//! let ids = tokenizer.encode("Hello world", EncodeOptions { add_special: true, parse_special: false });
+//! assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), "Hello world");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bpe;
+mod decode;
+mod error;
+mod merge;
+mod pretokenize;
+mod special;
+mod spm;
+mod vocab;
+
+use crate::gguf::Metadata;
+
+use bpe::Bpe;
+pub use decode::{Decoder, SpecialTokens};
+pub use error::Error;
+use special::{Fragment, SpecialSplitter};
+use spm::Spm;
+use vocab::{Kind, Vocab};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const EOT: &str = "tokenizer.ggml.eot_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+
+/// Keys, besides [`EOS`] and [`EOT`], whose token ends a generation: the end of a message, and where code is
+/// filled in, padding and the borders of files and repositories.
+const MORE_ENDS: [&str; 4] = [
+    "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+];
+
+/// Keys of ids that nothing here uses, checked all the same.
+const OTHER_IDS: [&str; 2] = ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"];
+
+/// What [`Tokenizer::encode`] does beyond plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Add BOS before and EOS after the text where the metadata asks for them.
+    pub add_special: bool,
+    /// Take the text of control tokens, such as `<|im_start|>`, for these tokens and not as plain text.
+    /// User-defined tokens are found either way.
+    pub parse_special: bool,
+}
+
+/// The tokenizer of one model.
+#[derive(Debug)]
+pub struct Tokenizer {
+    model: Model,
+    tokens: Vec<Token>,
+    special: SpecialSplitter,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    eot: Option<u32>,
+    add_bos: Option<u32>,
+    add_eos: Option<u32>,
+    /// In ascending order.
+    ends: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Model {
+    Spm(Spm),
+    Bpe(Bpe),
+}
+
+#[derive(Debug)]
+struct Token {
+    text: Box<str>,
+    /// What the token stands for in a text.
+    bytes: Box<[u8]>,
+    kind: Kind,
+}
+
+impl Tokenizer {
+    /// Reads and checks the keys `tokenizer.ggml.*`.
+    ///
+    /// Where a SentencePiece vocabulary does not say otherwise, BOS is token 1 and added, EOS is token 2, and a
+    /// space is put before a text. A BPE vocabulary has no such defaults.
+    ///
+    /// # Errors
+    ///
+    /// Where a key is missing, contradicts another, or asks for a tokenizer that is not built.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
+        let vocab = Vocab::from_metadata(metadata)?;
+        let model = match metadata.require_str(MODEL)? {
+            "llama" => Model::Spm(Spm::new(&vocab)?),
+            "gpt2" => Model::Bpe(Bpe::new(&vocab)?),
+            other => {
+                let built = r#"only "llama" (SentencePiece) and "gpt2" (byte-level BPE) are supported"#;
+                return Err(vocab.error(MODEL, format_args!("is {other:?}; {built}")));
+            }
+        };
+        let is_spm = matches!(model, Model::Spm(_));
+        let default = |id: u32| (is_spm && (id as usize) < vocab.len()).then_some(id);
+
+        let bos = vocab.token_id(BOS)?.or(default(1));
+        let eos = vocab.token_id(EOS)?.or(default(2));
+        let eot = vocab.token_id(EOT)?.or_else(|| vocab.end_of_turn());
+        let added = |key, add_by_default, id_key, id: Option<u32>| match metadata.bool(key)? {
+            Some(true) if id.is_none() => Err(vocab.error(key, format_args!("is true, but {id_key} is missing"))),
+            add => Ok(id.filter(|_| add.unwrap_or(add_by_default))),
+        };
+        let add_bos = added(ADD_BOS, is_spm, BOS, bos)?;
+        let add_eos = added(ADD_EOS, false, EOS, eos)?;
+
+        let mut ends = vocab.ends_of_generation();
+        ends.extend(eos.into_iter().chain(eot));
+        for key in MORE_ENDS {
+            ends.extend(vocab.token_id(key)?);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        for key in OTHER_IDS {
+            vocab.token_id(key)?;
+        }
+
+        let tokens = vocab.iter().map(|(text, kind)| {
+            let bytes = match (kind, &model) {
+                (Kind::Normal, Model::Spm(_)) => spm::unescape(text),
+                (Kind::Normal, Model::Bpe(_)) => bpe::unescape(text),
+                (Kind::Byte(byte), _) => Box::new([byte]),
+                (Kind::Unused, _) => Box::default(),
+                (Kind::Unknown | Kind::Control | Kind::UserDefined, _) => text.as_bytes().into(),
+            };
+            Token { text: text.into(), bytes, kind }
+        });
+        let tokens = tokens.collect();
+        Ok(Self { special: SpecialSplitter::new(&vocab), tokens, model, bos, eos, eot, add_bos, add_eos, ends })
+    }
+
+    /// The tokens of `text`, in time O(n log n) whatever the text.
+    ///
+    /// A byte for which a BPE vocabulary has no token is left out, as llama.cpp does: SmolLM2's lacks a few
+    /// control characters.
+    pub fn encode(&self, text: &str, options: EncodeOptions) -> Vec<u32> {
+        let added = |id: Option<u32>| id.filter(|_| options.add_special);
+        let mut ids = Vec::from_iter(added(self.add_bos));
+        let mut after_special = true;
+        for fragment in self.special.split(text, options.parse_special) {
+            match (fragment, &self.model) {
+                (Fragment::Special(id), _) => ids.push(id),
+                (Fragment::Text(text), Model::Spm(spm)) => spm.encode(text, after_special, &mut ids),
+                (Fragment::Text(text), Model::Bpe(bpe)) => bpe.encode(text, &mut ids),
+            }
+            after_special = matches!(fragment, Fragment::Special(_));
+        }
+        ids.extend(added(self.add_eos));
+        ids
+    }
+
+    /// The text of a whole sequence, without the space that [`encode`](Self::encode) put before it in a
+    /// SentencePiece vocabulary. What is not UTF-8 becomes U+FFFD, an id outside the vocabulary nothing.
+    pub fn decode(&self, ids: &[u32], special: SpecialTokens) -> String {
+        let mut decoder = Decoder::from_start(self, special);
+        let mut text: String = ids.iter().fold(String::new(), |text, &id| text + decoder.push(id));
+        text.push_str(decoder.finish());
+        text
+    }
+
+    /// A decoder for tokens that continue a text, one at a time: a generation.
+    pub fn decoder(&self, special: SpecialTokens) -> Decoder<'_> {
+        Decoder::continuing(self, special)
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// The token that ends a turn of a chat, where the metadata or a well-known text such as `<|im_end|>` says
+    /// which it is.
+    pub fn eot(&self) -> Option<u32> {
+        self.eot
+    }
+
+    /// Whether a generation stops at `id`: EOS, EOT and their like, by key or by well-known text.
+    pub fn is_end_of_generation(&self, id: u32) -> bool {
+        self.ends.binary_search(&id).is_ok()
+    }
+
+    /// The number of tokens; ids are smaller.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// A token as the vocabulary writes it, with `▁` or `Ġ` for a space.
+    pub fn token_text(&self, id: u32) -> Option<&str> {
+        self.token(id).map(|token| &*token.text)
+    }
+
+    /// What a token stands for in a text; it need not be whole characters.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.token(id).map(|token| &*token.bytes)
+    }
+
+    fn token(&self, id: u32) -> Option<&Token> {
+        self.tokens.get(id as usize)
+    }
+
+    /// Whether a space is put before each text between special tokens.
+    fn adds_space_prefix(&self) -> bool {
+        matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix)
+    }
+}

@@ -1,0 +1,192 @@
+//! Formats as values: what the macro emits for each, and the checked way to its kernels.
+
+use crate::{ActivationBlock, Isa, Supported};
+
+/// A type declared with [`quant_format!`](crate::quant_format).
+pub trait BlockFormat {
+    /// Its description and its kernels.
+    const FORMAT: &'static Format;
+}
+
+/// One block format and its kernels.
+#[derive(Debug)]
+pub struct Format {
+    /// The name of the declaration; for GGUF's formats GGUF's own, `Q4_0`.
+    pub name: &'static str,
+    /// GGUF's tensor type number; `None` for a format outside that numbering.
+    pub gguf_id: Option<u32>,
+    /// Weights per block.
+    pub block_len: usize,
+    /// Bytes per block.
+    pub block_bytes: usize,
+    /// Whole blocks of weights to blocks; `None` where no quantizer follows from the formula.
+    pub quantize: Option<fn(&[f32], &mut [u8])>,
+    /// The kernels for each instruction set of this architecture, the plainest first.
+    pub variants: &'static [Variant],
+}
+
+/// The kernels of one format for one instruction set.
+#[derive(Debug)]
+pub struct Variant {
+    isa: Isa,
+    dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
+    gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
+    dequantize: unsafe fn(&[u8], &mut [f32]),
+}
+
+/// The kernels of one format for an instruction set that this CPU has.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    format: &'static Format,
+    /// Its instruction set is one that a [`Supported`] stood for.
+    variant: &'static Variant,
+}
+
+/// Slices that don't fit each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{format} {operation}: {what} has length {actual}, expected {expected}")]
+pub struct ShapeError {
+    /// The format's name.
+    pub format: &'static str,
+    /// The operation's name.
+    pub operation: &'static str,
+    /// Which argument.
+    pub what: &'static str,
+    /// Its length.
+    pub actual: usize,
+    /// The length that would fit: exact, or a multiple of this where blocks must be whole.
+    pub expected: usize,
+}
+
+impl Variant {
+    /// # Safety
+    /// Every function may be called with any arguments on a CPU that has all features of `isa`.
+    #[doc(hidden)]
+    pub const unsafe fn new(
+        isa: Isa,
+        dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
+        gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
+        dequantize: unsafe fn(&[u8], &mut [f32]),
+    ) -> Self {
+        Self { isa, dot, gemv, dequantize }
+    }
+
+    /// The instruction set that it is for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+impl Format {
+    /// The kernels for `isa`.
+    ///
+    /// # Panics
+    /// Never for a format made by the macro, which emits every instruction set.
+    pub fn kernels(&'static self, isa: Supported) -> Kernels {
+        let variant = self.variants.iter().find(|variant| variant.isa == isa.isa());
+        Kernels { format: self, variant: variant.expect("the macro emits every instruction set") }
+    }
+
+    /// Bytes of `weights` weights, rounded up to whole blocks.
+    pub fn bytes_for(&self, weights: usize) -> usize {
+        weights.div_ceil(self.block_len) * self.block_bytes
+    }
+}
+
+impl Kernels {
+    /// The format that these are the kernels of.
+    pub fn format(&self) -> &'static Format {
+        self.format
+    }
+
+    /// The instruction set that they use.
+    pub fn isa(&self) -> Isa {
+        self.variant.isa
+    }
+
+    /// The dot product of a row of blocks with as many activations.
+    ///
+    /// # Errors
+    /// `row` is not the blocks of exactly `32 * activations.len()` weights.
+    pub fn dot(&self, row: &[u8], activations: &[ActivationBlock]) -> Result<f32, ShapeError> {
+        self.check("dot", "row", row.len(), self.row_bytes("dot", activations)?)?;
+        // SAFETY: `variant` was found by a `Supported`, which proves that the CPU has its instruction
+        // set; that is all `Variant::new` leaves to the caller.
+        Ok(unsafe { (self.variant.dot)(row, activations) })
+    }
+
+    /// y = W x: the dot product of each row of a row-major matrix with the same activations.
+    ///
+    /// `matrix` is `[y.len(), 32 * activations.len()]`; rows follow each other without padding.
+    ///
+    /// # Errors
+    /// `matrix` is not of that shape, or a row is not a whole number of blocks.
+    pub fn gemv(&self, matrix: &[u8], activations: &[ActivationBlock], y: &mut [f32]) -> Result<(), ShapeError> {
+        let row = self.row_bytes("gemv", activations)?;
+        self.check("gemv", "matrix", matrix.len(), row.saturating_mul(y.len()))?;
+        // SAFETY: as in `dot`.
+        unsafe { (self.variant.gemv)(matrix, activations, y) };
+        Ok(())
+    }
+
+    /// Blocks to weights; bit for bit what ggml computes.
+    ///
+    /// # Errors
+    /// `blocks` is not exactly the blocks of `weights.len()` weights.
+    pub fn dequantize(&self, blocks: &[u8], weights: &mut [f32]) -> Result<(), ShapeError> {
+        self.check_blocks("dequantize", weights.len(), blocks.len())?;
+        // SAFETY: as in `dot`.
+        unsafe { (self.variant.dequantize)(blocks, weights) };
+        Ok(())
+    }
+
+    /// Weights to blocks. For Q4_0, Q4_1 and Q8_0 byte for byte what ggml's reference makes of them.
+    ///
+    /// # Errors
+    /// `blocks` is not exactly the blocks of `weights.len()` weights.
+    ///
+    /// # Panics
+    /// The format has no quantizer: [`Format::quantize`] is `None`.
+    pub fn quantize(&self, weights: &[f32], blocks: &mut [u8]) -> Result<(), ShapeError> {
+        self.check_blocks("quantize", weights.len(), blocks.len())?;
+        let quantize = self.format.quantize.expect("the format has a quantizer");
+        quantize(weights, blocks);
+        Ok(())
+    }
+
+    /// Bytes of the row that `activations` go with.
+    fn row_bytes(&self, operation: &'static str, activations: &[ActivationBlock]) -> Result<usize, ShapeError> {
+        let per_block = self.format.block_len / ActivationBlock::LEN;
+        if !activations.len().is_multiple_of(per_block) {
+            return Err(self.shape_error(operation, "activations", activations.len(), per_block));
+        }
+        Ok(activations.len() / per_block * self.format.block_bytes)
+    }
+
+    fn check_blocks(&self, operation: &'static str, weights: usize, blocks: usize) -> Result<(), ShapeError> {
+        if !weights.is_multiple_of(self.format.block_len) {
+            return Err(self.shape_error(operation, "weights", weights, self.format.block_len));
+        }
+        self.check(operation, "blocks", blocks, self.format.bytes_for(weights))
+    }
+
+    fn check(
+        &self,
+        operation: &'static str,
+        what: &'static str,
+        actual: usize,
+        expected: usize,
+    ) -> Result<(), ShapeError> {
+        if actual == expected { Ok(()) } else { Err(self.shape_error(operation, what, actual, expected)) }
+    }
+
+    fn shape_error(
+        &self,
+        operation: &'static str,
+        what: &'static str,
+        actual: usize,
+        expected: usize,
+    ) -> ShapeError {
+        ShapeError { format: self.format.name, operation, what, actual, expected }
+    }
+}

@@ -1,0 +1,106 @@
+//! Loads, stores and the one horizontal sum of the x86-64 kernels: the only raw pointers there are.
+//!
+//! Offsets are checked when the kernel is compiled, so that each function is safe to call wherever its
+//! target features are enabled.
+
+use core::arch::x86_64::*;
+
+use crate::ActivationBlock;
+
+/// 32 bytes of a block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_256<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    const { assert!(OFFSET + 32 <= N) };
+    // SAFETY: the assertion keeps all 32 bytes inside `block`; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(block.as_ptr().wrapping_add(OFFSET).cast()) }
+}
+
+/// 16 bytes of a block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_128<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m128i {
+    const { assert!(OFFSET + 16 <= N) };
+    // SAFETY: the assertion keeps all 16 bytes inside `block`; the load needs no alignment.
+    unsafe { _mm_loadu_si128(block.as_ptr().wrapping_add(OFFSET).cast()) }
+}
+
+/// 16 bytes of a block, in both halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn broadcast_128<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    _mm256_broadcastsi128_si256(load_128::<OFFSET, N>(block))
+}
+
+/// The f16 at `OFFSET` as an f32 in every lane.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub fn splat_f16<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256 {
+    let bits = i16::from_le_bytes(*crate::bytes::field::<OFFSET, 2, N>(block));
+    _mm256_cvtph_ps(_mm_set1_epi16(bits))
+}
+
+/// The 32 activations of a block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_activations(a: &ActivationBlock) -> __m256i {
+    // SAFETY: `q` is 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(a.q.as_ptr().cast()) }
+}
+
+/// The eight lane sums of a block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_lane_sums(a: &ActivationBlock) -> __m256i {
+    // SAFETY: `sums` is 16 bytes; the load needs no alignment.
+    _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(a.sums.as_ptr().cast()) })
+}
+
+/// Eight floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load(values: &[f32; 8]) -> __m256 {
+    // SAFETY: `values` is 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_ps(values.as_ptr()) }
+}
+
+/// Eight f16 as floats.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub fn load_f16(values: &[half::f16; 8]) -> __m256 {
+    // SAFETY: `values` is 16 bytes; the load needs no alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+}
+
+/// Writes eight floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store(out: &mut [f32; 8], values: __m256) {
+    // SAFETY: `out` is 32 bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) }
+}
+
+/// Writes 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_bytes(out: &mut [i8; 32], bytes: __m256i) {
+    // SAFETY: `out` is 32 bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) }
+}
+
+/// Writes eight 16-bit integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_lane_sums(out: &mut [i16; 8], sums: __m128i) {
+    // SAFETY: `out` is 16 bytes; the store needs no alignment.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) }
+}
+
+/// The sum of all lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn sum(a: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}

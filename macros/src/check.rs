@@ -1,0 +1,725 @@
+//! The rules of a declaration. Whatever passes here expands without failing.
+//!
+//! Names:
+//!  1. formats, fields, codes, tables and digits each have one meaning;
+//!  2. every name in a formula is declared.
+//!
+//! Fields:
+//!  3. types are `f16`, `u8`, `i8`, or arrays of the latter two: what kernels can load;
+//!  4. every field is used, and every bit of an array belongs to exactly one code: a bit that nobody
+//!     reads is a typing error, or padding that the format can do without.
+//!
+//! Codes:
+//!  5. a plane is `field[index] >> shift & mask << position`, with index and shift sums of digits: only
+//!     then is the walk the same for every block, so that it can be planned at compile time;
+//!  6. every element lies inside its field and inside one byte: codes that straddle bytes are two planes;
+//!  7. the planes of one code touch no bit twice and leave no gap;
+//!  8. 16 consecutive codes lie within 16 bytes of a block of at least 16 bytes: one vector load.
+//!
+//! Weight:
+//!  9. `w` is one product that holds the codes of all weights, plus or minus a second that does not;
+//! 10. the block is a whole number of chunks of 32: activations are quantized 32 at a time;
+//! 11. group scales divide a chunk evenly or span whole chunks, and hold at least 4 weights: one lane
+//!     of a dot product;
+//! 12. two codes times two activations fit the i16 sum of `vpmaddubsw`: unsigned codes have at most 7
+//!     bits (2 · 127 · 127 = 32,258 ≤ 32,767);
+//! 13. a zero point lies within the codes, and a table has an `i8` for each code.
+
+use quote::ToTokens;
+use syn::{BinOp, Expr, ExprBinary, Ident, Lit, LitInt};
+
+use crate::error::Errors;
+use crate::model::{
+    Affine, CHUNK, Codes, Digit, Field, FieldType, Format, GroupScale, Minimum, Product, Term, Value, Weight,
+};
+use crate::parse;
+
+/// The largest block that a declaration may have: far above every known format, and low enough that
+/// checking it bit by bit takes no time.
+const MAX_BLOCK: usize = 4096;
+
+/// Checks every format of a declaration; `Err` holds the errors of all of them.
+pub fn check(declarations: &parse::Declarations) -> Result<Vec<Format>, Errors> {
+    let mut errors = Errors::default();
+    let mut formats: Vec<Format> = Vec::new();
+    let mut names: Vec<(&Ident, Option<u32>)> = Vec::new();
+    for declared in &declarations.formats {
+        let gguf = declared.gguf.as_ref().and_then(|id| number(id, &mut errors)).map(|id| id as u32);
+        for (name, other) in &names {
+            // The file's functions are named in lower case, so that is where names must differ.
+            if declared.name.to_string().eq_ignore_ascii_case(&name.to_string()) {
+                errors.at(&declared.name, format!("a second format called `{name}`: rename one of the two"));
+            }
+            if gguf.is_some() && gguf == *other {
+                errors.at(&declared.gguf, format!("`{name}` already has this GGUF number"));
+            }
+        }
+        names.push((&declared.name, gguf));
+        formats.extend(Checker::new(declared, &mut errors).format(gguf));
+    }
+    if errors.is_empty() { Ok(formats) } else { Err(errors) }
+}
+
+struct Checker<'a> {
+    declared: &'a parse::Format,
+    errors: &'a mut Errors,
+    fields: Vec<Field>,
+    codes: Vec<Codes>,
+    /// For each code vector the tokens to blame.
+    blame: Vec<Ident>,
+    /// Indices of the fields and code vectors that a formula uses.
+    used_fields: Vec<bool>,
+    used_codes: Vec<bool>,
+    len: usize,
+}
+
+/// One factor of a product in `w`.
+enum Factor {
+    Block(usize),
+    Group(GroupScale),
+    Weight(usize, Value),
+}
+
+impl<'a> Checker<'a> {
+    fn new(declared: &'a parse::Format, errors: &'a mut Errors) -> Self {
+        Self {
+            declared,
+            errors,
+            fields: Vec::new(),
+            codes: Vec::new(),
+            blame: Vec::new(),
+            used_fields: Vec::new(),
+            used_codes: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// `None` where an error was noted that leaves nothing to go on with.
+    fn format(mut self, gguf: Option<u32>) -> Option<Format> {
+        let declared = self.declared;
+        self.len = number(&declared.len, self.errors)?;
+        if self.len == 0 || !self.len.is_multiple_of(CHUNK) || self.len > MAX_BLOCK {
+            self.errors.at(
+                &declared.len,
+                format!("a block holds a multiple of {CHUNK} weights, at most {MAX_BLOCK}: activations are quantized {CHUNK} at a time"),
+            );
+            return None;
+        }
+        self.unique_names();
+        let before = self.error_free();
+        for field in &declared.fields {
+            self.field(field);
+        }
+        for codes in &declared.codes {
+            self.code_vector(codes);
+        }
+        if before && !self.error_free() {
+            // A formula over broken fields would only repeat their errors.
+            return None;
+        }
+        let weight = self.weight(&declared.weight);
+        self.all_used();
+        let weight = weight?;
+        self.every_bit_once();
+        let format = Format {
+            name: declared.name.to_string(),
+            len: self.len,
+            gguf,
+            fields: self.fields,
+            codes: self.codes,
+            weight,
+        };
+        one_load(&format, &self.blame, self.errors);
+        Some(format)
+    }
+
+    fn error_free(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    // Rule 1.
+    fn unique_names(&mut self) {
+        let declared = self.declared;
+        let names = declared
+            .fields
+            .iter()
+            .map(|field| &field.name)
+            .chain(declared.tables.iter().map(|table| &table.name))
+            .chain(declared.codes.iter().map(|codes| &codes.name));
+        let mut seen: Vec<&Ident> = Vec::new();
+        for name in names {
+            if seen.contains(&name) {
+                self.errors.at(name, format!("`{name}` is declared twice in `{}`: rename one", declared.name));
+            }
+            seen.push(name);
+        }
+    }
+
+    // Rule 3.
+    fn field(&mut self, declared: &parse::Field) {
+        let ty = match declared.ty.to_string().as_str() {
+            "f16" => FieldType::F16,
+            "u8" => FieldType::U8,
+            "i8" => FieldType::I8,
+            other => {
+                return self
+                    .errors
+                    .at(&declared.ty, format!("`{other}` is no field type: use f16, u8, i8, or an array of u8 or i8"));
+            }
+        };
+        let count = match &declared.count {
+            None => None,
+            Some(count) => {
+                let Some(value) = number(count, self.errors) else { return };
+                if value == 0 || value > MAX_BLOCK {
+                    return self.errors.at(count, format!("an array holds 1 to {MAX_BLOCK} bytes"));
+                }
+                Some(value)
+            }
+        };
+        match (ty, count) {
+            (FieldType::F16, Some(_)) => {
+                return self.errors.at(
+                    &declared.ty,
+                    "an array of f16 is not a kind of scale that kernels have: use one f16 and an array of small scale codes",
+                );
+            }
+            (FieldType::U8 | FieldType::I8, None) => {
+                return self.errors.at(
+                    &declared.ty,
+                    format!("a single `{}` is neither a scale nor codes: make it an array, or an f16", ty.name()),
+                );
+            }
+            _ => {}
+        }
+        let offset = self.fields.iter().map(Field::bytes).sum();
+        self.fields.push(Field { name: declared.name.to_string(), ty, count, offset });
+        self.used_fields.push(false);
+    }
+
+    // Rules 1, 5, 6 and 7.
+    fn code_vector(&mut self, declared: &parse::Codes) {
+        let mut digits = Vec::new();
+        let mut len = 1_usize;
+        for digit in &declared.digits {
+            let Some(radix) = number(&digit.radix, self.errors) else { return };
+            if radix == 0 || radix > MAX_BLOCK {
+                return self.errors.at(&digit.radix, format!("a digit takes 1 to {MAX_BLOCK} values"));
+            }
+            if digits.iter().any(|other: &Digit| digit.name == other.name) {
+                return self.errors.at(&digit.name, format!("a second digit `{}`: rename one", digit.name));
+            }
+            digits.push(Digit { name: digit.name.to_string(), radix });
+            len = len.saturating_mul(radix);
+        }
+        if len > self.len {
+            return self.errors.at(
+                &declared.name,
+                format!("`{}` has {len} elements, and a block of `{}` only {} weights", declared.name, self.declared.name, self.len),
+            );
+        }
+        let Ok(terms) = self.planes(&declared.value, &digits) else { return };
+        let codes = Codes { name: declared.name.to_string(), digits, terms, signed: false };
+        for term in &codes.terms {
+            let field = &self.fields[term.field];
+            let bytes = field.count.unwrap_or(1);
+            for e in 0..len {
+                let (byte, shift) = codes.locate(term, e);
+                if byte >= bytes {
+                    return self.errors.at(
+                        &declared.value,
+                        format!("element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}", codes.name, field.name),
+                    );
+                }
+                if shift + term.bits > 8 {
+                    return self.errors.at(
+                        &declared.value,
+                        format!(
+                            "element {e} of `{}` would take bits {shift} to {} of a byte of `{}`: codes that straddle bytes are two planes joined by `|`",
+                            codes.name,
+                            shift + term.bits - 1,
+                            field.name
+                        ),
+                    );
+                }
+            }
+        }
+        let mut taken = 0_usize;
+        for term in &codes.terms {
+            let bits = ((1 << term.bits) - 1) << term.position;
+            if taken & bits != 0 {
+                return self.errors.at(
+                    &declared.value,
+                    format!("two planes of `{}` meet in the same bit of the code: shift one left with `<<`", codes.name),
+                );
+            }
+            taken |= bits;
+        }
+        if taken != codes.max() {
+            return self
+                .errors
+                .at(&declared.value, format!("the planes of `{}` leave a gap in the code: close it with `<<`", codes.name));
+        }
+        self.push_codes(codes, declared.name.clone());
+    }
+
+    fn push_codes(&mut self, codes: Codes, blame: Ident) -> usize {
+        self.codes.push(codes);
+        self.blame.push(blame);
+        self.used_codes.push(false);
+        self.codes.len() - 1
+    }
+
+    // Rule 5. An error has been noted where this returns one.
+    fn planes(&mut self, value: &Expr, digits: &[Digit]) -> Result<Vec<Term>, Noted> {
+        match value {
+            Expr::Binary(ExprBinary { left, op: BinOp::BitOr(_), right, .. }) => {
+                let (left, right) = (self.planes(left, digits), self.planes(right, digits));
+                let mut terms = left?;
+                terms.extend(right?);
+                Ok(terms)
+            }
+            Expr::Paren(inner) if matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::BitOr(_), .. })) => {
+                self.planes(&inner.expr, digits)
+            }
+            Expr::Group(inner) => self.planes(&inner.expr, digits),
+            _ => {
+                let mut plane = self.plane(value, digits)?;
+                if plane.bits == 0 {
+                    if plane.shift.strides.iter().any(|&stride| stride != 0) {
+                        return self.note(value, "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`");
+                    }
+                    plane.bits = 8_usize.saturating_sub(plane.shift.constant);
+                }
+                if plane.bits == 0 || plane.position + plane.bits > 8 {
+                    return self.note(value, "a code has 1 to 8 bits");
+                }
+                Ok(vec![plane])
+            }
+        }
+    }
+
+    /// One plane; 0 bits stand for a mask not yet seen.
+    fn plane(&mut self, value: &Expr, digits: &[Digit]) -> Result<Term, Noted> {
+        match value {
+            Expr::Paren(inner) => self.plane(&inner.expr, digits),
+            Expr::Group(inner) => self.plane(&inner.expr, digits),
+            Expr::Index(index) => {
+                let Some(name) = path(&index.expr) else {
+                    return self.note(&index.expr, "expected the name of a field before `[`");
+                };
+                let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+                    let known = list(self.fields.iter().map(|field| &field.name));
+                    return self.note(name, format!("no field is called `{name}`: the fields are {known}"));
+                };
+                if self.fields[field].ty != FieldType::U8 || self.fields[field].count.is_none() {
+                    return self.note(
+                        name,
+                        format!("codes are cut from arrays of u8, and `{name}` is not one; an array of i8 is its own codes"),
+                    );
+                }
+                self.used_fields[field] = true;
+                let byte = self.affine(&index.index, digits)?;
+                Ok(Term { field, byte, shift: Affine::constant(0, digits.len()), bits: 0, position: 0 })
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Shr(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                if plane.bits != 0 || plane.position != 0 {
+                    return self.note(value, "shift right first, then mask, then shift left");
+                }
+                let shift = self.affine(right, digits)?;
+                plane.shift.constant += shift.constant;
+                for (sum, stride) in plane.shift.strides.iter_mut().zip(shift.strides) {
+                    *sum += stride;
+                }
+                Ok(plane)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::BitAnd(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                if plane.bits != 0 || plane.position != 0 {
+                    return self.note(value, "shift right first, then mask once, then shift left");
+                }
+                let mask = self.constant(right)?;
+                if mask == 0 || mask > 255 || !(mask + 1).is_power_of_two() {
+                    return self.note(right, "a mask is 1, 3, 7, … 255: the low bits, after the shift");
+                }
+                plane.bits = mask.count_ones() as usize;
+                Ok(plane)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Shl(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                let by = self.constant(right)?;
+                if by > 7 {
+                    return self.note(right, "a code has at most 8 bits");
+                }
+                plane.position += by;
+                Ok(plane)
+            }
+            _ => self.note(
+                value,
+                "expected a plane, `field[index] >> shift & mask << position`; planes are joined by `|`",
+            ),
+        }
+    }
+
+    /// A sum of constants and of digits times constants.
+    fn affine(&mut self, value: &Expr, digits: &[Digit]) -> Result<Affine, Noted> {
+        match value {
+            Expr::Paren(inner) => self.affine(&inner.expr, digits),
+            Expr::Group(inner) => self.affine(&inner.expr, digits),
+            Expr::Lit(_) => Ok(Affine::constant(self.constant(value)?, digits.len())),
+            Expr::Path(_) => {
+                let Some(name) = path(value) else { return self.note(value, "expected a digit") };
+                let Some(digit) = digits.iter().position(|digit| *name == digit.name) else {
+                    let known = list(digits.iter().map(|digit| &digit.name));
+                    return self.note(name, format!("no digit is called `{name}`: the digits are {known}"));
+                };
+                let mut affine = Affine::constant(0, digits.len());
+                affine.strides[digit] = 1;
+                Ok(affine)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => {
+                let (left, right) = (self.affine(left, digits), self.affine(right, digits));
+                let (mut sum, right) = (left?, right?);
+                sum.constant += right.constant;
+                for (sum, stride) in sum.strides.iter_mut().zip(right.strides) {
+                    *sum += stride;
+                }
+                Ok(sum)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
+                let (factor, affine) = match (&**left, &**right) {
+                    (Expr::Lit(_), affine) => (left, affine),
+                    (affine, Expr::Lit(_)) => (right, affine),
+                    _ => return self.note(value, "one side of `*` must be a number: a walk over bytes has fixed strides"),
+                };
+                let factor = self.constant(factor)?;
+                let mut product = self.affine(affine, digits)?;
+                product.constant *= factor;
+                for stride in &mut product.strides {
+                    *stride *= factor;
+                }
+                Ok(product)
+            }
+            _ => self.note(value, "expected a sum of digits times numbers, as `64 * a + 32 * b + i`"),
+        }
+    }
+
+    fn constant(&mut self, value: &Expr) -> Result<usize, Noted> {
+        if let Expr::Lit(literal) = value
+            && let Lit::Int(int) = &literal.lit
+        {
+            // Far above every block, and low enough that no sum of products overflows.
+            return match int.base10_parse::<u16>() {
+                Ok(value) => Ok(value.into()),
+                Err(_) => self.note(value, "expected a whole number up to 65535"),
+            };
+        }
+        self.note(value, "expected a whole number")
+    }
+
+    // Rules 2, 9, 11, 12 and 13.
+    fn weight(&mut self, formula: &Expr) -> Option<Weight> {
+        let (main, minimum) = match formula {
+            Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => (&**left, Some((false, &**right))),
+            Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => (&**left, Some((true, &**right))),
+            main => (main, None),
+        };
+        let (scale, weight) = self.product(main).ok()?;
+        let Some((code, value)) = weight else {
+            self.errors.at(
+                main,
+                format!("this product holds no codes for the {} weights of a block; write it first, then the minimum", self.len),
+            );
+            return None;
+        };
+        let minimum = match minimum {
+            None => None,
+            Some((subtract, product)) => {
+                let (factors, weight) = self.product(product).ok()?;
+                if weight.is_some() {
+                    self.errors.at(product, "only the first product may hold the codes of the weights");
+                    return None;
+                }
+                Some(Minimum { subtract, product: factors })
+            }
+        };
+        Some(Weight { scale, code, value, minimum })
+    }
+
+    fn product(&mut self, product: &Expr) -> Result<(Product, Option<(usize, Value)>), Noted> {
+        let mut factors = Vec::new();
+        flatten(product, &mut factors);
+        let (mut scale, mut weight) = (Product::default(), None);
+        for factor in factors {
+            match self.factor(factor)? {
+                Factor::Block(field) => scale.block.push(field),
+                Factor::Group(group) => {
+                    if scale.group.replace(group).is_some() {
+                        return self.note(factor, "a second vector of group scales: a product has one level of groups");
+                    }
+                }
+                Factor::Weight(code, value) => {
+                    if weight.replace((code, value)).is_some() {
+                        return self.note(factor, "a second factor with a code for every weight: a product has one");
+                    }
+                }
+            }
+        }
+        if scale.block.is_empty() {
+            return self.note(product, "a product needs a factor in f16: without it all blocks would have one scale");
+        }
+        Ok((scale, weight))
+    }
+
+    fn factor(&mut self, factor: &Expr) -> Result<Factor, Noted> {
+        match factor {
+            Expr::Group(inner) => self.factor(&inner.expr),
+            Expr::Path(_) => {
+                let Some(name) = path(factor) else { return self.note(factor, "expected a name") };
+                if let Some(field) = self.fields.iter().position(|field| *name == field.name)
+                    && self.fields[field].count.is_none()
+                {
+                    self.used_fields[field] = true;
+                    return Ok(Factor::Block(field));
+                }
+                let code = self.operand(name)?;
+                self.scaled_or_weight(factor, code, Value::Linear { zero: 0 })
+            }
+            Expr::Paren(inner) => match &*inner.expr {
+                Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => {
+                    let Some(name) = path(left) else {
+                        return self.note(left, "expected codes before `-`, as in `(q - 8)`");
+                    };
+                    let code = self.operand(name)?;
+                    let zero = self.constant(right)?;
+                    if self.codes[code].signed {
+                        return self.note(right, format!("`{name}` is signed and needs no zero point: drop it"));
+                    }
+                    if zero > self.codes[code].max() {
+                        return self.note(
+                            right,
+                            format!("the zero point lies above the largest code of `{name}`, {}", self.codes[code].max()),
+                        );
+                    }
+                    self.scaled_or_weight(factor, code, Value::Linear { zero: zero as i32 })
+                }
+                other => self.factor(other),
+            },
+            Expr::Index(index) => {
+                let (Some(table), Some(name)) = (path(&index.expr), path(&index.index)) else {
+                    return self.note(factor, "expected `TABLE[codes]`");
+                };
+                let code = self.operand(name)?;
+                let entries = self.table(table, code)?;
+                self.scaled_or_weight(factor, code, Value::Table { entries })
+            }
+            _ => self.note(factor, "expected a factor: a field, codes, `(codes - zero)` or `TABLE[codes]`"),
+        }
+    }
+
+    /// The code vector called `name`, made on the spot where `name` is an array that stands for itself.
+    fn operand(&mut self, name: &Ident) -> Result<usize, Noted> {
+        if let Some(code) = self.codes.iter().position(|codes| *name == codes.name) {
+            self.used_codes[code] = true;
+            return Ok(code);
+        }
+        let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+            let known =
+                list(self.fields.iter().map(|field| &field.name).chain(self.codes.iter().map(|codes| &codes.name)));
+            return self.note(name, format!("nothing is called `{name}`: there are {known}"));
+        };
+        let Some(count) = self.fields[field].count else {
+            return self.note(name, format!("`{name}` is a single value, not codes"));
+        };
+        self.used_fields[field] = true;
+        let code = self.push_codes(
+            Codes {
+                name: name.to_string(),
+                digits: vec![Digit { name: "i".into(), radix: count }],
+                terms: vec![Term {
+                    field,
+                    byte: Affine { constant: 0, strides: vec![1] },
+                    shift: Affine::constant(0, 1),
+                    bits: 8,
+                    position: 0,
+                }],
+                signed: self.fields[field].ty == FieldType::I8,
+            },
+            name.clone(),
+        );
+        self.used_codes[code] = true;
+        Ok(code)
+    }
+
+    fn scaled_or_weight(&mut self, factor: &Expr, code: usize, value: Value) -> Result<Factor, Noted> {
+        let codes = &self.codes[code];
+        let (name, len) = (codes.name.clone(), codes.len());
+        if len == self.len {
+            let unsigned = matches!(value, Value::Linear { .. }) && !codes.signed;
+            if unsigned && codes.bits() > 7 {
+                return self.note(
+                    factor,
+                    format!("`{name}` has {} bits, and two such codes times two activations overflow the i16 sum of vpmaddubsw: use at most 7 bits, or an array of i8", codes.bits()),
+                );
+            }
+            return Ok(Factor::Weight(code, value));
+        }
+        let size = self.len / len;
+        if !self.len.is_multiple_of(len) || size < 4 || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK)) {
+            return self.note(
+                factor,
+                format!("{len} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights", self.len),
+            );
+        }
+        match value {
+            Value::Linear { zero } => Ok(Factor::Group(GroupScale { code, zero, size })),
+            Value::Table { .. } => self.note(factor, "a table gives values of weights, not of scales"),
+        }
+    }
+
+    // Rule 13.
+    fn table(&mut self, name: &Ident, code: usize) -> Result<Vec<i8>, Noted> {
+        let Some(table) = self.declared.tables.iter().find(|table| table.name == *name) else {
+            return self.note(name, format!("no table is called `{name}`: add `table {name} = […];`"));
+        };
+        let codes = &self.codes[code];
+        if codes.bits() > 4 || codes.signed {
+            let message = format!("`{}` has {} bits; a table is looked up by at most 4 (one vpshufb)", codes.name, codes.bits());
+            return self.note(name, message);
+        }
+        let expected = codes.max() + 1;
+        if table.values.len() != expected {
+            let message = format!("`{name}` has {} entries, and the code takes {expected} values", table.values.len());
+            return self.note(name, message);
+        }
+        let mut entries = Vec::new();
+        for value in &table.values {
+            match signed_byte(value) {
+                Some(entry) => entries.push(entry),
+                None => return self.note(value, "a table entry is a whole number from -128 to 127"),
+            }
+        }
+        Ok(entries)
+    }
+
+    // Rule 4.
+    fn all_used(&mut self) {
+        for (field, used) in self.declared.fields.iter().zip(&self.used_fields) {
+            if !used {
+                self.errors.at(
+                    &field.name,
+                    format!("`{}` is never used: use it in `w` or in codes, or remove the field", field.name),
+                );
+            }
+        }
+        for (codes, used) in self.declared.codes.iter().zip(&self.used_codes) {
+            if !used {
+                self.errors.at(&codes.name, format!("`{}` is never used in `w`", codes.name));
+            }
+        }
+    }
+
+    // Rule 4.
+    fn every_bit_once(&mut self) {
+        for (f, field) in self.fields.iter().enumerate() {
+            let (Some(count), true) = (field.count, self.used_fields[f]) else { continue };
+            let mut readers = vec![0_u32; count * 8];
+            for codes in &self.codes {
+                for term in codes.terms.iter().filter(|term| term.field == f) {
+                    for e in 0..codes.len() {
+                        let (byte, shift) = codes.locate(term, e);
+                        for bit in shift..shift + term.bits {
+                            readers[8 * byte + bit] += 1;
+                        }
+                    }
+                }
+            }
+            let blame = &self.declared.fields[f].name;
+            if let Some(bit) = readers.iter().position(|&count| count > 1) {
+                self.errors.at(
+                    blame,
+                    format!("bit {} of byte {} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them", bit % 8, bit / 8, readers[bit]),
+                );
+            } else if let Some(bit) = readers.iter().position(|&count| count == 0) {
+                self.errors.at(
+                    blame,
+                    format!("bit {} of byte {} of `{blame}` is read by no code: the fields are larger than the codes need", bit % 8, bit / 8),
+                );
+            }
+        }
+    }
+
+    fn note<T>(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) -> Result<T, Noted> {
+        self.errors.at(tokens, message);
+        Err(Noted)
+    }
+}
+
+/// An error that is in the list already.
+struct Noted;
+
+// Rule 8.
+fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
+    let codes = format.weight_codes();
+    if format.bytes() < 16 {
+        return errors.at(
+            &blame[format.weight.code],
+            format!("a block of {} bytes is shorter than one vector load of 16: gather more weights in a block", format.bytes()),
+        );
+    }
+    for term in &codes.terms {
+        for first in (0..codes.len()).step_by(16) {
+            let bytes = (first..first + 16).map(|e| codes.locate(term, e).0);
+            let (low, high) = (bytes.clone().min().unwrap_or(0), bytes.max().unwrap_or(0));
+            if high - low >= 16 {
+                return errors.at(
+                    &blame[format.weight.code],
+                    format!("codes {first} to {} of `{}` are spread over {} bytes; a vector load takes 16: reorder the digits", first + 15, codes.name, high - low + 1),
+                );
+            }
+        }
+    }
+}
+
+/// The factors of a product, in order.
+fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
+    match product {
+        Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
+            flatten(left, factors);
+            flatten(right, factors);
+        }
+        Expr::Group(inner) => flatten(&inner.expr, factors),
+        factor => factors.push(factor),
+    }
+}
+
+fn path(value: &Expr) -> Option<&Ident> {
+    match value {
+        Expr::Path(path) => path.path.get_ident(),
+        Expr::Group(inner) => path(&inner.expr),
+        _ => None,
+    }
+}
+
+fn number(literal: &LitInt, errors: &mut Errors) -> Option<usize> {
+    match literal.base10_parse::<u32>() {
+        Ok(value) => Some(value as usize),
+        Err(_) => {
+            errors.push(syn::Error::new(literal.span(), "expected a whole number up to 4294967295"));
+            None
+        }
+    }
+}
+
+fn signed_byte(value: &Expr) -> Option<i8> {
+    // `i8::from_str` reads the sign and the digits as one.
+    let text: String = value.to_token_stream().into_iter().map(|token| token.to_string()).collect();
+    text.parse().ok()
+}
+
+/// "`a`, `b`", or a word for nothing.
+fn list<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

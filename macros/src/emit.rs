@@ -1,0 +1,452 @@
+//! Writes out what the macro generates: for each format the block type, its conversions, its kernels
+//! for every instruction set, and the constant that the run-time table is made of. Never fails: every
+//! error was found before.
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::error::Errors;
+use crate::lower::{self, Isa};
+use crate::model::{Affine, Codes, Field, FieldType, Format};
+use crate::parse;
+use crate::plan::{Plan, Quantizer};
+
+/// Everything for `declarations`, whose plans are `plans`.
+pub fn emit(declarations: &parse::Declarations, plans: &[Plan], isas: &[&dyn Isa]) -> TokenStream {
+    let formats = declarations.formats.iter().zip(plans).map(|(declared, plan)| format(declared, plan, isas));
+    let list = list(declarations);
+    quote!(#(#formats)* #list)
+}
+
+/// What stands in for declarations with errors, so that these alone are reported and not also every
+/// use of a type that does not exist.
+pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream {
+    let errors = errors.into_compile_errors();
+    let stubs = declarations.formats.iter().map(|parse::Format { attrs, vis, name, .. }| {
+        let text = name.to_string();
+        quote! {
+            #(#attrs)*
+            #vis struct #name;
+            impl ::quantloom_kernels::BlockFormat for #name {
+                const FORMAT: &'static ::quantloom_kernels::Format = &::quantloom_kernels::Format {
+                    name: #text,
+                    gguf_id: ::core::option::Option::None,
+                    block_len: 32,
+                    block_bytes: 1,
+                    quantize: ::core::option::Option::None,
+                    variants: &[],
+                };
+            }
+        }
+    });
+    let list = list(declarations);
+    quote!(#errors #(#stubs)* #list)
+}
+
+/// `pub static FORMATS: &[&Format] = …`
+fn list(declarations: &parse::Declarations) -> Option<TokenStream> {
+    let parse::List { attrs, vis, name } = declarations.list.as_ref()?;
+    let formats = declarations.formats.iter().map(|format| &format.name);
+    Some(quote! {
+        #(#attrs)*
+        #vis static #name: &[&::quantloom_kernels::Format] =
+            &[#(<#formats as ::quantloom_kernels::BlockFormat>::FORMAT),*];
+    })
+}
+
+fn format(declared: &parse::Format, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
+    let block = block(declared, plan);
+    let kernels = isas.iter().map(|isa| kernels(*isa, plan));
+    let constant = constant(&declared.name, plan, isas);
+    quote!(#block #(#kernels)* #constant)
+}
+
+/// The struct and its conversions.
+fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
+    let format = plan.format;
+    let (name, vis, attrs) = (&declared.name, &declared.vis, &declared.attrs);
+    let (bytes, len) = (format.bytes(), format.len);
+    let names: Vec<_> = format.fields.iter().map(|field| format_ident!("{}", field.name)).collect();
+    let types: Vec<_> = format.fields.iter().map(field_type).collect();
+    let field_docs = declared.fields.iter().zip(&format.fields).map(|(declared, field)| {
+        let text = format!(" Bytes {} to {} of the block.", field.offset, field.offset + field.bytes() - 1);
+        let attrs = &declared.attrs;
+        quote!(#(#attrs)* #[doc = #text])
+    });
+    let reads = format.fields.iter().map(|field| {
+        let offset = field.offset;
+        match (field.ty, field.count) {
+            (FieldType::F16, _) => quote!(::quantloom_kernels::bytes::f16_at::<#offset, _>(bytes)),
+            (FieldType::U8, _) => {
+                let count = field.bytes();
+                quote!(*::quantloom_kernels::bytes::field::<#offset, #count, #bytes>(bytes))
+            }
+            (FieldType::I8, _) => {
+                let count = field.bytes();
+                quote!(::quantloom_kernels::bytes::field::<#offset, #count, #bytes>(bytes).map(|byte| byte as i8))
+            }
+        }
+    });
+    let writes = format.fields.iter().zip(&names).map(|(field, name)| {
+        let (start, end) = (field.offset, field.offset + field.bytes());
+        let value = match field.ty {
+            FieldType::F16 => quote!(self.#name.to_le_bytes()),
+            FieldType::U8 => quote!(self.#name),
+            FieldType::I8 => quote!(self.#name.map(|code| code as u8)),
+        };
+        quote!(bytes[#start..#end].copy_from_slice(&#value);)
+    });
+    let zeros = format.fields.iter().map(|field| match field.ty {
+        FieldType::F16 => quote!(::quantloom_kernels::f16::ZERO),
+        FieldType::U8 | FieldType::I8 => {
+            let count = field.bytes();
+            quote!([0; #count])
+        }
+    });
+    let accessors = format.codes.iter().map(|codes| accessors(format, codes));
+    let from_weights = plan.quantizer.as_ref().map(|quantizer| from_weights(format, quantizer));
+    let summary = format!(" {len} weights in {bytes} bytes: {} bits per weight.", 8.0 * bytes as f64 / len as f64);
+    quote! {
+        #(#attrs)*
+        #[doc = ""]
+        #[doc = #summary]
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[repr(C, packed)]
+        #vis struct #name {
+            #(#field_docs pub #names: #types,)*
+        }
+
+        const _: () = ::core::assert!(::core::mem::size_of::<#name>() == #bytes);
+
+        impl #name {
+            /// A block of all-zero bytes.
+            pub const ZERO: Self = Self { #(#names: #zeros),* };
+
+            /// Reads a block from its bytes in a file.
+            #[inline]
+            pub fn from_bytes(bytes: &[u8; #bytes]) -> Self {
+                Self { #(#names: #reads),* }
+            }
+
+            /// The block's bytes in a file.
+            #[inline]
+            pub fn to_bytes(self) -> [u8; #bytes] {
+                let mut bytes = [0; #bytes];
+                #(#writes)*
+                bytes
+            }
+
+            #(#accessors)*
+            #from_weights
+        }
+    }
+}
+
+fn field_type(field: &Field) -> TokenStream {
+    let count = field.count;
+    match (field.ty, count) {
+        (FieldType::F16, _) => quote!(::quantloom_kernels::f16),
+        (FieldType::U8, _) => quote!([u8; #count]),
+        (FieldType::I8, _) => quote!([i8; #count]),
+    }
+}
+
+/// A code vector's `name()` and `set_name(…)`: loops over its digits, as in the declaration.
+fn accessors(format: &Format, codes: &Codes) -> TokenStream {
+    let (get, set) = (format_ident!("{}", codes.name), format_ident!("set_{}", codes.name));
+    let len = codes.len();
+    let (get_doc, set_doc) = (
+        format!(" The codes `{}`, in the order of the elements.", codes.name),
+        format!(" Stores the codes `{}`. Those of this block must be zero before.", codes.name),
+    );
+    if let ([term], [_]) = (&codes.terms[..], &codes.digits[..])
+        && term.bits == 8
+        && term.byte.constant == 0
+        && term.byte.strides == [1]
+        && format.fields[term.field].count == Some(len)
+    {
+        let (field, ty) = (format_ident!("{}", format.fields[term.field].name), field_type(&format.fields[term.field]));
+        return quote! {
+            #[doc = #get_doc]
+            #[inline]
+            pub fn #get(&self) -> #ty {
+                self.#field
+            }
+
+            #[doc = #set_doc]
+            #[inline]
+            pub fn #set(&mut self, codes: &#ty) {
+                self.#field = *codes;
+            }
+        };
+    }
+    let mut stride = len;
+    let (mut digits, mut element) = (Vec::new(), Vec::new());
+    for digit in &codes.digits {
+        stride /= digit.radix;
+        let (name, radix) = (format_ident!("{}", digit.name), digit.radix);
+        digits.push((name.clone(), radix));
+        element.push(if stride == 1 { quote!(#name) } else { quote!(#stride * #name) });
+    }
+    let element = quote!(#(#element)+*);
+    let looped = |body: TokenStream| {
+        digits.iter().rev().fold(body, |body, (name, radix)| quote!(for #name in 0..#radix { #body }))
+    };
+    let parts = codes.terms.iter().map(|term| {
+        let field = format_ident!("{}", format.fields[term.field].name);
+        let (byte, shift) = (affine(&term.byte, codes), affine(&term.shift, codes));
+        let (mask, position) = (Literal::u8_unsuffixed(((1_u32 << term.bits) - 1) as u8), term.position);
+        quote!(((self.#field[#byte] >> (#shift)) & #mask) << #position)
+    });
+    let read = looped(quote!(codes[#element] = #(#parts)|*;));
+    let parts = codes.terms.iter().map(|term| {
+        let field = format_ident!("{}", format.fields[term.field].name);
+        let (byte, shift) = (affine(&term.byte, codes), affine(&term.shift, codes));
+        let (mask, position) = (Literal::u8_unsuffixed(((1_u32 << term.bits) - 1) as u8), term.position);
+        quote!(self.#field[#byte] |= ((codes[#element] >> #position) & #mask) << (#shift);)
+    });
+    let write = looped(quote!(#(#parts)*));
+    quote! {
+        #[doc = #get_doc]
+        #[inline]
+        pub fn #get(&self) -> [u8; #len] {
+            let mut codes = [0; #len];
+            #read
+            codes
+        }
+
+        #[doc = #set_doc]
+        #[inline]
+        pub fn #set(&mut self, codes: &[u8; #len]) {
+            #write
+        }
+    }
+}
+
+/// `64 * a + 32 * b + l`, as declared.
+fn affine(affine: &Affine, codes: &Codes) -> TokenStream {
+    let mut terms: Vec<_> = codes
+        .digits
+        .iter()
+        .zip(&affine.strides)
+        .filter(|(_, stride)| **stride != 0)
+        .map(|(digit, &stride)| {
+            let name = format_ident!("{}", digit.name);
+            if stride == 1 { quote!(#name) } else { quote!(#stride * #name) }
+        })
+        .collect();
+    let constant = affine.constant;
+    if constant != 0 || terms.is_empty() {
+        terms.push(quote!(#constant));
+    }
+    quote!(#(#terms)+*)
+}
+
+/// The quantizer of one block.
+fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
+    let len = format.len;
+    let codes = format.weight_codes();
+    let set = format_ident!("set_{}", codes.name);
+    let field = |index: usize| format_ident!("{}", format.fields[index].name);
+    let max = Literal::u8_unsuffixed(codes.max().min(255) as u8);
+    let body = match *quantizer {
+        Quantizer::Centred { d, zero } => {
+            let d = field(d);
+            quote! {
+                let mut codes = [0; #len];
+                block.#d = ::quantloom_kernels::quantize::centred(weights, #zero, #max, &mut codes);
+                block.#set(&codes);
+            }
+        }
+        Quantizer::Signed { d } => {
+            let d = field(d);
+            quote! {
+                let mut codes = [0; #len];
+                block.#d = ::quantloom_kernels::quantize::signed(weights, &mut codes);
+                block.#set(&codes);
+            }
+        }
+        Quantizer::Affine { d, m } => {
+            let (d, m) = (field(d), field(m));
+            quote! {
+                let mut codes = [0; #len];
+                (block.#d, block.#m) = ::quantloom_kernels::quantize::affine(weights, #max, &mut codes);
+                block.#set(&codes);
+            }
+        }
+        Quantizer::Grouped { d, zero, scales, size } => {
+            let d = field(d);
+            let groups = len / size;
+            let set_scales = format_ident!("set_{}", format.codes[scales].name);
+            quote! {
+                let (mut codes, mut scales) = ([0; #len], [0; #groups]);
+                block.#d = ::quantloom_kernels::quantize::grouped(weights, #zero, #max, &mut scales, &mut codes);
+                block.#set_scales(&scales);
+                block.#set(&codes);
+            }
+        }
+    };
+    quote! {
+        /// Quantizes one block of weights.
+        pub fn from_weights(weights: &[f32; #len]) -> Self {
+            let mut block = Self::ZERO;
+            #body
+            block
+        }
+    }
+}
+
+/// `q4_0_gemv_avx2_fma`: the one grammar of kernel names.
+fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
+    format_ident!("{}_{operation}_{}", plan.format.snake_name(), isa.target().name)
+}
+
+/// All kernels of one format for one instruction set.
+fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
+    let format = plan.format;
+    let (bytes, chunks, rows) = (format.bytes(), format.chunks(), plan.rows);
+    let [rows_name, dot_name, gemv_name, dequantize_name] =
+        ["rows", "dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, isa));
+    let attributes = lower::attributes(isa);
+    let rows_kernel = lower::rows(isa, plan, &rows_name);
+    let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
+    quote! {
+        #rows_kernel
+
+        #attributes
+        fn #dot_name(row: &[u8], activations: &[::quantloom_kernels::ActivationBlock]) -> f32 {
+            let (row, _) = row.as_chunks::<#bytes>();
+            let (activations, _) = activations.as_chunks::<#chunks>();
+            #rows_name::<1>([row], activations)[0]
+        }
+
+        #attributes
+        fn #gemv_name(matrix: &[u8], activations: &[::quantloom_kernels::ActivationBlock], y: &mut [f32]) {
+            let (blocks, _) = matrix.as_chunks::<#bytes>();
+            let (activations, _) = activations.as_chunks::<#chunks>();
+            let n = activations.len();
+            let (passes, rest) = y.as_chunks_mut::<#rows>();
+            let mut first = 0;
+            for y in passes {
+                let mut rows: [&[[u8; #bytes]]; #rows] = [&[]; #rows];
+                for r in 0..#rows {
+                    rows[r] = &blocks[(first + r) * n..][..n];
+                }
+                *y = #rows_name(rows, activations);
+                first += #rows;
+            }
+            for y in rest {
+                *y = #rows_name([&blocks[first * n..][..n]], activations)[0];
+                first += 1;
+            }
+        }
+
+        #dequantize_kernel
+    }
+}
+
+/// The implementation of `BlockFormat`.
+fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
+    let format = plan.format;
+    let (bytes, len, text) = (format.bytes(), format.len, &format.name);
+    let gguf = match format.gguf {
+        Some(id) => quote!(::core::option::Option::Some(#id)),
+        None => quote!(::core::option::Option::None),
+    };
+    let quantize = match plan.quantizer {
+        Some(_) => quote!(::core::option::Option::Some(|weights, blocks| {
+            let (weights, _) = weights.as_chunks::<#len>();
+            let (blocks, _) = blocks.as_chunks_mut::<#bytes>();
+            for (weights, block) in ::core::iter::Iterator::zip(weights.iter(), blocks.iter_mut()) {
+                *block = #name::from_weights(weights).to_bytes();
+            }
+        })),
+        None => quote!(::core::option::Option::None),
+    };
+    let variants = isas.iter().map(|isa| {
+        let target = isa.target();
+        let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
+        let variant = format_ident!("{}", target.variant);
+        let [dot, gemv, dequantize] =
+            ["dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, *isa));
+        quote! {
+            #arch
+            // SAFETY: the three enable the features of this instruction set and no others.
+            unsafe { ::quantloom_kernels::Variant::new(::quantloom_kernels::Isa::#variant, #dot, #gemv, #dequantize) }
+        }
+    });
+    quote! {
+        impl ::quantloom_kernels::BlockFormat for #name {
+            const FORMAT: &'static ::quantloom_kernels::Format = &::quantloom_kernels::Format {
+                name: #text,
+                gguf_id: #gguf,
+                block_len: #len,
+                block_bytes: #bytes,
+                quantize: #quantize,
+                variants: &[#(#variants),*],
+            };
+        }
+    }
+}
+
+/// The `Isa` enum of `quantloom_kernels`.
+pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
+    let targets: Vec<_> = isas.iter().map(|isa| isa.target()).collect();
+    let variants: Vec<_> = targets.iter().map(|target| format_ident!("{}", target.variant)).collect();
+    let names = targets.iter().map(|target| target.name);
+    let features = targets.iter().map(|target| target.features);
+    let docs = targets.iter().map(|target| {
+        let features = target.features.join("`, `");
+        let needs = if features.is_empty() { String::new() } else { format!(" Needs `{features}`.") };
+        format!(" `{}`: {}.{needs}", target.name, target.summary)
+    });
+    let missing = targets.iter().zip(&variants).map(|(target, variant)| {
+        let features = target.features;
+        match target.arch {
+            None => quote!(Self::#variant => ::std::vec::Vec::new(),),
+            Some(arch) => quote! {
+                #[cfg(target_arch = #arch)]
+                Self::#variant => {
+                    let detected = [#((#features, ::std::arch::is_x86_feature_detected!(#features))),*];
+                    detected.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
+                }
+                #[cfg(not(target_arch = #arch))]
+                Self::#variant => ::std::vec![#arch],
+            },
+        }
+    });
+    quote! {
+        /// An instruction set that kernels are generated for, the plainest first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Isa {
+            #(#[doc = #docs] #variants,)*
+        }
+
+        impl Isa {
+            /// Every instruction set, the plainest first.
+            pub const ALL: &'static [Self] = &[#(Self::#variants),*];
+
+            /// The name in kernel names and in `QUANTLOOM_ISA`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    #(Self::#variants => #names,)*
+                }
+            }
+
+            /// The CPU features that it needs, as `target_feature` names them.
+            pub const fn features(self) -> &'static [&'static str] {
+                match self {
+                    #(Self::#variants => &[#(#features),*],)*
+                }
+            }
+
+            /// What this machine lacks for it: CPU features, or the architecture. Empty where it runs.
+            pub fn missing(self) -> ::std::vec::Vec<&'static str> {
+                match self {
+                    #(#missing)*
+                }
+            }
+        }
+    }
+}
+

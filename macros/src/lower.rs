@@ -1,0 +1,371 @@
+//! From plan to code: the skeleton of each operation, written once, over the primitives of an
+//! instruction set, each written once per instruction set.
+//!
+//! A kernel works on *codes* (32 bytes), *lanes* (8 × i32, each the sum of four products) and *floats*
+//! (8 × f32). An instruction set says what these are and how to compute with them ([`Isa`]); it may
+//! name a base and state only what differs from it. To add one: a file beside the others, a line in
+//! [`ALL`].
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+
+use crate::model::{CHUNK, GroupScale, Product, Value};
+use crate::plan::{LANES, Lanes, Plan, Plane};
+
+mod avx2_fma;
+mod avx512_vnni;
+mod avx_vnni;
+mod scalar;
+
+/// Every instruction set, the plainest first; of those that a CPU has, the last is used.
+pub const ALL: &[&dyn Isa] =
+    &[&scalar::Scalar, &avx2_fma::Avx2Fma, &avx_vnni::AvxVnni, &avx512_vnni::Avx512Vnni];
+
+/// What an instruction set is called and what it needs. The one source of the `target_feature`
+/// attribute, of run-time detection, and of what the documentation says.
+pub struct Target {
+    /// As in function names and in `QUANTLOOM_ISA`.
+    pub name: &'static str,
+    /// As in `Isa::Name`.
+    pub variant: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// `target_arch`; `None` for every machine.
+    pub arch: Option<&'static str>,
+    /// `target_feature` names.
+    pub features: &'static [&'static str],
+}
+
+/// The primitives. Arguments and results are expressions.
+pub trait Isa: Sync {
+    fn target(&self) -> &'static Target;
+
+    /// Where primitives come from that this instruction set doesn't state.
+    fn base(&self) -> &'static dyn Isa;
+
+    /// `use` declarations at the head of a kernel.
+    fn prelude(&self) -> TokenStream {
+        self.base().prelude()
+    }
+    /// Codes: the bits of one plane, in their place within the code. `block` is a `&[u8; N]`.
+    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
+        self.base().plane(block, plane)
+    }
+    /// Codes: a | b.
+    fn or(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        self.base().or(a, b)
+    }
+    /// Signed codes: entries\[code\].
+    fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
+        self.base().lookup(codes, entries)
+    }
+    /// Codes: 32 activations of the `ActivationBlock` `a`.
+    fn activations(&self, a: &TokenStream) -> TokenStream {
+        self.base().activations(a)
+    }
+    /// Lanes: the sums of four activations each.
+    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
+        self.base().lane_sums(a)
+    }
+    /// What `dot_signed` adds to codes to make them unsigned; the seed takes it out again.
+    fn signed_bias(&self) -> i32 {
+        self.base().signed_bias()
+    }
+    /// Lanes: -zero · sums.
+    fn seed(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        self.base().seed(zero, sums)
+    }
+    /// Lanes: seed + Σ₄ codes · activations, codes unsigned, at most 127.
+    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        self.base().dot_unsigned(seed, codes, activations)
+    }
+    /// Lanes: seed + Σ₄ (codes + `signed_bias`) · activations, codes signed.
+    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        self.base().dot_signed(seed, codes, activations)
+    }
+    /// Lanes: eight codes, the `eighth`-th such run of the chunk, minus `zero`.
+    fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {
+        self.base().widen(codes, eighth, signed, zero)
+    }
+    /// Floats from lanes.
+    fn floats(&self, lanes: TokenStream) -> TokenStream {
+        self.base().floats(lanes)
+    }
+    /// Floats from a `[u8; 8]` of scale codes, minus `zero`.
+    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
+        self.base().scales(codes, signed, zero)
+    }
+    /// Floats: the f16 at a byte offset of a block, in every lane.
+    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
+        self.base().splat_f16(block, offset)
+    }
+    /// Floats: one f32 in every lane.
+    fn splat(&self, value: TokenStream) -> TokenStream {
+        self.base().splat(value)
+    }
+    /// Floats: lane i becomes lane index\[i\].
+    fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
+        self.base().permute(floats, index)
+    }
+    /// Floats: a · b.
+    fn mul(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        self.base().mul(a, b)
+    }
+    /// Floats: a + b, or a - b.
+    fn add(&self, a: TokenStream, b: TokenStream, subtract: bool) -> TokenStream {
+        self.base().add(a, b, subtract)
+    }
+    /// Floats: c + a · b, or c - a · b, fused where the instruction set can.
+    fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
+        self.base().fma(a, b, c, subtract)
+    }
+    /// An f32: the sum of all lanes.
+    fn sum(&self, floats: TokenStream) -> TokenStream {
+        self.base().sum(floats)
+    }
+    /// A statement: floats into a `&mut [f32; 8]`.
+    fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
+        self.base().store(out, floats)
+    }
+}
+
+/// The attributes of a kernel for `isa`.
+pub fn attributes(isa: &dyn Isa) -> TokenStream {
+    let target = isa.target();
+    let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
+    let features = target.features.join(",");
+    let features = (!features.is_empty()).then(|| quote!(#[target_feature(enable = #features)]));
+    quote!(#arch #features)
+}
+
+/// The dot products of R rows with one vector: the heart of `dot` and `gemv`.
+pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+    let format = plan.format;
+    let (bytes, chunks) = (format.bytes(), format.chunks());
+    let (attributes, prelude) = (attributes(isa), isa.prelude());
+    let zero = isa.splat(quote!(0.0));
+    let weight = &format.weight;
+    let signed = format.weight_codes().signed || matches!(weight.value, Value::Table { .. });
+    let point = match weight.value {
+        Value::Linear { zero } => zero,
+        Value::Table { .. } => 0,
+    } + if signed { isa.signed_bias() } else { 0 };
+
+    let block = quote!((&rows[r][b]));
+    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let minima = weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    let per_row = |scales: &Scales| {
+        let (names, values) = (&scales.names, scales.values(&block));
+        let base = &scales.base;
+        quote! {
+            #(let mut #names = [#zero; R];)*
+            for r in 0..R {
+                #base
+                #(#names[r] = #values;)*
+            }
+        }
+    };
+    let load_scales = per_row(&scales.in_block(&block));
+    let load_minima = minima.as_ref().map(|(_, minima)| per_row(&minima.in_block(&block)));
+
+    let steps = plan.chunks.iter().enumerate().map(|(c, chunk)| {
+        let a = quote!((&a[#c]));
+        let activations = isa.activations(&a);
+        let sums = isa.lane_sums(&a);
+        let seed = isa.seed(point, quote!(sums));
+        let step = isa.splat(quote!(#a.scale));
+        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let dot = if signed {
+            isa.dot_signed(quote!(seed), codes, quote!(activations))
+        } else {
+            isa.dot_unsigned(quote!(seed), codes, quote!(activations))
+        };
+        let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(step));
+        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[r]), false);
+        let (total, subtract_minimum) = match &minima {
+            None => (quote!(), quote!()),
+            Some((minimum, minima)) => {
+                let total = isa.mul(isa.floats(quote!(sums)), quote!(step));
+                let lanes = minima.at(|group| plan.dot_lanes(group, c), &quote!([r]));
+                let add = isa.fma(lanes, quote!(total), quote!(acc[r]), minimum.subtract);
+                (quote!(let total = #total;), quote!(acc[r] = #add;))
+            }
+        };
+        let sums = (point != 0 || minima.is_some()).then(|| quote!(let sums = #sums;));
+        quote! {
+            {
+                let activations = #activations;
+                let step = #step;
+                #sums
+                let seed = #seed;
+                #total
+                for r in 0..R {
+                    let dot = #dot;
+                    let scale = #scale;
+                    acc[r] = #add;
+                    #subtract_minimum
+                }
+            }
+        }
+    });
+    let steps: Vec<_> = steps.collect();
+    let sum = isa.sum(quote!(acc[r]));
+    quote! {
+        #attributes
+        #[inline]
+        fn #name<const R: usize>(
+            rows: [&[[u8; #bytes]]; R],
+            activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
+        ) -> [f32; R] {
+            #prelude
+            // One length for all, so that no row is checked again at each block.
+            let mut cut = rows;
+            for r in 0..R {
+                cut[r] = &rows[r][..activations.len()];
+            }
+            let rows = cut;
+            let mut acc = [#zero; R];
+            for b in 0..activations.len() {
+                let a = &activations[b];
+                #load_scales
+                #load_minima
+                #(#steps)*
+            }
+            let mut y = [0.0; R];
+            for r in 0..R {
+                y[r] = #sum;
+            }
+            y
+        }
+    }
+}
+
+/// Blocks to floats.
+pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+    let format = plan.format;
+    let (bytes, len) = (format.bytes(), format.len);
+    let (attributes, prelude) = (attributes(isa), isa.prelude());
+    let weight = &format.weight;
+    let (zero, signed) = match weight.value {
+        Value::Linear { zero } => (zero, format.weight_codes().signed),
+        Value::Table { .. } => (0, true),
+    };
+    let block = quote!(block);
+    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let minima = weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    let per_block = |scales: &Scales| {
+        let (names, values) = (&scales.names, scales.values(&block));
+        let base = &scales.base;
+        quote!(#base #(let #names = #values;)*)
+    };
+    let load_scales = per_block(&scales.in_block(&block));
+    let load_minima = minima.as_ref().map(|(_, minima)| per_block(&minima.in_block(&block)));
+    let steps = plan.chunks.iter().enumerate().map(|(c, chunk)| {
+        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let eighths = (0..CHUNK / LANES).map(|k| {
+            let eighth = c * (CHUNK / LANES) + k;
+            let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
+            let none = quote!();
+            let mut w = isa.mul(scales.at(|group| plan.weight_lanes(group, eighth), &none), value);
+            if let Some((minimum, minima)) = &minima {
+                w = isa.add(w, minima.at(|group| plan.weight_lanes(group, eighth), &none), minimum.subtract);
+            }
+            isa.store(quote!(&mut out[#eighth]), w)
+        });
+        quote!({ let codes = #codes; #(#eighths)* })
+    });
+    quote! {
+        #attributes
+        fn #name(blocks: &[u8], out: &mut [f32]) {
+            #prelude
+            let (blocks, _) = blocks.as_chunks::<#bytes>();
+            let (out, _) = out.as_chunks_mut::<#len>();
+            for (block, out) in ::core::iter::Iterator::zip(blocks.iter(), out.iter_mut()) {
+                let (out, _) = out.as_chunks_mut::<8>();
+                #load_scales
+                #load_minima
+                #(#steps)*
+            }
+        }
+    }
+}
+
+/// The codes of a chunk, looked up where the format has a table.
+fn codes(isa: &dyn Isa, planes: &[Plane], block: &TokenStream, value: &Value) -> TokenStream {
+    let codes = planes.iter().map(|plane| isa.plane(block, plane)).reduce(|a, b| isa.or(a, b)).unwrap_or_default();
+    match value {
+        Value::Linear { .. } => codes,
+        Value::Table { entries, .. } => isa.lookup(codes, entries),
+    }
+}
+
+/// The scales of a block as floats: one splat vector, or vectors of group scales.
+struct Scales<'a> {
+    isa: &'a dyn Isa,
+    plan: &'a Plan<'a>,
+    product: &'a Product,
+    /// The variables that hold them.
+    names: Vec<proc_macro2::Ident>,
+    /// A statement that computes what all of them share.
+    base: TokenStream,
+}
+
+impl<'a> Scales<'a> {
+    fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, product: &'a Product) -> Self {
+        let vectors = product.group.as_ref().map_or(1, |group| plan.scale_vectors(group));
+        let names = (0..vectors).map(|v| format_ident!("{name}_{v}")).collect();
+        Self { isa, plan, product, names, base: quote!() }
+    }
+
+    /// The same, with the statement that loads the block-wide factors from `block`.
+    fn in_block(&self, block: &TokenStream) -> Self {
+        let fields = &self.plan.format.fields;
+        let factors = self.product.block.iter().map(|&field| self.isa.splat_f16(block, fields[field].offset));
+        let d = factors.reduce(|a, b| self.isa.mul(a, b)).unwrap_or_default();
+        Self { base: quote!(let d = #d;), names: self.names.clone(), ..*self }
+    }
+
+    /// The value of each variable.
+    fn values(&self, block: &TokenStream) -> Vec<TokenStream> {
+        let Some(group) = &self.product.group else { return vec![quote!(d)] };
+        let codes = &self.plan.format.codes[group.code];
+        (0..self.names.len())
+            .map(|v| {
+                let eight = scale_codes(self.plan, group, v, block);
+                self.isa.mul(quote!(d), self.isa.scales(eight, codes.signed, group.zero))
+            })
+            .collect()
+    }
+
+    /// The floats for eight lanes; `index` selects the row.
+    fn at(&self, lanes: impl Fn(&GroupScale) -> Lanes, index: &TokenStream) -> TokenStream {
+        match &self.product.group {
+            None => {
+                let name = &self.names[0];
+                quote!(#name #index)
+            }
+            Some(group) => {
+                let lanes = lanes(group);
+                let name = &self.names[lanes.vector];
+                self.isa.permute(quote!(#name #index), lanes.index)
+            }
+        }
+    }
+}
+
+/// The `v`-th eight scale codes of a block, as `[u8; 8]`: its very bytes where each code is one.
+fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -> TokenStream {
+    let codes = &plan.format.codes[group.code];
+    let first = v * LANES;
+    let bytes = plan.format.bytes();
+    if let [term] = &codes.terms[..]
+        && term.bits == 8
+        && codes.len() >= first + LANES
+        && (0..LANES).all(|i| codes.locate(term, first + i).0 == codes.locate(term, first).0 + i)
+    {
+        let offset = plan.format.fields[term.field].offset + codes.locate(term, first).0;
+        return quote!(*::quantloom_kernels::bytes::field::<#offset, 8, #bytes>(#block));
+    }
+    let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
+    quote!(::quantloom_kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))
+}

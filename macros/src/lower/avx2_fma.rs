@@ -1,0 +1,220 @@
+//! AVX2 with FMA and F16C: one 256-bit register holds a chunk of codes, its lanes, or eight floats.
+//!
+//! Nibbles are extracted by a shift and a mask rather than by `vpshufb` tables: where both halves of a
+//! chunk come from the same 16 bytes, one broadcast load and one `vpsrlvq` with a count per half place
+//! all 32 codes, and the load is free of shuffles. `vpshufb` serves value tables and scattered bits.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::{Isa, Target};
+use crate::plan::{LANES, Plane, Source};
+
+pub struct Avx2Fma;
+
+impl Isa for Avx2Fma {
+    fn target(&self) -> &'static Target {
+        &Target {
+            name: "avx2_fma",
+            variant: "Avx2Fma",
+            summary: "256-bit vpmaddubsw and FMA: x86-64 CPUs since 2013",
+            arch: Some("x86_64"),
+            features: &["avx2", "fma", "f16c"],
+        }
+    }
+
+    fn base(&self) -> &'static dyn Isa {
+        unreachable!("avx2_fma states every primitive")
+    }
+
+    fn prelude(&self) -> TokenStream {
+        quote! {
+            use ::core::arch::x86_64::*;
+            use ::quantloom_kernels::x86;
+        }
+    }
+
+    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
+        match &plane.source {
+            Source::Run { offset, shift } => {
+                let bytes = quote!(x86::load_256::<#offset, _>(#block));
+                masked(shifted(bytes, *shift), plane.mask)
+            }
+            Source::Halves { offsets: [low, high], shifts } => {
+                let bytes = if low == high {
+                    quote!(x86::broadcast_128::<#low, _>(#block))
+                } else {
+                    quote!(_mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)))
+                };
+                let [low, high] = *shifts;
+                let moved = if low == high {
+                    shifted(bytes, low)
+                } else {
+                    shifted_by_halves(shifted_by_halves(bytes, *shifts, true), *shifts, false)
+                };
+                masked(moved, plane.mask)
+            }
+            Source::Shuffle { windows: [low, high], index, shifts } => {
+                let index = index.iter().map(|&i| Literal::i8_unsuffixed(i as i8));
+                let bytes = quote!(_mm256_shuffle_epi8(
+                    _mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)),
+                    _mm256_setr_epi8(#(#index),*)
+                ));
+                // There is no shift per byte: for each amount shift all and keep those that need it.
+                let mut amounts = shifts.to_vec();
+                amounts.sort_unstable();
+                amounts.dedup();
+                let kept = amounts.iter().map(|&amount| {
+                    let mask = shifts.iter().map(|&shift| {
+                        Literal::i8_unsuffixed(if shift == amount { plane.mask as i8 } else { 0 })
+                    });
+                    let moved = shifted(quote!(bytes), amount);
+                    quote!(_mm256_and_si256(#moved, _mm256_setr_epi8(#(#mask),*)))
+                });
+                let joined = kept.reduce(|a, b| self.or(a, b)).unwrap_or_default();
+                quote!({ let bytes = #bytes; #joined })
+            }
+        }
+    }
+
+    fn or(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(_mm256_or_si256(#a, #b))
+    }
+
+    fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
+        let entries: Vec<_> =
+            (0..16).map(|i| Literal::i8_unsuffixed(entries.get(i).copied().unwrap_or(0))).collect();
+        quote!(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(#(#entries),*)), #codes))
+    }
+
+    fn activations(&self, a: &TokenStream) -> TokenStream {
+        quote!(x86::load_activations(#a))
+    }
+
+    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
+        quote!(x86::load_lane_sums(#a))
+    }
+
+    fn signed_bias(&self) -> i32 {
+        0
+    }
+
+    fn seed(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        if zero == 0 {
+            return quote!(_mm256_setzero_si256());
+        }
+        let factor = Literal::i32_unsuffixed(-zero);
+        quote!(_mm256_mullo_epi32(#sums, _mm256_set1_epi32(#factor)))
+    }
+
+    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(_mm256_add_epi32(
+            #seed,
+            _mm256_madd_epi16(_mm256_maddubs_epi16(#codes, #activations), _mm256_set1_epi16(1))
+        ))
+    }
+
+    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        // |code| · (activation with the code's sign): |−128| reads as 128 unsigned, and
+        // 2 · 128 · 127 = 32,512 fits an i16.
+        let product = self.dot_unsigned(
+            seed,
+            quote!(_mm256_sign_epi8(codes, codes)),
+            quote!(_mm256_sign_epi8(#activations, codes)),
+        );
+        quote!({ let codes = #codes; #product })
+    }
+
+    fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {
+        let half = if eighth < 2 {
+            quote!(_mm256_castsi256_si128(#codes))
+        } else {
+            quote!(_mm256_extracti128_si256::<1>(#codes))
+        };
+        let eight = if eighth.is_multiple_of(2) { half } else { quote!(_mm_srli_si128::<8>(#half)) };
+        let wide =
+            if signed { quote!(_mm256_cvtepi8_epi32(#eight)) } else { quote!(_mm256_cvtepu8_epi32(#eight)) };
+        minus(wide, zero)
+    }
+
+    fn floats(&self, lanes: TokenStream) -> TokenStream {
+        quote!(_mm256_cvtepi32_ps(#lanes))
+    }
+
+    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
+        let eight = quote!(_mm_cvtsi64_si128(i64::from_le_bytes(#codes)));
+        let wide =
+            if signed { quote!(_mm256_cvtepi8_epi32(#eight)) } else { quote!(_mm256_cvtepu8_epi32(#eight)) };
+        self.floats(minus(wide, zero))
+    }
+
+    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
+        quote!(x86::splat_f16::<#offset, _>(#block))
+    }
+
+    fn splat(&self, value: TokenStream) -> TokenStream {
+        quote!(_mm256_set1_ps(#value))
+    }
+
+    fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
+        let index = index.into_iter().map(|i| Literal::i32_unsuffixed(i.into()));
+        quote!(_mm256_permutevar8x32_ps(#floats, _mm256_setr_epi32(#(#index),*)))
+    }
+
+    fn mul(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(_mm256_mul_ps(#a, #b))
+    }
+
+    fn add(&self, a: TokenStream, b: TokenStream, subtract: bool) -> TokenStream {
+        if subtract { quote!(_mm256_sub_ps(#a, #b)) } else { quote!(_mm256_add_ps(#a, #b)) }
+    }
+
+    fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
+        if subtract { quote!(_mm256_fnmadd_ps(#a, #b, #c)) } else { quote!(_mm256_fmadd_ps(#a, #b, #c)) }
+    }
+
+    fn sum(&self, floats: TokenStream) -> TokenStream {
+        quote!(x86::sum(#floats))
+    }
+
+    fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
+        quote!(x86::store(#out, #floats);)
+    }
+}
+
+/// All bytes shifted right, or left by a negative amount; what crosses bytes is masked away later.
+fn shifted(bytes: TokenStream, shift: i32) -> TokenStream {
+    let amount = Literal::i32_unsuffixed(shift.abs());
+    match shift {
+        0 => bytes,
+        1.. => quote!(_mm256_srli_epi16::<#amount>(#bytes)),
+        _ => quote!(_mm256_slli_epi16::<#amount>(#bytes)),
+    }
+}
+
+/// Each half shifted by its own amount, to the right where that is positive, to the left where negative.
+fn shifted_by_halves(bytes: TokenStream, shifts: [i32; 2], right: bool) -> TokenStream {
+    let [low, high] = shifts.map(|shift| if right { shift.max(0) } else { -shift.min(0) });
+    if low == 0 && high == 0 {
+        return bytes;
+    }
+    let instruction = if right { quote!(_mm256_srlv_epi64) } else { quote!(_mm256_sllv_epi64) };
+    let (low, high) = (Literal::i32_unsuffixed(low), Literal::i32_unsuffixed(high));
+    quote!(#instruction(#bytes, _mm256_setr_epi64x(#low, #low, #high, #high)))
+}
+
+fn masked(bytes: TokenStream, mask: u8) -> TokenStream {
+    if mask == u8::MAX {
+        return bytes;
+    }
+    let mask = Literal::i8_unsuffixed(mask as i8);
+    quote!(_mm256_and_si256(#bytes, _mm256_set1_epi8(#mask)))
+}
+
+fn minus(lanes: TokenStream, zero: i32) -> TokenStream {
+    if zero == 0 {
+        return lanes;
+    }
+    let zero = Literal::i32_unsuffixed(zero);
+    quote!(_mm256_sub_epi32(#lanes, _mm256_set1_epi32(#zero)))
+}

@@ -1,0 +1,36 @@
+//! AVX-512-VNNI with AVX-512VL: `vpdpbusd` in its EVEX encoding, twice the registers.
+//!
+//! Vectors stay at 256 bits. Decoding streams weights from memory, which 256-bit kernels already do at
+//! full speed, and a block of 32 weights fills one register without a second block beside it.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::avx_vnni::{AvxVnni, biased};
+use super::{Isa, Target};
+
+pub struct Avx512Vnni;
+
+impl Isa for Avx512Vnni {
+    fn target(&self) -> &'static Target {
+        &Target {
+            name: "avx512_vnni",
+            variant: "Avx512Vnni",
+            summary: "256-bit EVEX vpdpbusd: Intel since Ice Lake, AMD since Zen 4",
+            arch: Some("x86_64"),
+            features: &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni"],
+        }
+    }
+
+    fn base(&self) -> &'static dyn Isa {
+        &AvxVnni
+    }
+
+    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
+    }
+
+    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        self.dot_unsigned(seed, biased(codes), activations)
+    }
+}

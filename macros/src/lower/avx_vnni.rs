@@ -1,0 +1,43 @@
+//! AVX-VNNI: `vpdpbusd` in its VEX encoding does `vpmaddubsw`, `vpmaddwd` and the addition in one
+//! instruction, and adds to the seed by itself.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::avx2_fma::Avx2Fma;
+use super::{Isa, Target};
+
+pub struct AvxVnni;
+
+impl Isa for AvxVnni {
+    fn target(&self) -> &'static Target {
+        &Target {
+            name: "avx_vnni",
+            variant: "AvxVnni",
+            summary: "256-bit VEX vpdpbusd: Intel since Alder Lake, AMD since Zen 5",
+            arch: Some("x86_64"),
+            features: &["avx2", "fma", "f16c", "avxvnni"],
+        }
+    }
+
+    fn base(&self) -> &'static dyn Isa {
+        &Avx2Fma
+    }
+
+    fn signed_bias(&self) -> i32 {
+        128
+    }
+
+    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(_mm256_dpbusd_avx_epi32(#seed, #codes, #activations))
+    }
+
+    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        self.dot_unsigned(seed, biased(codes), activations)
+    }
+}
+
+/// Signed codes plus 128, as unsigned bytes.
+pub fn biased(codes: TokenStream) -> TokenStream {
+    quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
+}

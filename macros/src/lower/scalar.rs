@@ -1,0 +1,126 @@
+//! Plain Rust, for every machine: vectors are arrays, and the compiler does with them what it can.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::{Isa, Target};
+use crate::plan::{LANES, Plane, Source};
+
+pub struct Scalar;
+
+impl Isa for Scalar {
+    fn target(&self) -> &'static Target {
+        &Target {
+            name: "scalar",
+            variant: "Scalar",
+            summary: "plain Rust, on every machine",
+            arch: None,
+            features: &[],
+        }
+    }
+
+    fn base(&self) -> &'static dyn Isa {
+        unreachable!("the scalar instruction set states every primitive")
+    }
+
+    fn prelude(&self) -> TokenStream {
+        quote!(use ::quantloom_kernels::portable;)
+    }
+
+    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
+        let mask = plane.mask;
+        match &plane.source {
+            Source::Run { offset, shift } => {
+                let (first, second) = (*offset, offset + 16);
+                quote!(portable::plane(#block, [#first, #second], [#shift, #shift], #mask))
+            }
+            Source::Halves { offsets: [low, high], shifts: [by, by_high] } => {
+                quote!(portable::plane(#block, [#low, #high], [#by, #by_high], #mask))
+            }
+            Source::Shuffle { windows: [low, high], index, shifts } => {
+                let index = index.iter().copied().map(Literal::u8_unsuffixed);
+                let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
+                quote!(portable::shuffle(#block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask))
+            }
+        }
+    }
+
+    fn or(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(portable::or(#a, #b))
+    }
+
+    fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
+        let entries = entries.iter().copied().map(Literal::i8_unsuffixed);
+        quote!(portable::lookup(#codes, &[#(#entries),*]))
+    }
+
+    fn activations(&self, a: &TokenStream) -> TokenStream {
+        quote!(#a.q)
+    }
+
+    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
+        quote!(portable::lane_sums(#a))
+    }
+
+    fn signed_bias(&self) -> i32 {
+        0
+    }
+
+    fn seed(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        if zero == 0 { quote!([0_i32; 8]) } else { quote!(portable::seed(#zero, #sums)) }
+    }
+
+    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(portable::dot_unsigned(#seed, #codes, #activations))
+    }
+
+    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(portable::dot_signed(#seed, #codes, #activations))
+    }
+
+    fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {
+        quote!(portable::widen::<#eighth, #signed>(#codes, #zero))
+    }
+
+    fn floats(&self, lanes: TokenStream) -> TokenStream {
+        quote!(portable::floats(#lanes))
+    }
+
+    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
+        quote!(portable::scales::<#signed>(#codes, #zero))
+    }
+
+    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
+        quote!([::quantloom_kernels::bytes::f16_at::<#offset, _>(#block).to_f32(); 8])
+    }
+
+    fn splat(&self, value: TokenStream) -> TokenStream {
+        quote!([#value; 8])
+    }
+
+    fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
+        let index = index.into_iter().map(Literal::u8_unsuffixed);
+        quote!(portable::permute(#floats, [#(#index),*]))
+    }
+
+    fn mul(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(portable::mul(#a, #b))
+    }
+
+    fn add(&self, a: TokenStream, b: TokenStream, subtract: bool) -> TokenStream {
+        if subtract { quote!(portable::sub(#a, #b)) } else { quote!(portable::add(#a, #b)) }
+    }
+
+    fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
+        // A fused multiply-add without the instruction is a library call per lane.
+        self.add(c, self.mul(a, b), subtract)
+    }
+
+    fn sum(&self, floats: TokenStream) -> TokenStream {
+        quote!(portable::sum(#floats))
+    }
+
+    fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
+        quote!(*#out = #floats;)
+    }
+}

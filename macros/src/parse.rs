@@ -1,0 +1,207 @@
+//! The syntax tree of a declaration, with the user's spans. Shape only: names and numbers are looked
+//! at by `check`.
+
+use proc_macro2::Span;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, Ident, LitInt, Token, Visibility, braced, bracketed};
+
+mod keyword {
+    syn::custom_keyword!(block);
+    syn::custom_keyword!(gguf);
+    syn::custom_keyword!(table);
+}
+
+/// Everything inside one `quant_format! { … }`.
+pub struct Declarations {
+    pub list: Option<List>,
+    pub formats: Vec<Format>,
+}
+
+/// `pub table FORMATS;`
+pub struct List {
+    pub attrs: Vec<Attribute>,
+    pub vis: Visibility,
+    pub name: Ident,
+}
+
+/// `pub block Q4_0[32] = gguf 2 { … }`
+pub struct Format {
+    pub attrs: Vec<Attribute>,
+    pub vis: Visibility,
+    pub name: Ident,
+    pub len: LitInt,
+    pub gguf: Option<LitInt>,
+    pub fields: Vec<Field>,
+    pub tables: Vec<Table>,
+    pub codes: Vec<Codes>,
+    pub weight: Expr,
+}
+
+/// `qs: [u8; 16],`
+pub struct Field {
+    pub attrs: Vec<Attribute>,
+    pub name: Ident,
+    pub ty: Ident,
+    /// Array length; `None` for a single value.
+    pub count: Option<LitInt>,
+}
+
+/// `table NL = [-127, -104, …];`
+pub struct Table {
+    pub name: Ident,
+    pub values: Punctuated<Expr, Token![,]>,
+}
+
+/// `q[h: 2, i: 16] = qs[i] >> 4 * h & 15;`
+pub struct Codes {
+    pub name: Ident,
+    pub digits: Punctuated<Digit, Token![,]>,
+    pub value: Expr,
+}
+
+/// `h: 2`
+pub struct Digit {
+    pub name: Ident,
+    pub radix: LitInt,
+}
+
+impl Parse for Declarations {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut declarations = Self { list: None, formats: Vec::new() };
+        while !input.is_empty() {
+            let attrs = input.call(Attribute::parse_outer)?;
+            let vis: Visibility = input.parse()?;
+            if input.peek(keyword::table) {
+                let keyword: keyword::table = input.parse()?;
+                let list = List { attrs, vis, name: input.parse()? };
+                input.parse::<Token![;]>()?;
+                if declarations.list.replace(list).is_some() {
+                    return Err(syn::Error::new(keyword.span, "a second `table`: one list holds every format"));
+                }
+            } else if input.peek(keyword::block) {
+                declarations.formats.push(Format::parse(attrs, vis, input)?);
+            } else {
+                return Err(input.error("expected `block NAME[weights] = gguf ID { … }` or `table NAME;`"));
+            }
+        }
+        Ok(declarations)
+    }
+}
+
+impl Format {
+    fn parse(attrs: Vec<Attribute>, vis: Visibility, input: ParseStream) -> syn::Result<Self> {
+        input.parse::<keyword::block>()?;
+        let name: Ident = input.parse()?;
+        let length;
+        bracketed!(length in input);
+        let len = length.parse()?;
+        let gguf = if input.parse::<Option<Token![=]>>()?.is_some() {
+            input.parse::<keyword::gguf>()?;
+            Some(input.parse()?)
+        } else {
+            None
+        };
+        let body;
+        braced!(body in input);
+        let (mut fields, mut tables, mut codes, mut weight) = (Vec::new(), Vec::new(), Vec::new(), None);
+        while !body.is_empty() {
+            let attrs = body.call(Attribute::parse_outer)?;
+            if body.peek(keyword::table) && body.peek2(Ident) {
+                refuse_attributes(&attrs)?;
+                tables.push(body.parse()?);
+            } else if body.peek2(Token![:]) {
+                fields.push(Field::parse(attrs, &body)?);
+            } else if body.peek2(syn::token::Bracket) {
+                refuse_attributes(&attrs)?;
+                codes.push(body.parse()?);
+            } else {
+                refuse_attributes(&attrs)?;
+                let name: Ident = body.parse().map_err(|error| {
+                    syn::Error::new(
+                        error.span(),
+                        "expected a field `name: type,`, codes `q[i: 32] = …;`, a `table NAME = […];` or the weight `w = …;`",
+                    )
+                })?;
+                if name != "w" {
+                    return Err(syn::Error::new(
+                        name.span(),
+                        format!("`{name}` is neither a field (`{name}: u8,`) nor codes (`{name}[i: 32] = …;`); the weight is called `w`"),
+                    ));
+                }
+                body.parse::<Token![=]>()?;
+                let formula = body.parse()?;
+                body.parse::<Token![;]>()?;
+                if weight.replace(formula).is_some() {
+                    return Err(syn::Error::new(name.span(), "a second formula for `w`: a block has one"));
+                }
+            }
+        }
+        let weight = weight.ok_or_else(|| {
+            syn::Error::new(name.span(), format!("`{name}` has no formula for its weights: add `w = …;`"))
+        })?;
+        Ok(Self { attrs, vis, name, len, gguf, fields, tables, codes, weight })
+    }
+}
+
+impl Field {
+    fn parse(attrs: Vec<Attribute>, input: ParseStream) -> syn::Result<Self> {
+        let name = input.parse()?;
+        input.parse::<Token![:]>()?;
+        let (ty, count) = if input.peek(syn::token::Bracket) {
+            let array;
+            bracketed!(array in input);
+            let ty = array.parse()?;
+            array.parse::<Token![;]>()?;
+            (ty, Some(array.parse()?))
+        } else {
+            (input.parse()?, None)
+        };
+        input.parse::<Token![,]>()?;
+        Ok(Self { attrs, name, ty, count })
+    }
+}
+
+impl Parse for Table {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        input.parse::<keyword::table>()?;
+        let name = input.parse()?;
+        input.parse::<Token![=]>()?;
+        let values;
+        bracketed!(values in input);
+        let values = values.parse_terminated(Expr::parse, Token![,])?;
+        input.parse::<Token![;]>()?;
+        Ok(Self { name, values })
+    }
+}
+
+impl Parse for Codes {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let name = input.parse()?;
+        let digits;
+        bracketed!(digits in input);
+        let digits = digits.parse_terminated(Digit::parse, Token![,])?;
+        input.parse::<Token![=]>()?;
+        let value = input.parse()?;
+        input.parse::<Token![;]>()?;
+        Ok(Self { name, digits, value })
+    }
+}
+
+impl Parse for Digit {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let name = input.parse()?;
+        input.parse::<Token![:]>()?;
+        Ok(Self { name, radix: input.parse()? })
+    }
+}
+
+fn refuse_attributes(attrs: &[Attribute]) -> syn::Result<()> {
+    match attrs.first() {
+        Some(attr) => {
+            let span: Span = attr.pound_token.span;
+            Err(syn::Error::new(span, "attributes and doc comments belong to formats and fields; use `//` here"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,158 @@
+//! The steps of each operation, free of any instruction set: which bytes a vector of codes comes from,
+//! which scale each lane needs, how many rows go through the registers together.
+
+use crate::model::{CHUNK, Codes, Format, GroupScale, Term, Value};
+
+/// 32-bit lanes of a dot product over one chunk; each sums four weights.
+pub const LANES: usize = 8;
+
+/// Group scales are held in vectors of this many floats.
+const SCALES_PER_VECTOR: usize = 8;
+
+/// Everything that lowering needs to know of a format.
+pub struct Plan<'f> {
+    pub format: &'f Format,
+    /// Rows that share one pass over the activations.
+    pub rows: usize,
+    pub chunks: Vec<Chunk>,
+    pub quantizer: Option<Quantizer>,
+}
+
+/// [`CHUNK`] consecutive weights of a block.
+pub struct Chunk {
+    /// The planes of their codes, to be joined by OR.
+    pub planes: Vec<Plane>,
+}
+
+/// Where a chunk's bits of one plane come from.
+pub struct Plane {
+    pub source: Source,
+    /// Which bits of each byte remain after the shift.
+    pub mask: u8,
+}
+
+/// Byte offsets are relative to the block; shifts are to the right, negative ones to the left.
+pub enum Source {
+    /// 32 consecutive bytes under one shift.
+    Run { offset: usize, shift: i32 },
+    /// Twice 16 consecutive bytes, each half under its own shift.
+    Halves { offsets: [usize; 2], shifts: [i32; 2] },
+    /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
+    Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
+}
+
+/// Which of the group scales apply to eight consecutive lanes.
+pub struct Lanes {
+    /// Which vector of scales.
+    pub vector: usize,
+    pub index: [u8; LANES],
+}
+
+/// The quantizer that follows from the shape of the formula.
+pub enum Quantizer {
+    /// `d (q - zero)`: the value furthest from 0 becomes code 0.
+    Centred { d: usize, zero: i32 },
+    /// `d q`, q signed: the value furthest from 0 becomes ±127.
+    Signed { d: usize },
+    /// `d q + m`: the smallest value becomes code 0, the largest the largest code.
+    Affine { d: usize, m: usize },
+    /// `d s (q - zero)`: the best scale of each group, then the best `d` for the scales.
+    Grouped { d: usize, zero: i32, scales: usize, size: usize },
+}
+
+pub fn plan(format: &Format) -> Plan<'_> {
+    let codes = format.weight_codes();
+    let chunks = (0..format.chunks())
+        .map(|chunk| Chunk { planes: codes.terms.iter().map(|term| plane(format, codes, term, chunk)).collect() })
+        .collect();
+    Plan { format, rows: rows_per_pass(format), chunks, quantizer: quantizer(format) }
+}
+
+impl Plan<'_> {
+    /// The scales of the eight lanes of `chunk`'s dot product, four weights to a lane.
+    pub fn dot_lanes(&self, group: &GroupScale, chunk: usize) -> Lanes {
+        lanes(group, chunk * CHUNK, CHUNK / LANES)
+    }
+
+    /// The scales of eight consecutive weights, the `eighth`-th such run of the block.
+    pub fn weight_lanes(&self, group: &GroupScale, eighth: usize) -> Lanes {
+        lanes(group, eighth * LANES, 1)
+    }
+
+    /// Vectors that hold all scales of `group`.
+    pub fn scale_vectors(&self, group: &GroupScale) -> usize {
+        self.format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR)
+    }
+}
+
+/// Eight lanes of `weights_per_lane` weights, from weight `first` on. Groups of at least four weights
+/// that divide a chunk or hold whole chunks keep all eight in one vector.
+fn lanes(group: &GroupScale, first: usize, weights_per_lane: usize) -> Lanes {
+    let scale = |lane: usize| (first + lane * weights_per_lane) / group.size;
+    let vector = scale(0) / SCALES_PER_VECTOR;
+    Lanes { vector, index: std::array::from_fn(|lane| (scale(lane) % SCALES_PER_VECTOR) as u8) }
+}
+
+/// As many rows, of 4, 2 and 1, as keep their sums and scales in the 16 registers of AVX2 beside six
+/// that a step needs for itself: activations, seed, step, codes, mask, product.
+fn rows_per_pass(format: &Format) -> usize {
+    const REGISTERS: usize = 16;
+    const STEP: usize = 6;
+    let vectors = |group: &Option<GroupScale>| match group {
+        Some(group) => format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR),
+        None => 1,
+    };
+    let minimum = format.weight.minimum.as_ref().map_or(0, |minimum| vectors(&minimum.product.group));
+    let per_row = 1 + vectors(&format.weight.scale.group) + minimum;
+    [4, 2].into_iter().find(|rows| rows * per_row + STEP <= REGISTERS).unwrap_or(1)
+}
+
+fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
+    let field = format.fields[term.field].offset;
+    let places: [(usize, i32); CHUNK] = std::array::from_fn(|i| {
+        let (byte, shift) = codes.locate(term, chunk * CHUNK + i);
+        (field + byte, shift as i32 - term.position as i32)
+    });
+    let run = |places: &[(usize, i32)]| {
+        let (offset, shift) = places[0];
+        places.iter().enumerate().all(|(i, place)| *place == (offset + i, shift))
+    };
+    let (low, high) = places.split_at(CHUNK / 2);
+    let source = if run(&places) {
+        Source::Run { offset: low[0].0, shift: low[0].1 }
+    } else if run(low) && run(high) {
+        Source::Halves { offsets: [low[0].0, high[0].0], shifts: [low[0].1, high[0].1] }
+    } else {
+        // The checker has seen to it that a half spans at most 16 bytes of a block of at least 16.
+        let window = |half: &[(usize, i32)]| {
+            let first = half.iter().map(|place| place.0).min().unwrap_or(0);
+            first.min(format.bytes() - 16)
+        };
+        let windows = [window(low), window(high)];
+        Source::Shuffle {
+            windows,
+            index: std::array::from_fn(|i| (places[i].0 - windows[i / 16]) as u8),
+            shifts: places.map(|place| place.1),
+        }
+    };
+    Plane { source, mask: (((1_u32 << term.bits) - 1) << term.position) as u8 }
+}
+
+fn quantizer(format: &Format) -> Option<Quantizer> {
+    let weight = &format.weight;
+    let [d] = weight.scale.block[..] else { return None };
+    let Value::Linear { zero } = weight.value else { return None };
+    let signed = format.weight_codes().signed;
+    match (&weight.scale.group, &weight.minimum) {
+        (None, None) if signed => Some(Quantizer::Signed { d }),
+        (None, None) if zero > 0 => Some(Quantizer::Centred { d, zero }),
+        (None, Some(minimum)) if !signed && zero == 0 && !minimum.subtract => match minimum.product.block[..] {
+            [m] if minimum.product.group.is_none() => Some(Quantizer::Affine { d, m }),
+            _ => None,
+        },
+        (Some(group), None) if zero > 0 && format.codes[group.code].signed => {
+            Some(Quantizer::Grouped { d, zero, scales: group.code, size: group.size })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! What can be wrong with a vocabulary.
+
+use std::path::PathBuf;
+
+use crate::gguf;
+
+/// A vocabulary that can't be used. Its text is one line: the file, the key, what is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key is missing or has a value of the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] gguf::Error),
+    /// The value of a key contradicts another or asks for what is not built.
+    #[error("{}: key {key} {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}

@@ -1,0 +1,99 @@
+//! SentencePiece's BPE: characters, joined by the scores of what they make, with bytes for what has no token.
+//!
+//! Spaces are part of the tokens, written `▁`, and a text begins with one that is not its own, so that its first
+//! word is the token that it is inside a sentence.
+
+use std::collections::HashMap;
+
+use super::Error;
+use super::merge::{Join, Merger, Symbol};
+use super::vocab::Vocab;
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const SCORES: &str = "tokenizer.ggml.scores";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+
+/// A space, as tokens write it.
+const SPACE: &str = "▁";
+
+#[derive(Debug)]
+pub(super) struct Spm {
+    ids: HashMap<Box<str>, u32>,
+    /// Per token; 0 has the highest score, equal scores are equal ranks.
+    ranks: Vec<u32>,
+    /// The tokens of bytes that are no token as characters.
+    bytes: Vec<u32>,
+    /// The longest token in bytes.
+    longest: usize,
+    pub add_space_prefix: bool,
+}
+
+impl Spm {
+    pub fn new(vocab: &Vocab<'_>) -> Result<Self, Error> {
+        let scores = vocab.metadata.require_f32s(SCORES)?;
+        vocab.check_len(SCORES, scores.len())?;
+        if let Some(id) = scores.iter().position(|score| score.is_nan()) {
+            return Err(vocab.error(SCORES, format_args!("has NaN for token {id}")));
+        }
+        let bytes = (0..=u8::MAX).map(|byte| {
+            let text = format!("<0x{byte:02X}>");
+            let missing = || vocab.error(TOKENS, format_args!("has no token {text} for the byte {byte}"));
+            vocab.id(&text).ok_or_else(missing)
+        });
+        let bytes = bytes.collect::<Result<_, _>>()?;
+        Ok(Self {
+            ids: vocab.iter().zip(0..).map(|((text, _), id)| (text.into(), id)).collect(),
+            ranks: ranks(scores),
+            bytes,
+            longest: vocab.iter().map(|(text, _)| text.len()).max().unwrap_or(0),
+            add_space_prefix: vocab.metadata.bool(ADD_SPACE_PREFIX)?.unwrap_or(true),
+        })
+    }
+
+    /// Appends the tokens of `text`, which comes `after_special` if it begins the input or follows a special
+    /// token.
+    pub fn encode(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
+        let prefix = if after_special && self.add_space_prefix { SPACE } else { "" };
+        let text = prefix.to_owned() + &text.replace(' ', SPACE);
+
+        let chars = text.char_indices().map(|(at, char)| {
+            let len = char.len_utf8();
+            (len, self.ids.get(&text[at..at + len]).copied())
+        });
+        let join = |left: &Symbol, right: &Symbol| {
+            let len = left.len + right.len;
+            // Long texts are neither hashed nor compared in vain.
+            let text = (len <= self.longest).then(|| &text[left.start..left.start + len])?;
+            let id = *self.ids.get(text)?;
+            Some(Join { rank: self.ranks[id as usize], id })
+        };
+        for symbol in Merger::default().merge(chars, join) {
+            match symbol.id {
+                Some(id) => ids.push(id),
+                None => {
+                    let bytes = &text.as_bytes()[symbol.start..][..symbol.len];
+                    ids.extend(bytes.iter().map(|&byte| self.bytes[usize::from(byte)]));
+                }
+            }
+        }
+    }
+}
+
+/// The place of each score among the different scores, from high to low.
+fn ranks(scores: &[f32]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let mut ranks = vec![0; scores.len()];
+    let mut rank = 0;
+    for pair in order.windows(2) {
+        // By value and not by bits: 0 and -0 are one score.
+        rank += u32::from(scores[pair[0]] != scores[pair[1]]);
+        ranks[pair[1]] = rank;
+    }
+    ranks
+}
+
+/// What a token stands for.
+pub(super) fn unescape(text: &str) -> Box<[u8]> {
+    text.replace(SPACE, " ").into_bytes().into()
+}
