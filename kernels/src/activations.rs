@@ -66,9 +66,9 @@ fn scale_of(max: f32) -> (f32, f32) {
 }
 
 fn scalar(x: &[f32; 32]) -> ActivationBlock {
-    // NaN must not get lost in a comparison.
-    let max = x.iter().fold(0.0_f32, |max, x| if x.abs() <= max { max } else { x.abs() });
-    let (scale, inverse) = scale_of(max);
+    // Magnitudes order like their bits, and NaN above all: an integer maximum keeps it.
+    let max = x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0);
+    let (scale, inverse) = scale_of(f32::from_bits(max));
     let q: [i8; 32] = x.map(|x| (x * inverse).round_ties_even() as i8);
     let sums = core::array::from_fn(|lane| q[4 * lane..4 * lane + 4].iter().map(|&q| i16::from(q)).sum());
     ActivationBlock { q, sums, scale }
@@ -88,7 +88,7 @@ fn avx2(x: &[[f32; 32]], blocks: &mut [ActivationBlock]) {
         for i in 0..4 {
             v[i] = x86::load(&eights[i]);
         }
-        // Magnitudes order like their bits, and NaN above all: an integer maximum keeps it.
+        // An integer maximum, as in `scalar`.
         let magnitude = |v| _mm256_castps_si256(_mm256_and_ps(v, absolute));
         let max = _mm256_max_epi32(
             _mm256_max_epi32(magnitude(v[0]), magnitude(v[1])),

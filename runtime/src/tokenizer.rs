@@ -123,7 +123,7 @@ impl Tokenizer {
         let eos = vocab.token_id(EOS)?.or(default(2));
         let eot = vocab.token_id(EOT)?.or_else(|| vocab.end_of_turn());
         let added = |key, add_by_default, id_key, id: Option<u32>| match metadata.bool(key)? {
-            Some(true) if id.is_none() => Err(vocab.error(key, format_args!("is true, but {id_key} is missing"))),
+            Some(true) if id.is_none() => Err(vocab.error(key, format_args!("is true, but `{id_key}` is missing"))),
             add => Ok(id.filter(|_| add.unwrap_or(add_by_default))),
         };
         let add_bos = added(ADD_BOS, is_spm, BOS, bos)?;

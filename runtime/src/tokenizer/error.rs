@@ -11,7 +11,7 @@ pub enum Error {
     #[error(transparent)]
     Metadata(#[from] gguf::Error),
     /// The value of a key contradicts another or asks for what is not built.
-    #[error("{}: key {key} {problem}", path.display())]
+    #[error("{}: key `{key}` {problem}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,

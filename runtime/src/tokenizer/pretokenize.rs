@@ -25,29 +25,16 @@ pub(super) enum Digits {
 
 /// The words of `text`, which joined give it back.
 pub(super) fn words(text: &str, digits: Digits) -> impl Iterator<Item = &str> {
+    pieces(text, move |rest| part_len(rest, digits)).flat_map(|part| pieces(part, word_len))
+}
+
+/// Cuts `text` into pieces of the lengths that `len` finds for the beginning of what is left.
+fn pieces(text: &str, len: impl Fn(&str) -> usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    // What is left of the part of `rest` in which the pattern looks.
-    let mut part = match digits {
-        Digits::Runs => text.len(),
-        Digits::Single => 0,
-    };
     iter::from_fn(move || {
-        let len = if part > 0 {
-            word_len(&rest[..part])
-        } else {
-            let first = rest.chars().next()?;
-            if Class::of(first) == Class::Number {
-                part = first.len_utf8();
-                part
-            } else {
-                part = rest.find(|char| Class::of(char) == Class::Number).unwrap_or(rest.len());
-                word_len(&rest[..part])
-            }
-        };
-        part -= len;
-        let (word, after) = rest.split_at(len);
+        let (piece, after) = rest.split_at(len(rest));
         rest = after;
-        Some(word)
+        (!piece.is_empty()).then_some(piece)
     })
 }
 
@@ -75,7 +62,18 @@ impl Class {
     }
 }
 
-/// The bytes of the word at the beginning of `text`, which is not empty.
+/// The bytes at the beginning of `text` in which the pattern looks for words.
+fn part_len(text: &str, digits: Digits) -> usize {
+    match digits {
+        Digits::Runs => text.len(),
+        Digits::Single => match run_len(text, |class| class != Class::Number) {
+            0 => text.chars().next().map_or(0, char::len_utf8),
+            len => len,
+        },
+    }
+}
+
+/// The bytes of the word at the beginning of `text`, none where it is empty.
 fn word_len(text: &str) -> usize {
     const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
     if let Some(contraction) = CONTRACTIONS.iter().find(|contraction| text.starts_with(**contraction)) {
@@ -84,17 +82,17 @@ fn word_len(text: &str) -> usize {
     let body = text.strip_prefix(' ').unwrap_or(text);
     match body.chars().next().map(Class::of) {
         Some(class @ (Class::Letter | Class::Number | Class::Other)) => {
-            text.len() - body.len() + run_len(body, class)
+            text.len() - body.len() + run_len(body, |next| next == class)
         }
         Some(Class::Space) | None => {
-            let run = run_len(text, Class::Space);
+            let run = run_len(text, |next| next == Class::Space);
             let last = text[..run].chars().next_back().map_or(0, char::len_utf8);
             if run < text.len() && run > last { run - last } else { run }
         }
     }
 }
 
-/// The bytes of `class` that `text` begins with.
-fn run_len(text: &str, class: Class) -> usize {
-    text.find(|char| Class::of(char) != class).unwrap_or(text.len())
+/// The bytes at the beginning of `text` whose characters are of the classes wanted.
+fn run_len(text: &str, is_wanted: impl Fn(Class) -> bool) -> usize {
+    text.find(|char| !is_wanted(Class::of(char))).unwrap_or(text.len())
 }

@@ -1,0 +1,56 @@
+//! The errors of the runtime. Each is one line: what was wrong, where, what to do.
+
+use std::path::PathBuf;
+
+/// Anything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read as GGUF.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::Error),
+    /// The file's vocabulary can't be used.
+    #[error("{}: {source}", path.display())]
+    Tokenizer {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::tokenizer::Error,
+    },
+    /// The file is good GGUF but not a model that this build runs.
+    #[error("{}: {problem}", path.display())]
+    Model {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The instruction set asked for can't be used.
+    #[error("QUANTLOOM_ISA: {0}")]
+    Isa(#[from] quantloom_kernels::IsaError),
+    /// A token outside the vocabulary.
+    #[error("token {token} is outside the vocabulary of {vocab} tokens")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocab: usize,
+    },
+    /// More tokens than the context holds.
+    #[error("{tokens} tokens do not fit the context of {context}, of which {used} are used: shorten the prompt or raise -c")]
+    Context {
+        /// Tokens that were to be added.
+        tokens: usize,
+        /// Tokens already in the cache.
+        used: usize,
+        /// Capacity of the cache.
+        context: usize,
+    },
+    /// Threads could not be started.
+    #[error("can't start {threads} threads: {problem}")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// What the system said.
+        problem: String,
+    },
+}
