@@ -58,6 +58,12 @@ pub fn lane_sums(a: &ActivationBlock) -> Lanes {
     a.sums.map(i32::from)
 }
 
+/// The scales of four activations each.
+#[inline]
+pub fn steps(a: &ActivationBlock) -> Floats {
+    a.scales.map(half::bf16::to_f32)
+}
+
 /// The zero point's share of each lane.
 #[inline]
 pub fn seed(zero: i32, sums: Lanes) -> Lanes {

@@ -56,6 +56,16 @@ pub fn load_lane_sums(a: &ActivationBlock) -> __m256i {
     _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(a.sums.as_ptr().cast()) })
 }
 
+/// The eight scales of a block, each for its lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_steps(a: &ActivationBlock) -> __m256 {
+    // SAFETY: `scales` is 16 bytes; the load needs no alignment.
+    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(a.scales.as_ptr().cast()) });
+    // A bf16 is the upper half of an f32.
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+}
+
 /// Eight floats.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -88,12 +98,13 @@ pub fn store_bytes(out: &mut [i8; 32], bytes: __m256i) {
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) }
 }
 
-/// Writes eight 16-bit integers.
+/// Writes eight 32-bit integers as 16-bit ones, which they fit.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn store_lane_sums(out: &mut [i16; 8], sums: __m128i) {
+pub fn store_eight(out: &mut [i16; 8], wide: __m256i) {
+    let narrow = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
     // SAFETY: `out` is 16 bytes; the store needs no alignment.
-    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) }
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), narrow) }
 }
 
 /// The sum of all lanes.

@@ -1,7 +1,7 @@
 //! Every format × instruction set × operation against oracles written by hand, which share nothing with
 //! the macro. Outputs start as NaN, so that what a kernel leaves out is seen.
 
-use half::f16;
+use half::{bf16, f16};
 use proptest::prelude::*;
 use quantloom_kernels::{ActivationBlock, FORMATS, Format, Isa, Supported, quantize_activations};
 
@@ -90,7 +90,7 @@ fn ramp(n: usize, seed: u64) -> Vec<f32> {
 /// The exact dot product of a row and quantized activations, and the sum of the magnitudes of its terms.
 fn exact(format: &Format, row: &[u8], a: &[ActivationBlock]) -> (f64, f64) {
     let weights = row.chunks_exact(format.block_bytes).flat_map(|b| oracle::block(format.name, b));
-    let x = a.iter().flat_map(|a| a.q.map(|q| f64::from(q) * f64::from(a.scale)));
+    let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.q[i]) * a.scales[i / 4].to_f64()));
     let (mut sum, mut magnitude) = (0.0, 0.0);
     for (w, x) in weights.zip(x) {
         sum += (w.scale * f64::from(w.code) + w.minimum) * x;
@@ -182,7 +182,7 @@ fn integer_sums_are_equal_on_all_instruction_sets() {
             for pattern in 0..4 {
                 let mut a = vec![ActivationBlock::ZERO; format.block_len / 32];
                 for (b, block) in a.iter_mut().enumerate() {
-                    block.scale = 1.0;
+                    block.scales = [bf16::ONE; 8];
                     block.q = std::array::from_fn(|i| match pattern {
                         0 => 127,
                         1 => -127,
@@ -223,17 +223,19 @@ fn activations_are_the_same_on_all_instruction_sets() {
             assert_eq!(activations(isa, &x), scalar, "{name} {}", isa.isa());
         }
         for (block, x) in scalar.iter().zip(x.chunks(32)) {
-            for (q, x) in block.q.iter().zip(x) {
-                let distance = (f32::from(*q) * block.scale - x).abs();
-                assert!(distance <= block.scale * 0.501 + 4e-37, "{name}: {x} became {q} · {}", block.scale);
+            for (i, x) in x.iter().enumerate() {
+                let (q, scale) = (block.q[i], block.scales[i / 4].to_f32());
+                let distance = (f32::from(q) * scale - x).abs();
+                assert!(distance <= scale * 0.501 + 4e-37, "{name}: {x} became {q} · {scale}");
+                assert!((-127..=127).contains(&q), "{name}: {x} became {q}");
             }
         }
     }
     for isa in Supported::all() {
-        for bad in [f32::NAN, f32::INFINITY] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(u32::MAX)] {
             let mut x = ramp(32, 4);
             x[17] = bad;
-            assert!(!activations(isa, &x)[0].scale.is_finite(), "{bad} got lost in {}", isa.isa());
+            assert!(!activations(isa, &x)[0].scales[4].is_finite(), "{bad} got lost in {}", isa.isa());
         }
     }
 }

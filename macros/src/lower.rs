@@ -67,6 +67,10 @@ pub trait Isa: Sync {
     fn lane_sums(&self, a: &TokenStream) -> TokenStream {
         self.base().lane_sums(a)
     }
+    /// Floats: the scales of four activations each.
+    fn steps(&self, a: &TokenStream) -> TokenStream {
+        self.base().steps(a)
+    }
     /// What `dot_signed` adds to codes to make them unsigned; the seed takes it out again.
     fn signed_bias(&self) -> i32 {
         self.base().signed_bias()
@@ -173,19 +177,19 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
-        let step = isa.splat(quote!(#a.scale));
+        let steps = isa.steps(&a);
         let codes = codes(isa, &chunk.planes, &block, &weight.value);
         let dot = if signed {
             isa.dot_signed(quote!(seed), codes, quote!(activations))
         } else {
             isa.dot_unsigned(quote!(seed), codes, quote!(activations))
         };
-        let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(step));
+        let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
         let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[r]), false);
         let (total, subtract_minimum) = match &minima {
             None => (quote!(), quote!()),
             Some((minimum, minima)) => {
-                let total = isa.mul(isa.floats(quote!(sums)), quote!(step));
+                let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
                 let lanes = minima.at(|group| plan.dot_lanes(group, c), &quote!([r]));
                 let add = isa.fma(lanes, quote!(total), quote!(acc[r]), minimum.subtract);
                 (quote!(let total = #total;), quote!(acc[r] = #add;))
@@ -195,7 +199,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         quote! {
             {
                 let activations = #activations;
-                let step = #step;
+                let steps = #steps;
                 #sums
                 let seed = #seed;
                 #total

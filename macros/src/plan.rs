@@ -94,7 +94,7 @@ fn lanes(group: &GroupScale, first: usize, weights_per_lane: usize) -> Lanes {
 }
 
 /// As many rows, of 4, 2 and 1, as keep their sums and scales in the 16 registers of AVX2 beside six
-/// that a step needs for itself: activations, seed, step, codes, mask, product.
+/// that a step needs for itself: activations, seed, steps, codes, mask, product.
 fn rows_per_pass(format: &Format) -> usize {
     const REGISTERS: usize = 16;
     const STEP: usize = 6;

@@ -9,13 +9,8 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] crate::gguf::Error),
     /// The file's vocabulary can't be used.
-    #[error("{}: {source}", path.display())]
-    Tokenizer {
-        /// The model file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: crate::tokenizer::Error,
-    },
+    #[error(transparent)]
+    Tokenizer(#[from] crate::tokenizer::Error),
     /// The file is good GGUF but not a model that this build runs.
     #[error("{}: {problem}", path.display())]
     Model {
@@ -44,6 +39,29 @@ pub enum Error {
         used: usize,
         /// Capacity of the cache.
         context: usize,
+    },
+    /// A cache larger than the model's context.
+    #[error("a context of {context} tokens is more than the {limit} that the model was trained for: lower -c")]
+    ContextTooLong {
+        /// What was asked for.
+        context: usize,
+        /// What the model's metadata says.
+        limit: usize,
+    },
+    /// The KV cache doesn't fit in memory.
+    #[error("no memory for the KV cache of {context} tokens: lower -c")]
+    CacheMemory {
+        /// Its capacity.
+        context: usize,
+    },
+    /// A forward pass needs at least one token.
+    #[error("there are no tokens to run: the prompt is empty")]
+    NoTokens,
+    /// A cache or arena that was made for a model of another shape.
+    #[error("the {what} was made for a model of another shape")]
+    Foreign {
+        /// Which of the two.
+        what: &'static str,
     },
     /// Threads could not be started.
     #[error("can't start {threads} threads: {problem}")]

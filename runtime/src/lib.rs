@@ -1,14 +1,28 @@
-//! Placeholder.
+//! Runs Llama-architecture GGUF models on a CPU, on the file's own bytes.
+//!
+//! A [`Model`] maps a file, checks it, and runs tokens through it on the kernels of
+//! [`quantloom_kernels`]; its tokenizer turns text into tokens and back. The [`KvCache`] keeps what the
+//! context needs, and the [`Scratch`] arena keeps a steady-state token from allocating.
+
 pub mod alloc;
 pub mod bench;
+mod cache;
 pub mod chat;
+mod config;
+mod error;
+mod forward;
 pub mod gguf;
-pub mod model;
+mod matrix;
+mod model;
+mod ops;
 pub mod pull;
 pub mod sample;
+mod scratch;
+mod threads;
 pub mod tokenizer;
 
-mod error;
-
+pub use cache::KvCache;
+pub use config::Config;
 pub use error::Error;
-pub use model::{Config, KvCache, Model, Scratch};
+pub use model::Model;
+pub use scratch::Scratch;

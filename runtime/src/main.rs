@@ -1,2 +1,15 @@
-//! Placeholder.
-fn main() {}
+//! The `quantloom` binary. What it can do is in `cli`, how in the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use quantloom::alloc::CountingAllocator;
+
+/// `quantloom bench` reports allocations per token.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,64 +1,378 @@
-//! A model: weights in the mapped file, and the forward pass over them. (Signatures only for now.)
+//! A model: weights in the mapped file, and the ways to run tokens through it.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
+use quantloom_kernels::dense::Dense;
 
-use crate::Error;
-use crate::gguf::Gguf;
+use crate::cache::KvCache;
+use crate::forward::{self, Logits};
+use crate::gguf::{Gguf, Tensor, TensorType};
+use crate::matrix::Matrix;
+use crate::scratch::Scratch;
+use crate::threads::Team;
 use crate::tokenizer::Tokenizer;
+use crate::{Config, Error};
 
-/// The shape of a model.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub layers: usize,
-    pub embedding: usize,
-    pub feed_forward: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    pub rope_dims: usize,
-    pub rope_base: f32,
-    pub rms_epsilon: f32,
-    pub vocab: usize,
-    pub context: usize,
+/// Tokens of a prompt that go through the model together. Their activations, 64 bytes for 32 values,
+/// stay in L2 beside a chunk of weights: 32 · 5,632 · 2 bytes = 352 KiB for TinyLlama's longest input.
+const BATCH: usize = 32;
+
+/// A Llama model on its mapped file, with the threads that run it.
+///
+/// ```no_run
+/// use quantloom::Model;
+///
+/// let model = Model::load("model.gguf", None)?;
+/// let mut cache = model.create_kv_cache()?;
+/// let mut scratch = model.create_scratch();
+///
+/// // The prompt, any number of tokens at once.
+/// let prompt = model.tokenizer().encode("The capital of France is", Default::default());
+/// let mut logits = model.forward_with_cache(&prompt, &mut cache)?;
+///
+/// // Then token by token, without allocating.
+/// let mut decoder = model.tokenizer().decoder(quantloom::tokenizer::SpecialTokens::Skip);
+/// for _ in 0..16 {
+///     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+///     print!("{}", decoder.push(best as u32));
+///     let next = model.forward_single_with_scratch(best as u32, &mut cache, &mut scratch)?;
+///     logits.copy_from_slice(next);
+/// }
+/// # Ok::<(), quantloom::Error>(())
+/// ```
+pub struct Model {
+    gguf: Arc<Gguf>,
+    tokenizer: Arc<Tokenizer>,
+    weights: Arc<Weights>,
+    team: Team,
+    isa: Supported,
 }
 
-pub struct Model;
-pub struct KvCache;
-pub struct Scratch;
+/// The weights and the shape they have.
+pub(crate) struct Weights {
+    pub config: Config,
+    /// `[vocab, embedding]`
+    pub token_embedding: Matrix,
+    pub layers: Vec<Layer>,
+    /// `[embedding]`
+    pub output_norm: Vec<f32>,
+    /// `[vocab, embedding]`; `None` where the token embedding serves as output matrix too.
+    output: Option<Matrix>,
+}
+
+/// The weights of one layer. `e` stands for the embedding length.
+pub(crate) struct Layer {
+    /// `[e]`
+    pub attention_norm: Vec<f32>,
+    /// `[heads * head_dim, e]`
+    pub q: Matrix,
+    /// `[kv_heads * head_dim, e]`
+    pub k: Matrix,
+    /// `[kv_heads * head_dim, e]`
+    pub v: Matrix,
+    /// `[e, heads * head_dim]`
+    pub attention_output: Matrix,
+    /// `[e]`
+    pub feed_forward_norm: Vec<f32>,
+    /// `[feed_forward, e]`
+    pub gate: Matrix,
+    /// `[feed_forward, e]`
+    pub up: Matrix,
+    /// `[e, feed_forward]`
+    pub down: Matrix,
+}
 
 impl Model {
-    /// Loads with all CPUs' threads (`None`) or as many as said, on `isa` or `Supported::selected()`.
-    pub fn load(path: impl AsRef<Path>, threads: Option<usize>) -> Result<Self, Error> { todo!() }
-    /// The same weights on another number of threads (cheap: shares the mapped file).
-    pub fn with_threads(&self, threads: usize) -> Result<Self, Error> { todo!() }
-    pub fn config(&self) -> &Config { todo!() }
-    pub fn gguf(&self) -> &Gguf { todo!() }
-    pub fn tokenizer(&self) -> &Tokenizer { todo!() }
-    pub fn threads(&self) -> usize { todo!() }
-    pub fn isa(&self) -> Supported { todo!() }
-    /// Bytes of weights that one token reads (all matrices; of a separate embedding one row).
-    pub fn bytes_per_token(&self) -> u64 { todo!() }
-    /// Cache for the model's whole context.
-    pub fn create_kv_cache(&self) -> KvCache { todo!() }
-    /// Cache for `context` tokens; more than the model's context is an error.
-    pub fn create_kv_cache_for(&self, context: usize) -> Result<KvCache, Error> { todo!() }
-    pub fn create_scratch(&self) -> Scratch { todo!() }
-    /// No cache: logits `[vocab]` of the last token.
-    pub fn forward(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> { todo!() }
-    /// Logits `[vocab]` of the last token.
-    pub fn forward_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> { todo!() }
-    /// Logits `[tokens, vocab]`.
-    pub fn forward_all_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> { todo!() }
-    /// Logits `[vocab]`; allocates nothing.
-    pub fn forward_single_with_scratch<'s>(&self, token: u32, cache: &mut KvCache, scratch: &'s mut Scratch) -> Result<&'s [f32], Error> { todo!() }
+    /// Maps the GGUF file at `path` and checks that it is a model this build runs. Nothing is copied or
+    /// converted but the norms; weights are read from the mapped file.
+    ///
+    /// `threads`: `None` for one per CPU. The instruction set is [`Supported::selected`].
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged, asks for something that is not built, or its tensors don't
+    /// have the shapes that its metadata promises.
+    pub fn load(path: impl AsRef<Path>, threads: Option<usize>) -> Result<Self, Error> {
+        let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()));
+        Self::from_gguf(Gguf::open(path)?, Supported::selected()?, threads)
+    }
+
+    /// As [`load`](Self::load), from a file that is open already, perhaps with
+    /// [formats from outside](Gguf::open_with), and on an instruction set of choice.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn from_gguf(gguf: Gguf, isa: Supported, threads: usize) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+        let config = Config::read(&gguf, tokenizer.vocab_size())?;
+        let weights = Weights::find(&gguf, config, isa)?;
+        Ok(Self {
+            gguf: Arc::new(gguf),
+            tokenizer: Arc::new(tokenizer),
+            weights: Arc::new(weights),
+            team: Team::new(threads)?,
+            isa,
+        })
+    }
+
+    /// The same model, weights shared, on another number of threads.
+    ///
+    /// # Errors
+    /// The threads can't be started.
+    pub fn with_threads(&self, threads: usize) -> Result<Self, Error> {
+        Ok(Self {
+            gguf: Arc::clone(&self.gguf),
+            tokenizer: Arc::clone(&self.tokenizer),
+            weights: Arc::clone(&self.weights),
+            team: Team::new(threads)?,
+            isa: self.isa,
+        })
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &Config {
+        &self.weights.config
+    }
+
+    /// The file.
+    pub fn gguf(&self) -> &Gguf {
+        &self.gguf
+    }
+
+    /// The tokenizer of the file's vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Threads that run it, the caller's among them.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    /// The instruction set of its kernels.
+    pub fn isa(&self) -> Supported {
+        self.isa
+    }
+
+    /// Bytes of weights that one token reads: every matrix and norm, and of a token embedding that isn't
+    /// the output matrix too, one row.
+    pub fn bytes_per_token(&self) -> u64 {
+        self.weights.bytes_per_token()
+    }
+
+    /// A cache for the model's whole context.
+    ///
+    /// # Errors
+    /// The memory can't be reserved.
+    pub fn create_kv_cache(&self) -> Result<KvCache, Error> {
+        self.create_kv_cache_for(self.config().context)
+    }
+
+    /// A cache for `context` tokens.
+    ///
+    /// # Errors
+    /// More tokens than the model was trained for, or the memory can't be reserved.
+    pub fn create_kv_cache_for(&self, context: usize) -> Result<KvCache, Error> {
+        let limit = self.config().context;
+        if context > limit {
+            return Err(Error::ContextTooLong { context, limit });
+        }
+        KvCache::new(self.config(), context)
+    }
+
+    /// An arena for [`forward_single_with_scratch`](Self::forward_single_with_scratch).
+    pub fn create_scratch(&self) -> Scratch {
+        Scratch::new(self.config(), 1, 1)
+    }
+
+    /// The logits `[vocab]` after the last of `tokens`, without a cache.
+    ///
+    /// # Errors
+    /// No tokens, more than the context holds, or one outside the vocabulary.
+    pub fn forward(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let limit = self.config().context;
+        if tokens.len() > limit {
+            return Err(Error::Context { tokens: tokens.len(), used: 0, context: limit });
+        }
+        let mut cache = self.create_kv_cache_for(tokens.len())?;
+        self.forward_with_cache(tokens, &mut cache)
+    }
+
+    /// Adds `tokens` to the cache; the logits `[vocab]` after the last of them. The result is the same as
+    /// with one token at a time.
+    ///
+    /// # Errors
+    /// No tokens, more than the cache has room for, one outside the vocabulary, or the cache of another
+    /// model. The cache is then as it was.
+    pub fn forward_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> {
+        self.check(tokens, cache)?;
+        let mut scratch = Scratch::new(self.config(), tokens.len().min(BATCH), 1);
+        for batch in tokens.chunks(BATCH) {
+            self.pass(batch, cache, &mut scratch, Logits::Last);
+        }
+        let last = (tokens.len() - 1) % BATCH + 1;
+        Ok(scratch.buffers(last).logits[..self.config().vocab].to_vec())
+    }
+
+    /// Adds `tokens` to the cache; the logits `[tokens, vocab]` after each of them.
+    ///
+    /// # Errors
+    /// As for [`forward_with_cache`](Self::forward_with_cache).
+    pub fn forward_all_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> {
+        self.check(tokens, cache)?;
+        let vocab = self.config().vocab;
+        let batch = tokens.len().min(BATCH);
+        let mut scratch = Scratch::new(self.config(), batch, batch);
+        let mut logits = Vec::with_capacity(tokens.len() * vocab);
+        for batch in tokens.chunks(BATCH) {
+            self.pass(batch, cache, &mut scratch, Logits::All);
+            logits.extend_from_slice(&scratch.buffers(batch.len()).logits[..batch.len() * vocab]);
+        }
+        Ok(logits)
+    }
+
+    /// Adds one token to the cache; the logits `[vocab]` after it, in the arena. Allocates nothing.
+    ///
+    /// # Errors
+    /// As for [`forward_with_cache`](Self::forward_with_cache), or the arena of another model.
+    pub fn forward_single_with_scratch<'s>(
+        &self,
+        token: u32,
+        cache: &mut KvCache,
+        scratch: &'s mut Scratch,
+    ) -> Result<&'s [f32], Error> {
+        self.check(&[token], cache)?;
+        if !scratch.fits(self.config()) {
+            return Err(Error::Foreign { what: "arena" });
+        }
+        self.pass(&[token], cache, scratch, Logits::Last);
+        Ok(&scratch.buffers(1).logits[..self.config().vocab])
+    }
+
+    fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), Error> {
+        let vocab = self.config().vocab;
+        if !cache.fits(self.config()) {
+            return Err(Error::Foreign { what: "KV cache" });
+        }
+        if tokens.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(Error::Token { token, vocab });
+        }
+        let (used, context) = (cache.len(), cache.capacity());
+        if tokens.len() > context - used {
+            return Err(Error::Context { tokens: tokens.len(), used, context });
+        }
+        Ok(())
+    }
+
+    fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: Logits) {
+        forward::pass(&self.weights, &self.team, self.isa, tokens, cache, scratch, logits);
+    }
 }
 
-impl KvCache {
-    pub fn len(&self) -> usize { todo!() }
-    pub fn capacity(&self) -> usize { todo!() }
-    pub fn clear(&mut self) { todo!() }
-    /// Bytes of memory for `capacity` tokens.
-    pub fn bytes(&self) -> usize { todo!() }
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("path", &self.gguf.path())
+            .field("config", self.config())
+            .field("threads", &self.threads())
+            .field("isa", &self.isa)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Weights {
+    /// Finds every tensor of the architecture and checks its shape; there must be no others.
+    fn find(gguf: &Gguf, config: Config, isa: Supported) -> Result<Self, Error> {
+        let fail = |problem: String| Error::Model { path: gguf.path().into(), problem };
+        let mut taken = HashSet::new();
+        let mut take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
+            let tensor = gguf.require_tensor(name)?;
+            taken.insert(name.to_owned());
+            if tensor.dims() != dims {
+                return Err(fail(format!(
+                    "tensor `{name}` has the shape {:?}; the metadata makes it {dims:?}",
+                    tensor.dims()
+                )));
+            }
+            Ok(tensor.clone())
+        };
+        let (e, ff) = (config.embedding, config.feed_forward);
+        let (query, key_value) = (config.query(), config.key_value());
+
+        let token_embedding = Matrix::new(take("token_embd.weight", &[e, config.vocab])?, isa);
+        let output_norm = norm(take("output_norm.weight", &[e])?, fail)?;
+        let output = match gguf.tensor("output.weight") {
+            Some(_) => Some(Matrix::new(take("output.weight", &[e, config.vocab])?, isa)),
+            None => None,
+        };
+        let mut layers = Vec::new();
+        for l in 0..config.layers {
+            let mut matrix = |name: &str, cols: usize, rows: usize| -> Result<Matrix, Error> {
+                Ok(Matrix::new(take(&format!("blk.{l}.{name}.weight"), &[cols, rows])?, isa))
+            };
+            let q = matrix("attn_q", e, query)?;
+            let k = matrix("attn_k", e, key_value)?;
+            let v = matrix("attn_v", e, key_value)?;
+            let attention_output = matrix("attn_output", query, e)?;
+            let gate = matrix("ffn_gate", e, ff)?;
+            let up = matrix("ffn_up", e, ff)?;
+            let down = matrix("ffn_down", ff, e)?;
+            let attention_norm = norm(take(&format!("blk.{l}.attn_norm.weight"), &[e])?, fail)?;
+            let feed_forward_norm = norm(take(&format!("blk.{l}.ffn_norm.weight"), &[e])?, fail)?;
+            layers.push(Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down });
+        }
+        // Names are unique, so that a tensor was taken exactly if its name was asked for.
+        if let Some(extra) = gguf.tensors().iter().find(|tensor| !taken.contains(tensor.name())) {
+            return Err(fail(format!(
+                "tensor `{}` belongs to something that this build does not have; running without it would be wrong",
+                extra.name()
+            )));
+        }
+        Ok(Self { config, token_embedding, layers, output_norm, output })
+    }
+
+    /// The matrix that gives logits.
+    pub fn output(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.token_embedding)
+    }
+
+    fn bytes_per_token(&self) -> u64 {
+        let layer = |layer: &Layer| {
+            let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
+            let matrices = [q, k, v, attention_output, gate, up, down].map(Matrix::bytes).iter().sum::<usize>();
+            matrices + size_of_val(&attention_norm[..]) + size_of_val(&feed_forward_norm[..])
+        };
+        let layers: usize = self.layers.iter().map(layer).sum();
+        let embedding = self.token_embedding.row_bytes();
+        (layers + self.output().bytes() + embedding + size_of_val(&self.output_norm[..])) as u64
+    }
+}
+
+/// The weights of a norm, which are few and used in f32.
+fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Error> {
+    let dense = match tensor.ty() {
+        TensorType::F32 => Dense::F32,
+        TensorType::F16 => Dense::F16,
+        TensorType::BF16 => Dense::BF16,
+        TensorType::Quantized(format) => {
+            return Err(fail(format!("tensor `{}` is {}; a norm must be F32, F16 or BF16", tensor.name(), format.name)));
+        }
+    };
+    let mut weights = vec![0.0; tensor.dims()[0]];
+    dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");
+    match weights.iter().position(|weight| !weight.is_finite()) {
+        None => Ok(weights),
+        Some(i) => Err(fail(format!(
+            "tensor `{}` holds {} at index {i}; the file is damaged, fetch or convert it again",
+            tensor.name(),
+            weights[i]
+        ))),
+    }
 }

@@ -37,7 +37,7 @@ pub use decode::{Decoder, SpecialTokens};
 pub use error::Error;
 use special::{Fragment, SpecialSplitter};
 use spm::Spm;
-use vocab::{Kind, Vocab};
+use vocab::{Kind, Vocab, quote};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
@@ -107,23 +107,25 @@ impl Tokenizer {
     ///
     /// Where a key is missing, contradicts another, or asks for a tokenizer that is not built.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
-        let vocab = Vocab::from_metadata(metadata)?;
-        let model = match metadata.require_str(MODEL)? {
-            "llama" => Model::Spm(Spm::new(&vocab)?),
-            "gpt2" => Model::Bpe(Bpe::new(&vocab)?),
+        let is_spm = match metadata.require_str(MODEL)? {
+            "llama" => true,
+            "gpt2" => false,
             other => {
                 let built = r#"only "llama" (SentencePiece) and "gpt2" (byte-level BPE) are supported"#;
-                return Err(vocab.error(MODEL, format_args!("is {other:?}; {built}")));
+                return Err(Error::invalid(metadata, MODEL, format_args!("is {}; {built}", quote(other))));
             }
         };
-        let is_spm = matches!(model, Model::Spm(_));
+        let vocab = Vocab::from_metadata(metadata)?;
+        let model = if is_spm { Model::Spm(Spm::new(&vocab)?) } else { Model::Bpe(Bpe::new(&vocab)?) };
         let default = |id: u32| (is_spm && (id as usize) < vocab.len()).then_some(id);
 
         let bos = vocab.token_id(BOS)?.or(default(1));
         let eos = vocab.token_id(EOS)?.or(default(2));
         let eot = vocab.token_id(EOT)?.or_else(|| vocab.end_of_turn());
         let added = |key, add_by_default, id_key, id: Option<u32>| match metadata.bool(key)? {
-            Some(true) if id.is_none() => Err(vocab.error(key, format_args!("is true, but `{id_key}` is missing"))),
+            Some(true) if id.is_none() => {
+                Err(vocab.error(key, format_args!("is true, but `{id_key}` is missing")))
+            }
             add => Ok(id.filter(|_| add.unwrap_or(add_by_default))),
         };
         let add_bos = added(ADD_BOS, is_spm, BOS, bos)?;
@@ -151,7 +153,17 @@ impl Tokenizer {
             Token { text: text.into(), bytes, kind }
         });
         let tokens = tokens.collect();
-        Ok(Self { special: SpecialSplitter::new(&vocab), tokens, model, bos, eos, eot, add_bos, add_eos, ends })
+        Ok(Self {
+            special: SpecialSplitter::new(&vocab),
+            tokens,
+            model,
+            bos,
+            eos,
+            eot,
+            add_bos,
+            add_eos,
+            ends,
+        })
     }
 
     /// The tokens of `text`, in time O(n log n) whatever the text.
@@ -178,9 +190,8 @@ impl Tokenizer {
     /// SentencePiece vocabulary. What is not UTF-8 becomes U+FFFD, an id outside the vocabulary nothing.
     pub fn decode(&self, ids: &[u32], special: SpecialTokens) -> String {
         let mut decoder = Decoder::from_start(self, special);
-        let mut text: String = ids.iter().fold(String::new(), |text, &id| text + decoder.push(id));
-        text.push_str(decoder.finish());
-        text
+        let text = ids.iter().fold(String::new(), |text, &id| text + decoder.push(id));
+        text + decoder.finish()
     }
 
     /// A decoder for tokens that continue a text, one at a time: a generation.

@@ -95,6 +95,10 @@ impl Isa for Avx2Fma {
         quote!(x86::load_lane_sums(#a))
     }
 
+    fn steps(&self, a: &TokenStream) -> TokenStream {
+        quote!(x86::load_steps(#a))
+    }
+
     fn signed_bias(&self) -> i32 {
         0
     }

@@ -62,6 +62,10 @@ impl Isa for Scalar {
         quote!(portable::lane_sums(#a))
     }
 
+    fn steps(&self, a: &TokenStream) -> TokenStream {
+        quote!(portable::steps(#a))
+    }
+
     fn signed_bias(&self) -> i32 {
         0
     }

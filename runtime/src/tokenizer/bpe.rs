@@ -28,7 +28,7 @@ impl Bpe {
             "gpt-2" => Digits::Runs,
             other => {
                 let built = r#"only "smollm" and "gpt-2" are supported"#;
-                return Err(vocab.error(PRE, format_args!("is {other:?}; {built}")));
+                return Err(vocab.error(PRE, format_args!("is {}; {built}", quote(other))));
             }
         };
         let bytes = (0..=u8::MAX).map(|byte| vocab.id(char_of(byte).encode_utf8(&mut [0; 4]))).collect();
@@ -67,6 +67,7 @@ impl Bpe {
     }
 }
 
+/// The character that stands for `byte`.
 fn char_of(byte: u8) -> char {
     match byte {
         0..=0x20 => char::from_u32(0x100 + u32::from(byte)).unwrap_or_default(),
@@ -76,6 +77,7 @@ fn char_of(byte: u8) -> char {
     }
 }
 
+/// The byte that `char` stands for.
 fn byte_of(char: char) -> Option<u8> {
     let byte = match u32::from(char) {
         code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => code,

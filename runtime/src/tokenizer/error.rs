@@ -1,8 +1,9 @@
 //! What can be wrong with a vocabulary.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
-use crate::gguf;
+use crate::gguf::{self, Metadata};
 
 /// A vocabulary that can't be used. Its text is one line: the file, the key, what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -20,4 +21,10 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
+}
+
+impl Error {
+    pub(super) fn invalid(metadata: &Metadata, key: &'static str, problem: impl Display) -> Self {
+        Self::Invalid { path: metadata.path().into(), key, problem: problem.to_string() }
+    }
 }

@@ -167,7 +167,7 @@ impl<'m> Vocab<'m> {
     }
 
     pub fn error(&self, key: &'static str, problem: impl Display) -> Error {
-        Error::Invalid { path: self.metadata.path().into(), key, problem: problem.to_string() }
+        Error::invalid(self.metadata, key, problem)
     }
 }
 

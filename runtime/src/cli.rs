@@ -1,0 +1,148 @@
+//! The command line: one module per command, and what they share. Names and flags are llama.cpp's where it has
+//! them.
+
+mod bench;
+mod inspect;
+mod kernels;
+mod logits;
+mod run;
+mod table;
+mod tokenize;
+mod value;
+
+use std::env;
+use std::error::Error;
+use std::io::{self, Write};
+use std::iter;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ContextKind;
+use clap::{Args, Parser, Subcommand};
+use quantloom::pull;
+
+/// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// Runs quantized Llama-architecture models on a CPU.
+#[derive(Parser)]
+#[command(name = "quantloom", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generates text
+    Run(run::Args),
+    /// Prints the tokens of the text on standard input
+    Tokenize(tokenize::Args),
+    /// Writes the logits after each of the given tokens
+    Logits(logits::Args),
+    /// Prints the metadata and the tensors of a model
+    Inspect(inspect::Args),
+    /// Prints the features of the CPU, the kernels there are and the ones chosen
+    Kernels,
+    /// Fetches a model by name, once, and prints its path
+    Pull {
+        /// `smollm2`
+        name: String,
+    },
+    /// Measures a model: decoding in four modes, prefill, memory bandwidth
+    Bench(bench::Args),
+}
+
+/// Which model.
+#[derive(Args)]
+struct ModelArgs {
+    /// Model file, GGUF [default: the one that GGUF_MODEL names, else SmolLM2-135M-Instruct, fetched once]
+    #[arg(short, long)]
+    model: Option<PathBuf>,
+}
+
+/// On how many threads.
+#[derive(Args)]
+struct ThreadArgs {
+    /// Threads [default: one for each CPU]
+    #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
+    threads: Option<usize>,
+}
+
+impl ModelArgs {
+    /// The model that the user named, by the flag or in the environment.
+    fn named(self) -> Option<PathBuf> {
+        let from_environment = || env::var_os("GGUF_MODEL").filter(|path| !path.is_empty());
+        self.model.or_else(|| from_environment().map(PathBuf::from))
+    }
+
+    /// That model's file, or else the default's.
+    fn path(self) -> Result<PathBuf> {
+        match self.named() {
+            Some(path) => Ok(path),
+            None => Ok(pull::DEFAULT.fetch()?),
+        }
+    }
+}
+
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let Some(problem) = value_problem(&error) else { error.exit() };
+            report(&problem);
+            return ExitCode::from(2);
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough of it.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            match error.downcast_ref::<io::Error>() {
+                Some(error) => report(&format!("can't write the output: {error}")),
+                None => report(&error.to_string()),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result {
+        // Locked by each line only: tokens are shown as they come.
+        let out = &mut io::stdout();
+        match self {
+            Self::Run(args) => run::run(args, out),
+            Self::Tokenize(args) => tokenize::run(args, out),
+            Self::Logits(args) => logits::run(args),
+            Self::Inspect(args) => inspect::run(args, out),
+            Self::Kernels => kernels::run(out),
+            Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
+            Self::Bench(args) => bench::run(args),
+        }
+    }
+}
+
+/// What is wrong with the value of a flag, on one line; clap takes several. `None` for its other errors.
+fn value_problem(error: &clap::Error) -> Option<String> {
+    let flag = error.get(ContextKind::InvalidArg)?;
+    error.source().map(|problem| format!("{flag}: {problem}"))
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Tells an error in one line, whatever is in its text.
+fn report(problem: &str) {
+    let line = problem.replace(char::is_control, " ");
+    note(format_args!("error: {line}"));
+}
+
+/// A line on standard error. There is nowhere to tell that it can't be written.
+fn note(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

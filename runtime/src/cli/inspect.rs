@@ -1,0 +1,59 @@
+//! `quantloom inspect`.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use indicatif::DecimalBytes;
+use quantloom::gguf::{Gguf, Tensor};
+
+use super::table::{self, Align::*};
+use super::{ModelArgs, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Model file, GGUF [default: the one that GGUF_MODEL names, else SmolLM2-135M-Instruct, fetched once]
+    model: Option<PathBuf>,
+}
+
+pub fn run(args: Args, out: &mut impl Write) -> Result {
+    let file = Gguf::open(ModelArgs { model: args.model }.path()?)?;
+    let out = &mut BufWriter::new(out);
+    let (version, size, alignment) = (file.version(), DecimalBytes(file.file_len() as u64), file.alignment());
+    writeln!(out, "{}: GGUF version {version}, {size}, alignment {alignment}", file.path().display())?;
+
+    writeln!(out, "\n{} keys", file.metadata().len())?;
+    let keys = file.metadata().iter();
+    let rows: Vec<_> = keys.map(|(key, value)| [key.into(), value.type_name().into(), value.to_string()]).collect();
+    table::write(out, [Left, Left, Left], &rows)?;
+
+    writeln!(out, "\n{} tensors", file.tensors().len())?;
+    let row = |tensor: &Tensor| {
+        let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+        [tensor.name().into(), tensor.ty().to_string(), shape, tensor.data().len().to_string()]
+    };
+    let rows: Vec<_> = file.tensors().iter().map(row).collect();
+    table::write(out, [Left, Left, Right, Right], &rows)?;
+
+    writeln!(out, "\nby type")?;
+    table::write(out, [Left, Right, Right, Right], &totals(file.tensors()))?;
+    Ok(out.flush()?)
+}
+
+/// For each type in order of appearance: tensors, weights, bytes.
+fn totals(tensors: &[Tensor]) -> Vec<[String; 4]> {
+    let mut types = Vec::new();
+    for tensor in tensors {
+        if !types.contains(&tensor.ty()) {
+            types.push(tensor.ty());
+        }
+    }
+    let total = |ty| {
+        let of_type = || tensors.iter().filter(|tensor| tensor.ty() == ty);
+        let weights: usize = of_type().map(|tensor| tensor.rows() * tensor.cols()).sum();
+        let bytes: usize = of_type().map(|tensor| tensor.data().len()).sum();
+        let tensors = of_type().count();
+        let size = DecimalBytes(bytes as u64);
+        [ty.to_string(), format!("{tensors} tensors"), format!("{weights} weights"), format!("{bytes} bytes ({size})")]
+    };
+    types.into_iter().map(total).collect()
+}

@@ -1,0 +1,80 @@
+//! `quantloom kernels`.
+
+use std::env::consts::ARCH;
+use std::io::{BufWriter, Write};
+use std::thread;
+
+use quantloom_kernels::{FORMATS, Format, Isa, Supported};
+
+use super::Result;
+use super::table::{self, Align::Left};
+
+pub fn run(out: &mut impl Write) -> Result {
+    let chosen = Supported::selected().map_err(quantloom::Error::from)?.isa();
+    let out = &mut BufWriter::new(out);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    writeln!(out, "CPU: {}, {ARCH}, {threads} threads", cpu_name().as_deref().unwrap_or("unknown"))?;
+
+    writeln!(out, "\ninstruction sets (QUANTLOOM_ISA forces one)")?;
+    let rows: Vec<_> = Isa::ALL.iter().map(|&isa| describe(isa, chosen)).collect();
+    table::write(out, [Left; 3], &rows)?;
+
+    writeln!(out, "\nkernels (* chosen, - not on this CPU)")?;
+    let rows: Vec<_> = FORMATS.iter().flat_map(|format| operations(format, chosen)).collect();
+    table::write(out, [Left; 3], &rows)?;
+    Ok(out.flush()?)
+}
+
+fn describe(isa: Isa, chosen: Isa) -> [String; 3] {
+    let missing = isa.missing();
+    let state = match missing.as_slice() {
+        [] if isa == chosen => "supported, chosen".into(),
+        [] => "supported".into(),
+        missing => format!("not on this CPU: it lacks {}", missing.join(", ")),
+    };
+    [isa.to_string(), state, isa.features().join(" ")]
+}
+
+/// Format, operation, and the kernels for it with their marks.
+fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 4] {
+    let name = format.name.to_lowercase();
+    let kernel = |operation: &str, isa: Isa, chosen: Isa| {
+        let mark = match isa {
+            isa if isa == chosen => "*",
+            isa if !isa.missing().is_empty() => "-",
+            _ => "",
+        };
+        format!("{name}_{operation}_{isa}{mark}")
+    };
+    ["dequantize", "dot", "gemv", "quantize"].map(|operation| {
+        let kernels = match (operation, format.quantize) {
+            // One function for all instruction sets: models are quantized once.
+            ("quantize", Some(_)) => kernel(operation, Isa::Scalar, Isa::Scalar),
+            ("quantize", None) => "none".into(),
+            _ => {
+                let variants = format.variants.iter().map(|variant| kernel(operation, variant.isa(), chosen));
+                variants.collect::<Vec<_>>().join("  ")
+            }
+        };
+        [format.name.into(), operation.into(), kernels]
+    })
+}
+
+/// The name that the CPU gives itself.
+fn cpu_name() -> Option<String> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        // 48 characters in three leaves, where there are as many. Source: Intel SDM, CPUID.
+        const LEAVES: [u32; 3] = [0x8000_0002, 0x8000_0003, 0x8000_0004];
+        if __cpuid(0x8000_0000).eax < LEAVES[2] {
+            return None;
+        }
+        let registers = LEAVES.map(__cpuid).map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]);
+        let bytes: Vec<u8> = registers.as_flattened().iter().flat_map(|register| register.to_le_bytes()).collect();
+        let name = String::from_utf8_lossy(&bytes);
+        Some(name.trim_matches(['\0', ' ']).to_owned()).filter(|name| !name.is_empty())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}

@@ -1,0 +1,51 @@
+//! `quantloom logits`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use quantloom::Model;
+
+use super::{ModelArgs, Result, ThreadArgs, value};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    /// Tokens, separated by commas
+    #[arg(long, required = true, value_name = "ID,…", value_delimiter = ',', value_parser = value::token)]
+    #[arg(allow_negative_numbers = true)]
+    ids: Vec<u32>,
+    /// Where to write f32, little-endian, `[tokens, vocabulary]`
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub fn run(args: Args) -> Result {
+    let model = Model::load(args.model.path()?, args.threads.threads)?;
+    let mut cache = model.create_kv_cache_for(args.ids.len())?;
+    let logits = model.forward_all_with_cache(&args.ids, &mut cache)?;
+    write(&args.output, &logits).map_err(|error| format!("{}: {error}", args.output.display()))?;
+    Ok(())
+}
+
+/// Writes under a temporary name and renames, so that whoever finds a file finds all of it. What is there and
+/// not a regular file, such as `/dev/stdout`, is written to as it stands.
+fn write(path: &Path, values: &[f32]) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return write_values(File::create(path)?, values);
+    }
+    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let written = File::create(&part).and_then(|file| write_values(file, values));
+    written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| _ = fs::remove_file(&part))
+}
+
+fn write_values(file: File, values: &[f32]) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
+    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+    out.flush()
+}

@@ -1,0 +1,195 @@
+//! `quantloom run`.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use quantloom::Model;
+use quantloom::chat::{ChatTemplate, Message};
+use quantloom::sample::{Sampler, SamplerOptions};
+use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
+use serde_json::json;
+
+use super::{ModelArgs, Result, ThreadArgs, note, value};
+
+/// The context where none is asked for, as far as the model has it: its memory is bounded, whatever the model.
+const DEFAULT_CONTEXT: usize = 4096;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Tokens to generate; -1 goes on until the text or the context ends
+    #[arg(short, long, value_name = "N", default_value = "-1", value_parser = value::token_count)]
+    #[arg(allow_negative_numbers = true)]
+    n_predict: usize,
+    /// Tokens of context, prompt included [default: 4096, or what the model has if that is less]
+    #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
+    ctx_size: Option<usize>,
+    /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form
+    #[arg(long)]
+    raw: bool,
+    /// Print one JSON object at the end; its `text` is all of `ids`, special tokens included
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct PromptArgs {
+    /// Prompt
+    #[arg(value_name = "PROMPT", value_parser = value::text())]
+    positional: Option<String>,
+    /// Prompt
+    #[arg(short, long, value_parser = value::text(), allow_hyphen_values = true)]
+    prompt: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct SamplingArgs {
+    /// Temperature; 0 always takes the most likely token
+    #[arg(long, value_name = "T", default_value = "0.8", value_parser = value::temperature)]
+    #[arg(allow_negative_numbers = true)]
+    temp: f32,
+    /// Draw from the K most likely tokens; 0 for all
+    #[arg(long, value_name = "K", default_value = "40", value_parser = value::top_k)]
+    #[arg(allow_negative_numbers = true)]
+    top_k: usize,
+    /// Draw from the most likely tokens that have the probability P together
+    #[arg(long, value_name = "P", default_value = "0.95", value_parser = value::top_p)]
+    #[arg(allow_negative_numbers = true)]
+    top_p: f32,
+    /// Seed of the draws [default: random]
+    #[arg(short, long, value_parser = value::seed, allow_negative_numbers = true)]
+    seed: Option<u64>,
+}
+
+/// What came out.
+struct Generation {
+    ids: Vec<u32>,
+    /// Whether it ended because there was no room for more.
+    is_context_full: bool,
+    prefill: Duration,
+    decode: Duration,
+}
+
+pub fn run(args: Args, out: &mut impl Write) -> Result {
+    let path = args.model.path()?;
+    let start = Instant::now();
+    let model = Model::load(path, args.threads.threads)?;
+    let load = start.elapsed();
+
+    let prompt = args.prompt.positional.or(args.prompt.prompt).unwrap_or_default();
+    let prompt_ids = if args.raw { encode(&model, &prompt, true) } else { chat_ids(&model, prompt)? };
+    if prompt_ids.is_empty() {
+        return Err("the prompt is empty and the model adds no BOS token: give a text by -p".into());
+    }
+    let context = args.ctx_size.unwrap_or(DEFAULT_CONTEXT.min(model.config().context));
+    let SamplingArgs { temp: temperature, top_k, top_p, seed } = args.sampling;
+    let seed = seed.unwrap_or(SamplerOptions::default().seed);
+    let mut sampler = Sampler::new(SamplerOptions { temperature, top_k, top_p, seed });
+
+    let mut show = |piece: &str| -> Result {
+        if !args.json {
+            out.write_all(piece.as_bytes())?;
+            out.flush()?;
+        }
+        Ok(())
+    };
+    let generation = generate(&model, &prompt_ids, &mut sampler, args.n_predict, context, &mut show)?;
+    let Generation { ids, is_context_full, prefill, decode } = generation;
+    let prompt_tps = prompt_ids.len() as f64 / prefill.as_secs_f64();
+    // The first token comes of the prefill.
+    let decode_tps = (ids.len() > 1).then(|| (ids.len() - 1) as f64 / decode.as_secs_f64());
+    let load_ms = load.as_secs_f64() * 1e3;
+    if args.json {
+        let mut decoder = model.tokenizer().decoder(SpecialTokens::Render);
+        let mut text: String = ids.iter().fold(String::new(), |text, &id| text + decoder.push(id));
+        text += decoder.finish();
+        let report = json!({
+            "prompt_ids": prompt_ids,
+            "ids": ids,
+            "text": text,
+            "load_ms": load_ms,
+            "prompt_tps": prompt_tps,
+            "decode_tps": decode_tps,
+        });
+        writeln!(out, "{report}")?;
+        return Ok(());
+    }
+    writeln!(out)?;
+    if is_context_full {
+        note(format_args!("the context of {context} tokens is full; -c sets its size"));
+    }
+    let rate = |tokens_per_second: f64| format!("{tokens_per_second:.1} tok/s");
+    note(format_args!(
+        "load {load_ms:.1} ms | prompt {} tokens, {} | generated {} tokens, {} | {} threads, {} | seed {seed}",
+        prompt_ids.len(),
+        rate(prompt_tps),
+        ids.len(),
+        decode_tps.map_or("-".into(), rate),
+        model.threads(),
+        model.isa().isa(),
+    ));
+    Ok(())
+}
+
+/// The prompt as the one message of a conversation, in the form that the model knows.
+fn chat_ids(model: &Model, prompt: String) -> Result<Vec<u32>> {
+    let tokenizer = model.tokenizer();
+    let Some(template) = ChatTemplate::from_metadata(model.gguf().metadata(), tokenizer)? else {
+        note("the model has no chat template: the prompt is used as it stands");
+        return Ok(encode(model, &prompt, true));
+    };
+    let text = template.render(&[Message { role: "user".into(), content: prompt }])?;
+    // Many templates begin with BOS themselves.
+    let bos = tokenizer.bos().and_then(|id| tokenizer.token_text(id));
+    Ok(encode(model, &text, !bos.is_some_and(|bos| text.starts_with(bos))))
+}
+
+fn encode(model: &Model, text: &str, add_special: bool) -> Vec<u32> {
+    model.tokenizer().encode(text, EncodeOptions { add_special, parse_special: true })
+}
+
+/// Continues `prompt` by up to `limit` tokens, giving `show` the text as it comes, without special tokens.
+fn generate(
+    model: &Model,
+    prompt: &[u32],
+    sampler: &mut Sampler,
+    limit: usize,
+    context: usize,
+    show: &mut impl FnMut(&str) -> Result,
+) -> Result<Generation> {
+    let mut cache = model.create_kv_cache_for(context)?;
+    let mut scratch = model.create_scratch();
+    let mut decoder = model.tokenizer().decoder(SpecialTokens::Skip);
+    let mut ids = Vec::new();
+
+    let start = Instant::now();
+    let logits = model.forward_with_cache(prompt, &mut cache)?;
+    let prefill = start.elapsed();
+    let start = Instant::now();
+    let is_context_full = loop {
+        if ids.len() == limit {
+            break false;
+        }
+        let next = match ids.last() {
+            None => sampler.sample(&logits),
+            Some(_) if cache.len() == cache.capacity() => break true,
+            Some(&last) => sampler.sample(model.forward_single_with_scratch(last, &mut cache, &mut scratch)?),
+        };
+        ids.push(next);
+        show(decoder.push(next))?;
+        if model.tokenizer().is_end_of_generation(next) {
+            break false;
+        }
+    };
+    let decode = start.elapsed();
+    show(decoder.finish())?;
+    Ok(Generation { ids, is_context_full, prefill, decode })
+}

@@ -1,0 +1,49 @@
+//! `quantloom tokenize`.
+
+use std::io::{self, Read, Write};
+
+use quantloom::gguf::Gguf;
+use quantloom::tokenizer::{EncodeOptions, Tokenizer};
+use serde_json::json;
+
+use super::{ModelArgs, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Take the text of special tokens for these tokens
+    #[arg(long)]
+    parse_special: bool,
+    /// Add no BOS, whatever the model's metadata says
+    #[arg(long)]
+    no_bos: bool,
+    /// Print one JSON object, with the tokens as the vocabulary writes them
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args, out: &mut impl Write) -> Result {
+    let file = Gguf::open(args.model.path()?)?;
+    let tokenizer = Tokenizer::from_metadata(file.metadata())?;
+    let text = standard_input()?;
+    let options = EncodeOptions { add_special: !args.no_bos, parse_special: args.parse_special };
+    let ids = tokenizer.encode(&text, options);
+    if args.json {
+        let pieces: Vec<_> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+        writeln!(out, "{}", json!({ "ids": ids, "pieces": pieces }))?;
+    } else {
+        writeln!(out, "{ids:?}")?;
+    }
+    Ok(())
+}
+
+/// All of it: a line break at its end is part of the text.
+fn standard_input() -> Result<String> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))?;
+    let text = String::from_utf8(bytes);
+    Ok(text.map_err(|error| {
+        format!("standard input: not valid UTF-8 at byte {}", error.utf8_error().valid_up_to())
+    })?)
+}

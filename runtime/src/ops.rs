@@ -1,0 +1,151 @@
+//! The operations of a forward pass that are not matrix products, each on the vectors of one token.
+
+use half::f16;
+use quantloom_kernels::Supported;
+use quantloom_kernels::dense::{add_scaled_f16, dot_f16};
+
+/// y = x / sqrt(mean(x²) + ε) · weight
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    // Eight partial sums: the compiler may use vectors, and each stays short.
+    let mut sums = [0.0_f32; 8];
+    for x in x.chunks(8) {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += x * x;
+        }
+    }
+    let mean = sums.iter().sum::<f32>() / x.len() as f32;
+    let scale = 1.0 / (mean + epsilon).sqrt();
+    for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+        *y = x * scale * weight;
+    }
+}
+
+/// The cosine and sine of each pair's angle at `position`: θ = position · base^(-2i / dims).
+///
+/// Angles are computed in f64: at a position in the thousands an f32 angle is wrong in its fourth digit.
+pub fn rotations(position: usize, base: f32, cos_sin: &mut [f32]) {
+    let dims = cos_sin.len();
+    for (i, pair) in cos_sin.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        let angle = position as f64 * f64::from(base).powf(-2.0 * i as f64 / dims as f64);
+        *pair = [angle.cos() as f32, angle.sin() as f32];
+    }
+}
+
+/// Rotary position embedding of `[n, head_dim]` heads: turns adjacent pairs (x₂ᵢ, x₂ᵢ₊₁), as GGUF stores
+/// Llama's weights.
+pub fn rope(heads: &mut [f32], head_dim: usize, cos_sin: &[f32]) {
+    for head in heads.chunks_exact_mut(head_dim) {
+        for (pair, [cos, sin]) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos_sin.as_chunks::<2>().0) {
+            let [a, b] = *pair;
+            *pair = [a * cos - b * sin, a * sin + b * cos];
+        }
+    }
+}
+
+/// x · sigmoid(x)
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + (-x).exp())
+}
+
+/// Causal attention of the query heads that share one key and value head, for one token.
+///
+/// `queries` and `out` are `[group, head_dim]`, `keys` and `values` `[positions, head_dim]`. Positions are
+/// taken in tiles: their keys and values are read once for all query heads, and the softmax is kept
+/// running (its maximum so far, and the sum and weighted values relative to it), so that no buffer grows
+/// with the context.
+pub fn attend(
+    isa: Supported,
+    queries: &[f32],
+    keys: &[f16],
+    values: &[f16],
+    head_dim: usize,
+    out: &mut [f32],
+) {
+    /// Keys and values of 32 positions of 64 to 128 f16 take 8 to 16 KiB: within L1.
+    const TILE: usize = 32;
+    /// Query heads to a pass, so that their state has a fixed size; more take another pass.
+    const GROUP: usize = 16;
+
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    out.fill(0.0);
+    for (queries, out) in queries.chunks(GROUP * head_dim).zip(out.chunks_mut(GROUP * head_dim)) {
+        let mut largest = [f32::NEG_INFINITY; GROUP];
+        let mut total = [0.0_f32; GROUP];
+        for (keys, values) in keys.chunks(TILE * head_dim).zip(values.chunks(TILE * head_dim)) {
+            let heads = queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
+            for (g, (query, out)) in heads.enumerate() {
+                let mut scores = [f32::NEG_INFINITY; TILE];
+                for (score, key) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
+                    *score = scale * dot_f16(isa, key, query);
+                }
+                let maximum = scores.iter().copied().fold(largest[g], f32::max);
+                if maximum > largest[g] {
+                    let shrink = (largest[g] - maximum).exp();
+                    out.iter_mut().for_each(|out| *out *= shrink);
+                    total[g] *= shrink;
+                    largest[g] = maximum;
+                }
+                for (score, value) in scores.iter().zip(values.chunks_exact(head_dim)) {
+                    let weight = (score - largest[g]).exp();
+                    total[g] += weight;
+                    add_scaled_f16(isa, weight, value, out);
+                }
+            }
+        }
+        for (out, total) in out.chunks_exact_mut(head_dim).zip(total) {
+            out.iter_mut().for_each(|out| *out /= total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norm_of_a_constant_is_the_weight() {
+        let mut y = [0.0; 11];
+        rms_norm(&[-3.0; 11], &[2.0; 11], 0.0, &mut y);
+        assert!(y.iter().all(|y| (y + 2.0).abs() < 1e-6), "{y:?}");
+    }
+
+    #[test]
+    fn rope_turns_adjacent_pairs_and_leaves_the_rest() {
+        let mut cos_sin = [0.0; 4];
+        rotations(3, 100.0, &mut cos_sin);
+        let mut head = [1.0, 0.0, 0.0, 1.0, 7.0, 8.0];
+        rope(&mut head, 6, &cos_sin);
+        let (a, b) = (3.0_f32, 0.3_f32);
+        let expected = [a.cos(), a.sin(), -b.sin(), b.cos(), 7.0, 8.0];
+        assert!(head.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-6), "{head:?}");
+    }
+
+    #[test]
+    fn attention_is_softmax_of_scores_times_values() {
+        // Several tiles, more query heads than one pass takes, a head length that no vector divides.
+        let (head_dim, positions, group) = (9, 77, 18);
+        let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
+        let queries: Vec<f32> = wave(group * head_dim, 0.71).map(|x| 4.0 * x).collect();
+        let keys: Vec<f16> = wave(positions * head_dim, 0.37).map(f16::from_f32).collect();
+        let values: Vec<f16> = wave(positions * head_dim, 0.59).map(f16::from_f32).collect();
+        for isa in Supported::all() {
+            let mut out = vec![f32::NAN; group * head_dim];
+            attend(isa, &queries, &keys, &values, head_dim, &mut out);
+            for (query, out) in queries.chunks(head_dim).zip(out.chunks(head_dim)) {
+                let weights: Vec<f64> = keys
+                    .chunks(head_dim)
+                    .map(|key| {
+                        let dot: f64 = key.iter().zip(query).map(|(k, q)| k.to_f64() * f64::from(*q)).sum();
+                        (dot / (head_dim as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                for (d, out) in out.iter().enumerate() {
+                    let exact: f64 =
+                        weights.iter().zip(values.chunks(head_dim)).map(|(w, v)| w * v[d].to_f64()).sum();
+                    assert!((f64::from(*out) - exact / total).abs() < 1e-5, "{}", isa.isa());
+                }
+            }
+        }
+    }
+}
