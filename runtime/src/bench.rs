@@ -1,8 +1,21 @@
-//! The benchmark of `quantloom bench`. (Placeholder: the report is still to come.)
+//! The benchmark of `quantloom bench`: one model in four modes, prefill, and the roofline.
+//!
+//! The modes are those of Realizar's TinyLlama benchmark. Every number is measured in the run that prints
+//! it, allocations included, which the program's own allocator counts.
 
+use std::fmt::{self, Display};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use crate::Error;
+use quantloom_kernels::{Isa, Supported};
+use serde::Serialize;
+
+use crate::alloc::CountingAllocator;
+use crate::sample::greedy;
+use crate::threads::Team;
+use crate::{Error, Model};
+
+mod synthetic;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -21,10 +34,301 @@ pub struct Options {
     pub json: bool,
 }
 
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The model file.
+    pub model: PathBuf,
+    /// Its length.
+    pub file_bytes: usize,
+    /// What the CPU has of what kernels use.
+    pub cpu_features: Vec<&'static str>,
+    /// The instruction set in use.
+    pub isa: &'static str,
+    /// Threads of the parallel modes.
+    pub threads: usize,
+    /// Opening, checking and building the tokenizer.
+    pub load_ms: f64,
+    /// Direct, parallel, with KV cache, with arena.
+    pub modes: Vec<Mode>,
+    /// Tokens of the prompt and their speed.
+    pub prefill: Prefill,
+    /// How near decoding comes to what memory allows.
+    pub roofline: Roofline,
+    /// Resident memory after it all; `None` where the system doesn't tell.
+    pub memory: Option<Memory>,
+}
+
+/// One way to generate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mode {
+    /// Its name.
+    pub name: &'static str,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens generated.
+    pub tokens: usize,
+    /// Tokens in the context with the last of them.
+    pub context: usize,
+    /// Tokens by all the time they took.
+    pub tokens_per_second: f64,
+    /// The median time of one.
+    pub latency_ms: f64,
+    /// Throughput by that of the first mode.
+    pub ratio_to_direct: f64,
+    /// The fewest allocations of one token: that of a steady state.
+    pub allocations_per_token: u64,
+    /// The bytes of those.
+    pub allocated_bytes_per_token: u64,
+}
+
+/// A prompt processed at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prefill {
+    /// Its length.
+    pub tokens: usize,
+    /// Its speed.
+    pub tokens_per_second: f64,
+}
+
+/// Decoding reads every weight once per token: memory bandwidth bounds its speed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Roofline {
+    /// Weights read for one token.
+    pub bytes_per_token: u64,
+    /// Bytes per second that the same threads read of the model file when they do nothing else.
+    pub read_bandwidth: f64,
+    /// Tokens per second at that bandwidth.
+    pub limit_tokens_per_second: f64,
+    /// The share that the best mode reaches.
+    pub share: f64,
+}
+
+/// Resident memory in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Pages of mapped files: the model's.
+    pub file: u64,
+    /// Everything else: KV cache, arena, tokenizer.
+    pub anonymous: u64,
+}
+
 /// Measures and reports on standard output.
 ///
 /// # Errors
-/// Always, for now.
+/// The model can't be loaded, made or run.
 pub fn run(options: &Options) -> Result<(), Error> {
-    Err(Error::Model { path: options.model.clone().unwrap_or_default(), problem: "unimplemented".into() })
+    let report = measure(options)?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report).expect("plain numbers and strings"));
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+/// Measures.
+///
+/// # Errors
+/// As for [`run`].
+pub fn measure(options: &Options) -> Result<Report, Error> {
+    let path = match &options.model {
+        Some(path) => path.clone(),
+        None => synthetic::tinyllama()?,
+    };
+    let start = Instant::now();
+    let model = Model::load(&path, options.threads)?;
+    let load = start.elapsed();
+    let single = model.with_threads(1)?;
+
+    let (prompt, few, many) =
+        if options.short { (options.prompt.min(64), 1, options.generate.min(8)) } else { (options.prompt, 4, options.generate) };
+    // Without a cache a token costs as much as its whole context: a short one has to do.
+    let start: Vec<u32> = tokens(&model, if options.short { 4 } else { 8 }.min(model.config().context / 2));
+    let context = start.len() + few.max(many) + 1;
+    let warm_up = |model: &Model| model.forward(&start[..1]).map(drop);
+    warm_up(&model)?;
+
+    let mut modes = Vec::new();
+    let mut text = start.clone();
+    text.reserve(context);
+    modes.push(mode("direct", 1, start.len(), few, |token| {
+        text.push(token);
+        single.forward(&text).map(|logits| greedy(&logits))
+    })?);
+    text.truncate(start.len());
+    modes.push(mode("parallel", model.threads(), start.len(), few, |token| {
+        text.push(token);
+        model.forward(&text).map(|logits| greedy(&logits))
+    })?);
+    let mut cache = model.create_kv_cache_for(context.min(model.config().context))?;
+    model.forward_with_cache(&start, &mut cache)?;
+    modes.push(mode("parallel + KV cache", model.threads(), start.len(), many, |token| {
+        model.forward_with_cache(&[token], &mut cache).map(|logits| greedy(&logits))
+    })?);
+    cache.truncate(start.len());
+    let mut scratch = model.create_scratch();
+    modes.push(mode("parallel + KV cache + arena", model.threads(), start.len(), many, |token| {
+        model.forward_single_with_scratch(token, &mut cache, &mut scratch).map(greedy)
+    })?);
+    let direct = modes[0].tokens_per_second;
+    modes.iter_mut().for_each(|mode| mode.ratio_to_direct = mode.tokens_per_second / direct);
+
+    let prompt = tokens(&model, prompt.clamp(1, model.config().context));
+    let mut cache = model.create_kv_cache_for(prompt.len())?;
+    let started = Instant::now();
+    model.forward_with_cache(&prompt, &mut cache)?;
+    let prefill = Prefill { tokens: prompt.len(), tokens_per_second: prompt.len() as f64 / started.elapsed().as_secs_f64() };
+
+    let read_bandwidth = read_bandwidth(&model, if options.short { 3 } else { 9 })?;
+    let bytes_per_token = model.bytes_per_token();
+    let limit = read_bandwidth / bytes_per_token as f64;
+    let best = modes.iter().map(|mode| 1e3 / mode.latency_ms).fold(0.0, f64::max);
+    Ok(Report {
+        model: path,
+        file_bytes: model.gguf().file_len(),
+        cpu_features: cpu_features(),
+        isa: model.isa().isa().name(),
+        threads: model.threads(),
+        load_ms: milliseconds(load),
+        modes,
+        prefill,
+        roofline: Roofline { bytes_per_token, read_bandwidth, limit_tokens_per_second: limit, share: best / limit },
+        memory: resident(),
+    })
+}
+
+/// Tokens that differ from each other, spread over the vocabulary.
+fn tokens(model: &Model, count: usize) -> Vec<u32> {
+    (0..count).map(|i| (i * 7919 % model.config().vocab) as u32).collect()
+}
+
+/// Generates `count` tokens, each from the one before.
+fn mode(
+    name: &'static str,
+    threads: usize,
+    start: usize,
+    count: usize,
+    mut next: impl FnMut(u32) -> Result<u32, Error>,
+) -> Result<Mode, Error> {
+    let mut times = Vec::with_capacity(count);
+    let (mut allocations, mut bytes) = (u64::MAX, u64::MAX);
+    let mut token = 1;
+    for _ in 0..count.max(1) {
+        let (before, started) = (CountingAllocator::count(), Instant::now());
+        token = next(token)?;
+        times.push(started.elapsed());
+        let used = CountingAllocator::count() - before;
+        allocations = allocations.min(used.allocations);
+        bytes = bytes.min(used.bytes);
+    }
+    let total: Duration = times.iter().sum();
+    times.sort_unstable();
+    Ok(Mode {
+        name,
+        threads,
+        tokens: times.len(),
+        context: start + times.len(),
+        tokens_per_second: times.len() as f64 / total.as_secs_f64(),
+        latency_ms: milliseconds(times[times.len() / 2]),
+        ratio_to_direct: 1.0,
+        allocations_per_token: allocations,
+        allocated_bytes_per_token: bytes,
+    })
+}
+
+/// The median speed at which the model's threads read its tensors, a chunk at a time, and do nothing else.
+fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
+    /// Claimed by one thread; long enough that claiming does not count.
+    const CHUNK: usize = 1 << 20;
+    let team = Team::new(model.threads())?;
+    let chunks: Vec<&[u8]> = model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
+    let bytes: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+    let mut speeds: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let started = Instant::now();
+            team.run(chunks.len(), |i| {
+                let (words, _) = chunks[i].as_chunks::<8>();
+                let sum = words.iter().fold(0_u64, |sum, word| sum ^ u64::from_ne_bytes(*word));
+                std::hint::black_box(sum);
+            });
+            bytes as f64 / started.elapsed().as_secs_f64()
+        })
+        .collect();
+    speeds.sort_unstable_by(f64::total_cmp);
+    Ok(speeds[rounds / 2])
+}
+
+fn cpu_features() -> Vec<&'static str> {
+    let mut features = Vec::new();
+    for isa in Isa::ALL {
+        let missing = isa.missing();
+        features.extend(isa.features().iter().filter(|feature| !missing.contains(feature)));
+    }
+    features.sort_unstable();
+    features.dedup();
+    features
+}
+
+/// Linux tells in /proc/self/status.
+fn resident() -> Option<Memory> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    };
+    Some(Memory { file: field("RssFile")?, anonymous: field("RssAnon")? })
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MB: f64 = 1e6;
+        let runnable: Vec<_> = Supported::all().map(|isa| isa.isa().name()).collect();
+        writeln!(f, "model     {} ({:.1} MB)", self.model.display(), self.file_bytes as f64 / MB)?;
+        writeln!(f, "CPU       {}", self.cpu_features.join(" "))?;
+        writeln!(f, "kernels   {} (of {})", self.isa, runnable.join(", "))?;
+        writeln!(f, "threads   {}", self.threads)?;
+        writeln!(f, "load      {:.1} ms", self.load_ms)?;
+        writeln!(f)?;
+        writeln!(f, "| mode                        | threads | context | tok/s |  ms/token | × direct | allocations/token |")?;
+        writeln!(f, "|-----------------------------|--------:|--------:|------:|----------:|---------:|------------------:|")?;
+        for mode in &self.modes {
+            writeln!(
+                f,
+                "| {:27} | {:7} | {:7} | {:5.2} | {:9.2} | {:8.2} | {:17} |",
+                mode.name,
+                mode.threads,
+                mode.context,
+                mode.tokens_per_second,
+                mode.latency_ms,
+                mode.ratio_to_direct,
+                mode.allocations_per_token
+            )?;
+        }
+        writeln!(f)?;
+        writeln!(f, "prefill   {} tokens at {:.1} tok/s", self.prefill.tokens, self.prefill.tokens_per_second)?;
+        let roofline = &self.roofline;
+        writeln!(
+            f,
+            "roofline  {:.1} MB per token, {:.1} GB/s read by {} threads: at most {:.1} tok/s; reached {:.0} %",
+            roofline.bytes_per_token as f64 / MB,
+            roofline.read_bandwidth / 1e9,
+            self.threads,
+            roofline.limit_tokens_per_second,
+            roofline.share * 100.0
+        )?;
+        if let Some(memory) = self.memory {
+            writeln!(
+                f,
+                "memory    {:.1} MB of mapped files and {:.1} MB more resident",
+                memory.file as f64 / MB,
+                memory.anonymous as f64 / MB
+            )?;
+        }
+        Ok(())
+    }
 }

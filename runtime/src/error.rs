@@ -11,6 +11,17 @@ pub enum Error {
     /// The file's vocabulary can't be used.
     #[error(transparent)]
     Tokenizer(#[from] crate::tokenizer::Error),
+    /// A model can't be fetched, or there is no place to keep it.
+    #[error(transparent)]
+    Pull(#[from] crate::pull::Error),
+    /// A file or folder can't be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The file is good GGUF but not a model that this build runs.
     #[error("{}: {problem}", path.display())]
     Model {

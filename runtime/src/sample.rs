@@ -50,13 +50,11 @@ impl Sampler {
     ///
     /// A NaN is the logit of no token. Where there is no other, the answer is token 0.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        let all = (0..).zip(logits).map(|(token, &logit)| Candidate { token, logit });
-        let all = all.filter(|candidate| !candidate.logit.is_nan());
         if self.options.temperature <= 0.0 {
-            return all.min_by(most_likely_first).map_or(0, |best| best.token);
+            return greedy(logits);
         }
         self.candidates.clear();
-        self.candidates.extend(all);
+        self.candidates.extend(candidates(logits));
         self.keep_top_k();
         self.keep_top_p();
         self.draw()
@@ -106,6 +104,16 @@ impl Sampler {
     }
 }
 
+/// The most likely token, the first of equals; NaN is the logit of no token.
+pub fn greedy(logits: &[f32]) -> u32 {
+    candidates(logits).min_by(most_likely_first).map_or(0, |best| best.token)
+}
+
+fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    let all = (0..).zip(logits).map(|(token, &logit)| Candidate { token, logit });
+    all.filter(|candidate| !candidate.logit.is_nan())
+}
+
 fn most_likely_first(a: &Candidate, b: &Candidate) -> Ordering {
     // Not `total_cmp`, for which the zeros differ; there is no NaN among candidates.
     b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
@@ -114,10 +122,10 @@ fn most_likely_first(a: &Candidate, b: &Candidate) -> Ordering {
 /// SplitMix64: 64 bits of state, full period, passes BigCrush.
 /// Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Debug)]
-struct SplitMix64(u64);
+pub(crate) struct SplitMix64(pub u64);
 
 impl SplitMix64 {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

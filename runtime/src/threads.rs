@@ -25,6 +25,8 @@ use crate::Error;
 const SPINS: u32 = 4_000;
 /// Yields before a helper sleeps: longer than sampling a token takes.
 const YIELDS: u32 = 200;
+/// Far above the cores of any machine; more would only take the system's threads away from others.
+const MAX_THREADS: usize = 1024;
 
 /// The caller's thread and its helpers.
 pub struct Team {
@@ -70,6 +72,9 @@ unsafe impl Send for Shared {}
 impl Team {
     /// A team of `threads`, the caller among them.
     pub fn new(threads: usize) -> Result<Self, Error> {
+        if threads > MAX_THREADS {
+            return Err(Error::Threads { threads, problem: format!("the most is {MAX_THREADS}") });
+        }
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             next: AtomicUsize::new(0),
