@@ -47,6 +47,10 @@ pub trait Isa: Sync {
     fn prelude(&self) -> TokenStream {
         self.base().prelude()
     }
+    /// A statement: fetches the cache line `distance` bytes after the start of a block.
+    fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
+        self.base().prefetch(block, distance)
+    }
     /// Codes: the bits of one plane, in their place within the code. `block` is a `&[u8; N]`.
     fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
         self.base().plane(block, plane)
@@ -158,12 +162,14 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let block = quote!((&rows[r][b]));
     let scales = Scales::new("scale", isa, plan, &weight.scale);
     let minima = weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    let prefetch = isa.prefetch(&block, quote!(ahead));
     let per_row = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
         let base = &scales.base;
         quote! {
             #(let mut #names = [#zero; R];)*
             for r in 0..R {
+                #prefetch
                 #base
                 #(#names[r] = #values;)*
             }
@@ -228,6 +234,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
                 cut[r] = &rows[r][..activations.len()];
             }
             let rows = cut;
+            let ahead = 2 * R * activations.len() * #bytes;
             let mut acc = [#zero; R];
             for b in 0..activations.len() {
                 let a = &activations[b];

@@ -58,7 +58,8 @@ impl ChatTemplate {
     /// Where the key is not a string or not a template.
     pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<Self>, Error> {
         let Some(source) = metadata.str(KEY)? else { return Ok(None) };
-        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default().to_owned();
+        let text =
+            |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default().to_owned();
         let mut template = Self {
             path: metadata.path().into(),
             environment: environment(),
@@ -154,7 +155,8 @@ fn strftime(format: &str, seconds: u64) -> Result<String, minijinja::Error> {
             Some('a') => day_name[..3].into(),
             Some('%') => "%".into(),
             _ => {
-                let problem = format!("strftime_now knows %Y %m %d %H %M %S %B %b %A %a %%, not all of {format:?}");
+                let problem =
+                    format!("strftime_now knows %Y %m %d %H %M %S %B %b %A %a %%, not all of {format:?}");
                 return Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem));
             }
         };
@@ -167,8 +169,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, minijinja::Error> {
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -196,7 +197,8 @@ mod tests {
         {% endfor %}";
 
     fn messages(roles_and_contents: &[(&str, &str)]) -> Vec<Message> {
-        let message = |&(role, content): &(&str, &str)| Message { role: role.into(), content: content.into() };
+        let message =
+            |&(role, content): &(&str, &str)| Message { role: role.into(), content: content.into() };
         roles_and_contents.iter().map(message).collect()
     }
 

@@ -12,6 +12,7 @@ mod value;
 
 use std::env;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::iter;
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ struct ModelArgs {
 #[derive(Args)]
 struct ThreadArgs {
     /// Threads [default: one for each CPU]
-    #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", value_parser = value::threads, allow_negative_numbers = true)]
     threads: Option<usize>,
 }
 
@@ -119,7 +120,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, out),
             Self::Kernels => kernels::run(out),
             Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(args, out),
         }
     }
 }
@@ -143,6 +144,6 @@ fn report(problem: &str) {
 }
 
 /// A line on standard error. There is nowhere to tell that it can't be written.
-fn note(line: impl std::fmt::Display) {
+fn note(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -18,9 +18,9 @@ pub enum Logits {
 
 /// Rows of a matrix that a thread takes at a time; the bytes of a chunk stay in L1 while the tokens of a
 /// batch go over them.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
 /// The most rows in a chunk: those of a stack buffer.
-const MAX_CHUNK: usize = 64;
+const MAX_CHUNK: usize = 256;
 
 /// Runs `tokens` through the model after those in `cache`, and adds them to it.
 ///

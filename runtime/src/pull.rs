@@ -331,7 +331,9 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             match (HELLO.extract(&path, &part), expected) {
                 (Ok(()), None) => assert_eq!(fs::read(&part).unwrap(), b"hello"),
-                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{case}: {error}"),
+                (Err(error), Some(expected)) => {
+                    assert!(error.to_string().contains(expected), "{case}: {error}")
+                }
                 (result, _) => panic!("{case}: {result:?}"),
             }
         }

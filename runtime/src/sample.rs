@@ -222,7 +222,11 @@ mod tests {
         for (top_k, top_p, expected) in cases {
             // Hot, so that whatever is left is drawn.
             let counts = histogram(options(100.0, top_k, top_p), &logits, 1000);
-            assert_eq!(counts.iter().map(|&count| count > 0).collect::<Vec<_>>(), expected, "{top_k}, {top_p}");
+            assert_eq!(
+                counts.iter().map(|&count| count > 0).collect::<Vec<_>>(),
+                expected,
+                "{top_k}, {top_p}"
+            );
         }
     }
 

@@ -34,6 +34,10 @@ impl Isa for Avx2Fma {
         }
     }
 
+    fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
+        quote!(x86::prefetch(#block, #distance);)
+    }
+
     fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
         match &plane.source {
             Source::Run { offset, shift } => {

@@ -27,6 +27,10 @@ impl Isa for Scalar {
         quote!(use ::quantloom_kernels::portable;)
     }
 
+    fn prefetch(&self, _block: &TokenStream, _distance: TokenStream) -> TokenStream {
+        quote!()
+    }
+
     fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
         let mask = plane.mask;
         match &plane.source {

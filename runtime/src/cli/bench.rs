@@ -1,5 +1,7 @@
 //! `quantloom bench`.
 
+use std::io::Write;
+
 use quantloom::bench::{self, Options};
 
 use super::{ModelArgs, Result, ThreadArgs, value};
@@ -26,9 +28,14 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result {
-    let Args { model, threads, n_prompt, n_gen, short, json } = args;
-    let threads = threads.threads;
-    bench::run(&Options { model: model.named(), threads, prompt: n_prompt, generate: n_gen, short, json })?;
+pub fn run(args: Args, out: &mut impl Write) -> Result {
+    let Args { model, threads, n_prompt: prompt, n_gen: generate, short, json } = args;
+    let options = Options { model: model.named(), threads: threads.threads, prompt, generate, short, json };
+    let report = bench::measure(&options)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(out, "{report}")?;
+    }
     Ok(())
 }

@@ -23,37 +23,35 @@ pub fn run(args: Args, out: &mut impl Write) -> Result {
 
     writeln!(out, "\n{} keys", file.metadata().len())?;
     let keys = file.metadata().iter();
-    let rows: Vec<_> = keys.map(|(key, value)| [key.into(), value.type_name().into(), value.to_string()]).collect();
-    table::write(out, [Left, Left, Left], &rows)?;
+    let rows = keys.map(|(key, value)| [key.into(), value.type_name().into(), value.to_string()]);
+    table::write(out, [Left, Left, Left], ["key", "type", "value"], rows)?;
 
     writeln!(out, "\n{} tensors", file.tensors().len())?;
-    let row = |tensor: &Tensor| {
+    let rows = file.tensors().iter().map(|tensor| {
         let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         [tensor.name().into(), tensor.ty().to_string(), shape, tensor.data().len().to_string()]
-    };
-    let rows: Vec<_> = file.tensors().iter().map(row).collect();
-    table::write(out, [Left, Left, Right, Right], &rows)?;
+    });
+    table::write(out, [Left, Left, Right, Right], ["tensor", "type", "shape", "bytes"], rows)?;
 
-    writeln!(out, "\nby type")?;
-    table::write(out, [Left, Right, Right, Right], &totals(file.tensors()))?;
+    writeln!(out, "\nin total")?;
+    let columns = ["type", "tensors", "weights", "bytes", "size"];
+    table::write(out, [Left, Right, Right, Right, Right], columns, totals(file.tensors()))?;
     Ok(out.flush()?)
 }
 
-/// For each type in order of appearance: tensors, weights, bytes.
-fn totals(tensors: &[Tensor]) -> Vec<[String; 4]> {
+/// For each type, in order of appearance: tensors, weights, bytes.
+fn totals(tensors: &[Tensor]) -> impl Iterator<Item = [String; 5]> {
     let mut types = Vec::new();
     for tensor in tensors {
         if !types.contains(&tensor.ty()) {
             types.push(tensor.ty());
         }
     }
-    let total = |ty| {
-        let of_type = || tensors.iter().filter(|tensor| tensor.ty() == ty);
+    types.into_iter().map(|ty| {
+        let of_type = || tensors.iter().filter(move |tensor| tensor.ty() == ty);
         let weights: usize = of_type().map(|tensor| tensor.rows() * tensor.cols()).sum();
         let bytes: usize = of_type().map(|tensor| tensor.data().len()).sum();
-        let tensors = of_type().count();
-        let size = DecimalBytes(bytes as u64);
-        [ty.to_string(), format!("{tensors} tensors"), format!("{weights} weights"), format!("{bytes} bytes ({size})")]
-    };
-    types.into_iter().map(total).collect()
+        let size = DecimalBytes(bytes as u64).to_string();
+        [ty.to_string(), of_type().count().to_string(), weights.to_string(), bytes.to_string(), size]
+    })
 }

@@ -15,22 +15,22 @@ pub fn run(out: &mut impl Write) -> Result {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     writeln!(out, "CPU: {}, {ARCH}, {threads} threads", cpu_name().as_deref().unwrap_or("unknown"))?;
 
-    writeln!(out, "\ninstruction sets (QUANTLOOM_ISA forces one)")?;
-    let rows: Vec<_> = Isa::ALL.iter().map(|&isa| describe(isa, chosen)).collect();
-    table::write(out, [Left; 3], &rows)?;
+    writeln!(out)?;
+    let rows = Isa::ALL.iter().map(|&isa| describe(isa, chosen));
+    table::write(out, [Left; 3], ["instruction set", "on this CPU", "features"], rows)?;
 
-    writeln!(out, "\nkernels (* chosen, - not on this CPU)")?;
-    let rows: Vec<_> = FORMATS.iter().flat_map(|format| operations(format, chosen)).collect();
-    table::write(out, [Left; 3], &rows)?;
+    writeln!(out)?;
+    let rows = FORMATS.iter().flat_map(|format| operations(format, chosen));
+    table::write(out, [Left; 3], ["format", "operation", "kernels: * is chosen, - can't run here"], rows)?;
     Ok(out.flush()?)
 }
 
 fn describe(isa: Isa, chosen: Isa) -> [String; 3] {
     let missing = isa.missing();
     let state = match missing.as_slice() {
-        [] if isa == chosen => "supported, chosen".into(),
+        [] if isa == chosen => "chosen".into(),
         [] => "supported".into(),
-        missing => format!("not on this CPU: it lacks {}", missing.join(", ")),
+        missing => format!("lacks {}", missing.join(", ")),
     };
     [isa.to_string(), state, isa.features().join(" ")]
 }
@@ -71,7 +71,8 @@ fn cpu_name() -> Option<String> {
             return None;
         }
         let registers = LEAVES.map(__cpuid).map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]);
-        let bytes: Vec<u8> = registers.as_flattened().iter().flat_map(|register| register.to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            registers.as_flattened().iter().flat_map(|register| register.to_le_bytes()).collect();
         let name = String::from_utf8_lossy(&bytes);
         Some(name.trim_matches(['\0', ' ']).to_owned()).filter(|name| !name.is_empty())
     }

@@ -181,7 +181,9 @@ fn generate(
         let next = match ids.last() {
             None => sampler.sample(&logits),
             Some(_) if cache.len() == cache.capacity() => break true,
-            Some(&last) => sampler.sample(model.forward_single_with_scratch(last, &mut cache, &mut scratch)?),
+            Some(&last) => {
+                sampler.sample(model.forward_single_with_scratch(last, &mut cache, &mut scratch)?)
+            }
         };
         ids.push(next);
         show(decoder.push(next))?;

@@ -7,6 +7,11 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 type Result<T> = std::result::Result<T, String>;
 
+/// ggml's limit too. A million threads would be started for minutes.
+pub fn threads(text: &str) -> Result<usize> {
+    parse(text, "a whole number from 1 to 512", |n| (1..=512).contains(n))
+}
+
 /// 1 and more.
 pub fn positive(text: &str) -> Result<usize> {
     parse(text, "a whole number from 1 up", |&n| n > 0)
@@ -14,7 +19,11 @@ pub fn positive(text: &str) -> Result<usize> {
 
 /// How many tokens to generate; -1 for as many as it takes.
 pub fn token_count(text: &str) -> Result<usize> {
-    if text == "-1" { Ok(usize::MAX) } else { parse(text, "a whole number from 0 up, or -1 for no limit", |_| true) }
+    if text == "-1" {
+        Ok(usize::MAX)
+    } else {
+        parse(text, "a whole number from 0 up, or -1 for no limit", |_| true)
+    }
 }
 
 /// 0 and more.
