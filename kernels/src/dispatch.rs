@@ -121,7 +121,12 @@ impl Kernels {
     ///
     /// # Errors
     /// `matrix` is not of that shape, or a row is not a whole number of blocks.
-    pub fn gemv(&self, matrix: &[u8], activations: &[ActivationBlock], y: &mut [f32]) -> Result<(), ShapeError> {
+    pub fn gemv(
+        &self,
+        matrix: &[u8],
+        activations: &[ActivationBlock],
+        y: &mut [f32],
+    ) -> Result<(), ShapeError> {
         let row = self.row_bytes("gemv", activations)?;
         self.check("gemv", "matrix", matrix.len(), row.saturating_mul(y.len()))?;
         // SAFETY: as in `dot`.
@@ -155,7 +160,11 @@ impl Kernels {
     }
 
     /// Bytes of the row that `activations` go with.
-    fn row_bytes(&self, operation: &'static str, activations: &[ActivationBlock]) -> Result<usize, ShapeError> {
+    fn row_bytes(
+        &self,
+        operation: &'static str,
+        activations: &[ActivationBlock],
+    ) -> Result<usize, ShapeError> {
         let per_block = self.format.block_len / ActivationBlock::LEN;
         if !activations.len().is_multiple_of(per_block) {
             return Err(self.shape_error(operation, "activations", activations.len(), per_block));

@@ -44,7 +44,11 @@ mod oracle {
                     let low = b[64 * part + 32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15;
                     let high = b[128 + 32 * part + l] >> (2 * quarter) & 3;
                     let scale = f64::from(b[192 + e / 16] as i8);
-                    Weight { scale: half(&b[208..]) * scale, code: i32::from(low | high << 4) - 32, minimum: 0.0 }
+                    Weight {
+                        scale: half(&b[208..]) * scale,
+                        code: i32::from(low | high << 4) - 32,
+                        minimum: 0.0,
+                    }
                 })
                 .collect(),
             other => panic!("no oracle for {other}: write one"),
@@ -153,7 +157,8 @@ fn dot_and_gemv_agree_with_the_oracle() {
                 let mut y = vec![f32::NAN; rows];
                 kernels.gemv(&matrix, &a, &mut y).unwrap();
                 for (r, row) in matrix.chunks_exact(blocks * format.block_bytes).enumerate() {
-                    let cell = format!("{}_gemv_{} row {r} of {rows}, {blocks} blocks", format.name, isa.isa());
+                    let cell =
+                        format!("{}_gemv_{} row {r} of {rows}, {blocks} blocks", format.name, isa.isa());
                     check_close(&cell, y[r], exact(format, row, &a), blocks * per_block);
                     assert_eq!(kernels.dot(row, &a).unwrap(), y[r], "{cell}: dot and gemv differ");
                 }
@@ -186,11 +191,19 @@ fn integer_sums_are_equal_on_all_instruction_sets() {
                     block.q = std::array::from_fn(|i| match pattern {
                         0 => 127,
                         1 => -127,
-                        2 => if (i + b) % 2 == 0 { 127 } else { -127 },
+                        2 => {
+                            if (i + b) % 2 == 0 {
+                                127
+                            } else {
+                                -127
+                            }
+                        }
                         _ => ((i * 37 + b * 11) % 255) as i8,
                     });
                     block.q.iter_mut().for_each(|q| *q = (*q).max(-127));
-                    block.sums = std::array::from_fn(|l| block.q[4 * l..4 * l + 4].iter().map(|&q| i16::from(q)).sum());
+                    block.sums = std::array::from_fn(|l| {
+                        block.q[4 * l..4 * l + 4].iter().map(|&q| i16::from(q)).sum()
+                    });
                 }
                 let weights = oracle::block(format.name, &bytes);
                 let expected: f64 = weights
@@ -200,7 +213,13 @@ fn integer_sums_are_equal_on_all_instruction_sets() {
                     .sum();
                 for isa in Supported::all() {
                     let y = format.kernels(isa).dot(&bytes, &a).unwrap();
-                    assert_eq!(f64::from(y), expected, "{} {} fill {fill:?} pattern {pattern}", format.name, isa.isa());
+                    assert_eq!(
+                        f64::from(y),
+                        expected,
+                        "{} {} fill {fill:?} pattern {pattern}",
+                        format.name,
+                        isa.isa()
+                    );
                 }
             }
         }

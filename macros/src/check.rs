@@ -149,7 +149,8 @@ impl<'a> Checker<'a> {
         let mut seen: Vec<&Ident> = Vec::new();
         for name in names {
             if seen.contains(&name) {
-                self.errors.at(name, format!("`{name}` is declared twice in `{}`: rename one", declared.name));
+                self.errors
+                    .at(name, format!("`{name}` is declared twice in `{}`: rename one", declared.name));
             }
             seen.push(name);
         }
@@ -162,9 +163,10 @@ impl<'a> Checker<'a> {
             "u8" => FieldType::U8,
             "i8" => FieldType::I8,
             other => {
-                return self
-                    .errors
-                    .at(&declared.ty, format!("`{other}` is no field type: use f16, u8, i8, or an array of u8 or i8"));
+                return self.errors.at(
+                    &declared.ty,
+                    format!("`{other}` is no field type: use f16, u8, i8, or an array of u8 or i8"),
+                );
             }
         };
         let count = match &declared.count {
@@ -187,7 +189,10 @@ impl<'a> Checker<'a> {
             (FieldType::U8 | FieldType::I8, None) => {
                 return self.errors.at(
                     &declared.ty,
-                    format!("a single `{}` is neither a scale nor codes: make it an array, or an f16", ty.name()),
+                    format!(
+                        "a single `{}` is neither a scale nor codes: make it an array, or an f16",
+                        ty.name()
+                    ),
                 );
             }
             _ => {}
@@ -215,7 +220,10 @@ impl<'a> Checker<'a> {
         if len > self.len {
             return self.errors.at(
                 &declared.name,
-                format!("`{}` has {len} elements, and a block of `{}` only {} weights", declared.name, self.declared.name, self.len),
+                format!(
+                    "`{}` has {len} elements, and a block of `{}` only {} weights",
+                    declared.name, self.declared.name, self.len
+                ),
             );
         }
         let Ok(terms) = self.planes(&declared.value, &digits) else { return };
@@ -228,7 +236,10 @@ impl<'a> Checker<'a> {
                 if byte >= bytes {
                     return self.errors.at(
                         &declared.value,
-                        format!("element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}", codes.name, field.name),
+                        format!(
+                            "element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}",
+                            codes.name, field.name
+                        ),
                     );
                 }
                 if shift + term.bits > 8 {
@@ -250,15 +261,19 @@ impl<'a> Checker<'a> {
             if taken & bits != 0 {
                 return self.errors.at(
                     &declared.value,
-                    format!("two planes of `{}` meet in the same bit of the code: shift one left with `<<`", codes.name),
+                    format!(
+                        "two planes of `{}` meet in the same bit of the code: shift one left with `<<`",
+                        codes.name
+                    ),
                 );
             }
             taken |= bits;
         }
         if taken != codes.max() {
-            return self
-                .errors
-                .at(&declared.value, format!("the planes of `{}` leave a gap in the code: close it with `<<`", codes.name));
+            return self.errors.at(
+                &declared.value,
+                format!("the planes of `{}` leave a gap in the code: close it with `<<`", codes.name),
+            );
         }
         self.push_codes(codes, declared.name.clone());
     }
@@ -279,7 +294,9 @@ impl<'a> Checker<'a> {
                 terms.extend(right?);
                 Ok(terms)
             }
-            Expr::Paren(inner) if matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::BitOr(_), .. })) => {
+            Expr::Paren(inner)
+                if matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::BitOr(_), .. })) =>
+            {
                 self.planes(&inner.expr, digits)
             }
             Expr::Group(inner) => self.planes(&inner.expr, digits),
@@ -287,7 +304,8 @@ impl<'a> Checker<'a> {
                 let mut plane = self.plane(value, digits)?;
                 if plane.bits == 0 {
                     if plane.shift.strides.iter().any(|&stride| stride != 0) {
-                        return self.note(value, "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`");
+                        return self
+                            .note(value, "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`");
                     }
                     plane.bits = 8_usize.saturating_sub(plane.shift.constant);
                 }
@@ -391,7 +409,12 @@ impl<'a> Checker<'a> {
                 let (factor, affine) = match (&**left, &**right) {
                     (Expr::Lit(_), affine) => (left, affine),
                     (affine, Expr::Lit(_)) => (right, affine),
-                    _ => return self.note(value, "one side of `*` must be a number: a walk over bytes has fixed strides"),
+                    _ => {
+                        return self.note(
+                            value,
+                            "one side of `*` must be a number: a walk over bytes has fixed strides",
+                        );
+                    }
                 };
                 let factor = self.constant(factor)?;
                 let mut product = self.affine(affine, digits)?;
@@ -421,8 +444,12 @@ impl<'a> Checker<'a> {
     // Rules 2, 9, 11, 12 and 13.
     fn weight(&mut self, formula: &Expr) -> Option<Weight> {
         let (main, minimum) = match formula {
-            Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => (&**left, Some((false, &**right))),
-            Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => (&**left, Some((true, &**right))),
+            Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => {
+                (&**left, Some((false, &**right)))
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => {
+                (&**left, Some((true, &**right)))
+            }
             main => (main, None),
         };
         let (scale, weight) = self.product(main).ok()?;
@@ -456,18 +483,25 @@ impl<'a> Checker<'a> {
                 Factor::Block(field) => scale.block.push(field),
                 Factor::Group(group) => {
                     if scale.group.replace(group).is_some() {
-                        return self.note(factor, "a second vector of group scales: a product has one level of groups");
+                        return self.note(
+                            factor,
+                            "a second vector of group scales: a product has one level of groups",
+                        );
                     }
                 }
                 Factor::Weight(code, value) => {
                     if weight.replace((code, value)).is_some() {
-                        return self.note(factor, "a second factor with a code for every weight: a product has one");
+                        return self
+                            .note(factor, "a second factor with a code for every weight: a product has one");
                     }
                 }
             }
         }
         if scale.block.is_empty() {
-            return self.note(product, "a product needs a factor in f16: without it all blocks would have one scale");
+            return self.note(
+                product,
+                "a product needs a factor in f16: without it all blocks would have one scale",
+            );
         }
         Ok((scale, weight))
     }
@@ -494,12 +528,16 @@ impl<'a> Checker<'a> {
                     let code = self.operand(name)?;
                     let zero = self.constant(right)?;
                     if self.codes[code].signed {
-                        return self.note(right, format!("`{name}` is signed and needs no zero point: drop it"));
+                        return self
+                            .note(right, format!("`{name}` is signed and needs no zero point: drop it"));
                     }
                     if zero > self.codes[code].max() {
                         return self.note(
                             right,
-                            format!("the zero point lies above the largest code of `{name}`, {}", self.codes[code].max()),
+                            format!(
+                                "the zero point lies above the largest code of `{name}`, {}",
+                                self.codes[code].max()
+                            ),
                         );
                     }
                     self.scaled_or_weight(factor, code, Value::Linear { zero: zero as i32 })
@@ -525,8 +563,9 @@ impl<'a> Checker<'a> {
             return Ok(code);
         }
         let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
-            let known =
-                list(self.fields.iter().map(|field| &field.name).chain(self.codes.iter().map(|codes| &codes.name)));
+            let known = list(
+                self.fields.iter().map(|field| &field.name).chain(self.codes.iter().map(|codes| &codes.name)),
+            );
             return self.note(name, format!("nothing is called `{name}`: there are {known}"));
         };
         let Some(count) = self.fields[field].count else {
@@ -566,10 +605,16 @@ impl<'a> Checker<'a> {
             return Ok(Factor::Weight(code, value));
         }
         let size = self.len / len;
-        if !self.len.is_multiple_of(len) || size < 4 || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK)) {
+        if !self.len.is_multiple_of(len)
+            || size < 4
+            || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
+        {
             return self.note(
                 factor,
-                format!("{len} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights", self.len),
+                format!(
+                    "{len} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
+                    self.len
+                ),
             );
         }
         match value {
@@ -585,12 +630,17 @@ impl<'a> Checker<'a> {
         };
         let codes = &self.codes[code];
         if codes.bits() > 4 || codes.signed {
-            let message = format!("`{}` has {} bits; a table is looked up by at most 4 (one vpshufb)", codes.name, codes.bits());
+            let message = format!(
+                "`{}` has {} bits; a table is looked up by at most 4 (one vpshufb)",
+                codes.name,
+                codes.bits()
+            );
             return self.note(name, message);
         }
         let expected = codes.max() + 1;
         if table.values.len() != expected {
-            let message = format!("`{name}` has {} entries, and the code takes {expected} values", table.values.len());
+            let message =
+                format!("`{name}` has {} entries, and the code takes {expected} values", table.values.len());
             return self.note(name, message);
         }
         let mut entries = Vec::new();
@@ -665,7 +715,10 @@ fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
     if format.bytes() < 16 {
         return errors.at(
             &blame[format.weight.code],
-            format!("a block of {} bytes is shorter than one vector load of 16: gather more weights in a block", format.bytes()),
+            format!(
+                "a block of {} bytes is shorter than one vector load of 16: gather more weights in a block",
+                format.bytes()
+            ),
         );
     }
     for term in &codes.terms {

@@ -105,7 +105,8 @@ fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
     });
     let accessors = format.codes.iter().map(|codes| accessors(format, codes));
     let from_weights = plan.quantizer.as_ref().map(|quantizer| from_weights(format, quantizer));
-    let summary = format!(" {len} weights in {bytes} bytes: {} bits per weight.", 8.0 * bytes as f64 / len as f64);
+    let summary =
+        format!(" {len} weights in {bytes} bytes: {} bits per weight.", 8.0 * bytes as f64 / len as f64);
     quote! {
         #(#attrs)*
         #[doc = ""]
@@ -165,7 +166,8 @@ fn accessors(format: &Format, codes: &Codes) -> TokenStream {
         && term.byte.strides == [1]
         && format.fields[term.field].count == Some(len)
     {
-        let (field, ty) = (format_ident!("{}", format.fields[term.field].name), field_type(&format.fields[term.field]));
+        let (field, ty) =
+            (format_ident!("{}", format.fields[term.field].name), field_type(&format.fields[term.field]));
         return quote! {
             #[doc = #get_doc]
             #[inline]
@@ -449,4 +451,3 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
         }
     }
 }
-

@@ -161,15 +161,15 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
 
     let block = quote!((&rows[r][b]));
     let scales = Scales::new("scale", isa, plan, &weight.scale);
-    let minima = weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
-    let prefetch = isa.prefetch(&block, quote!(ahead));
+    let minima =
+        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    let prefetch = isa.prefetch(&quote!((&rows[0][b])), quote!(ahead + (R - 1) * b * #bytes + 64 * line));
     let per_row = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
         let base = &scales.base;
         quote! {
             #(let mut #names = [#zero; R];)*
             for r in 0..R {
-                #prefetch
                 #base
                 #(#names[r] = #values;)*
             }
@@ -238,6 +238,9 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
             let mut acc = [#zero; R];
             for b in 0..activations.len() {
                 let a = &activations[b];
+                for line in 0..(R * #bytes).div_ceil(64) {
+                    #prefetch
+                }
                 #load_scales
                 #load_minima
                 #(#steps)*
@@ -263,7 +266,8 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     };
     let block = quote!(block);
     let scales = Scales::new("scale", isa, plan, &weight.scale);
-    let minima = weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    let minima =
+        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
     let per_block = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
         let base = &scales.base;
@@ -303,7 +307,8 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
 
 /// The codes of a chunk, looked up where the format has a table.
 fn codes(isa: &dyn Isa, planes: &[Plane], block: &TokenStream, value: &Value) -> TokenStream {
-    let codes = planes.iter().map(|plane| isa.plane(block, plane)).reduce(|a, b| isa.or(a, b)).unwrap_or_default();
+    let codes =
+        planes.iter().map(|plane| isa.plane(block, plane)).reduce(|a, b| isa.or(a, b)).unwrap_or_default();
     match value {
         Value::Linear { .. } => codes,
         Value::Table { entries, .. } => isa.lookup(codes, entries),

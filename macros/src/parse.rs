@@ -77,7 +77,10 @@ impl Parse for Declarations {
                 let list = List { attrs, vis, name: input.parse()? };
                 input.parse::<Token![;]>()?;
                 if declarations.list.replace(list).is_some() {
-                    return Err(syn::Error::new(keyword.span, "a second `table`: one list holds every format"));
+                    return Err(syn::Error::new(
+                        keyword.span,
+                        "a second `table`: one list holds every format",
+                    ));
                 }
             } else if input.peek(keyword::block) {
                 declarations.formats.push(Format::parse(attrs, vis, input)?);
@@ -126,7 +129,9 @@ impl Format {
                 if name != "w" {
                     return Err(syn::Error::new(
                         name.span(),
-                        format!("`{name}` is neither a field (`{name}: u8,`) nor codes (`{name}[i: 32] = …;`); the weight is called `w`"),
+                        format!(
+                            "`{name}` is neither a field (`{name}: u8,`) nor codes (`{name}[i: 32] = …;`); the weight is called `w`"
+                        ),
                     ));
                 }
                 body.parse::<Token![=]>()?;
@@ -200,7 +205,10 @@ fn refuse_attributes(attrs: &[Attribute]) -> syn::Result<()> {
     match attrs.first() {
         Some(attr) => {
             let span: Span = attr.pound_token.span;
-            Err(syn::Error::new(span, "attributes and doc comments belong to formats and fields; use `//` here"))
+            Err(syn::Error::new(
+                span,
+                "attributes and doc comments belong to formats and fields; use `//` here",
+            ))
         }
         None => Ok(()),
     }

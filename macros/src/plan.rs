@@ -63,7 +63,9 @@ pub enum Quantizer {
 pub fn plan(format: &Format) -> Plan<'_> {
     let codes = format.weight_codes();
     let chunks = (0..format.chunks())
-        .map(|chunk| Chunk { planes: codes.terms.iter().map(|term| plane(format, codes, term, chunk)).collect() })
+        .map(|chunk| Chunk {
+            planes: codes.terms.iter().map(|term| plane(format, codes, term, chunk)).collect(),
+        })
         .collect();
     Plan { format, rows: rows_per_pass(format), chunks, quantizer: quantizer(format) }
 }
@@ -146,7 +148,8 @@ fn quantizer(format: &Format) -> Option<Quantizer> {
     match (&weight.scale.group, &weight.minimum) {
         (None, None) if signed => Some(Quantizer::Signed { d }),
         (None, None) if zero > 0 => Some(Quantizer::Centred { d, zero }),
-        (None, Some(minimum)) if !signed && zero == 0 && !minimum.subtract => match minimum.product.block[..] {
+        (None, Some(minimum)) if !signed && zero == 0 && !minimum.subtract => match minimum.product.block[..]
+        {
             [m] if minimum.product.group.is_none() => Some(Quantizer::Affine { d, m }),
             _ => None,
         },

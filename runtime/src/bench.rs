@@ -141,8 +141,11 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let load = start.elapsed();
     let single = model.with_threads(1)?;
 
-    let (prompt, few, many) =
-        if options.short { (options.prompt.min(64), 1, options.generate.min(8)) } else { (options.prompt, 4, options.generate) };
+    let (prompt, few, many) = if options.short {
+        (options.prompt.min(64), 1, options.generate.min(8))
+    } else {
+        (options.prompt, 4, options.generate)
+    };
     // Without a cache a token costs as much as its whole context: a short one has to do.
     let start: Vec<u32> = tokens(&model, if options.short { 4 } else { 8 }.min(model.config().context / 2));
     let context = start.len() + few.max(many) + 1;
@@ -178,7 +181,10 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let mut cache = model.create_kv_cache_for(prompt.len())?;
     let started = Instant::now();
     model.forward_with_cache(&prompt, &mut cache)?;
-    let prefill = Prefill { tokens: prompt.len(), tokens_per_second: prompt.len() as f64 / started.elapsed().as_secs_f64() };
+    let prefill = Prefill {
+        tokens: prompt.len(),
+        tokens_per_second: prompt.len() as f64 / started.elapsed().as_secs_f64(),
+    };
 
     let read_bandwidth = read_bandwidth(&model, if options.short { 3 } else { 9 })?;
     let bytes_per_token = model.bytes_per_token();
@@ -193,7 +199,12 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
         load_ms: milliseconds(load),
         modes,
         prefill,
-        roofline: Roofline { bytes_per_token, read_bandwidth, limit_tokens_per_second: limit, share: best / limit },
+        roofline: Roofline {
+            bytes_per_token,
+            read_bandwidth,
+            limit_tokens_per_second: limit,
+            share: best / limit,
+        },
         memory: resident(),
     })
 }
@@ -242,7 +253,8 @@ fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Claimed by one thread; long enough that claiming does not count.
     const CHUNK: usize = 1 << 20;
     let team = Team::new(model.threads())?;
-    let chunks: Vec<&[u8]> = model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
+    let chunks: Vec<&[u8]> =
+        model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
     let bytes: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     let mut speeds: Vec<f64> = (0..rounds)
         .map(|_| {
@@ -294,8 +306,14 @@ impl Display for Report {
         writeln!(f, "threads   {}", self.threads)?;
         writeln!(f, "load      {:.1} ms", self.load_ms)?;
         writeln!(f)?;
-        writeln!(f, "| mode                        | threads | context | tok/s |  ms/token | × direct | allocations/token |")?;
-        writeln!(f, "|-----------------------------|--------:|--------:|------:|----------:|---------:|------------------:|")?;
+        writeln!(
+            f,
+            "| mode                        | threads | context | tok/s |  ms/token | × direct | allocations/token |"
+        )?;
+        writeln!(
+            f,
+            "|-----------------------------|--------:|--------:|------:|----------:|---------:|------------------:|"
+        )?;
         for mode in &self.modes {
             writeln!(
                 f,
@@ -310,7 +328,11 @@ impl Display for Report {
             )?;
         }
         writeln!(f)?;
-        writeln!(f, "prefill   {} tokens at {:.1} tok/s", self.prefill.tokens, self.prefill.tokens_per_second)?;
+        writeln!(
+            f,
+            "prefill   {} tokens at {:.1} tok/s",
+            self.prefill.tokens, self.prefill.tokens_per_second
+        )?;
         let roofline = &self.roofline;
         writeln!(
             f,

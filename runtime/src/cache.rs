@@ -32,7 +32,8 @@ impl KvCache {
     pub(crate) fn new(config: &Config, capacity: usize) -> Result<Self, Error> {
         let Config { layers, kv_heads, head_dim, .. } = *config;
         let too_large = || Error::CacheMemory { context: capacity };
-        let elements = [layers, 2, kv_heads, capacity, head_dim].into_iter().try_fold(1_usize, usize::checked_mul);
+        let elements =
+            [layers, 2, kv_heads, capacity, head_dim].into_iter().try_fold(1_usize, usize::checked_mul);
         let bytes = elements.and_then(|n| n.checked_mul(size_of::<f16>())).ok_or_else(too_large)?;
         // Anonymous memory is zero, page-aligned and costs nothing until touched.
         let memory = MmapMut::map_anon(bytes).map_err(|_| too_large())?;

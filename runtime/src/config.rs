@@ -35,7 +35,11 @@ const NEUTRAL: [(&str, fn(&Value) -> bool, &str); 7] = [
     ("llama.expert_count", is_zero, "experts"),
     ("llama.expert_used_count", is_zero, "experts"),
     ("llama.attention.sliding_window", is_zero, "a sliding window"),
-    ("llama.rope.scaling.type", |value| matches!(value, Value::String(kind) if kind == "none"), "rope scaling"),
+    (
+        "llama.rope.scaling.type",
+        |value| matches!(value, Value::String(kind) if kind == "none"),
+        "rope scaling",
+    ),
     ("llama.rope.scaling.factor", is_one, "rope scaling"),
     ("llama.rope.scale_linear", is_one, "rope scaling"),
     ("llama.rope.scaling.attn_factor", is_one, "rope scaling"),
@@ -135,7 +139,9 @@ impl Config {
         if let Some(declared) = metadata.u32("llama.vocab_size")?
             && declared as usize != vocab
         {
-            return Err(fail(format!("llama.vocab_size is {declared}, but tokenizer.ggml.tokens holds {vocab} tokens")));
+            return Err(fail(format!(
+                "llama.vocab_size is {declared}, but tokenizer.ggml.tokens holds {vocab} tokens"
+            )));
         }
         Ok(Self {
             layers,
@@ -171,7 +177,9 @@ fn refuse_unbuilt(metadata: &Metadata) -> Result<(), String> {
         }
         match NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) {
             Some((_, is_neutral, _)) if is_neutral(value) => {}
-            Some((.., what)) => return Err(format!("{key} = {value} asks for {what}, which this build does not have")),
+            Some((.., what)) => {
+                return Err(format!("{key} = {value} asks for {what}, which this build does not have"));
+            }
             None => return Err(format!("{key} = {value} asks for something that this build does not have")),
         }
     }

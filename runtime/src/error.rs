@@ -42,7 +42,9 @@ pub enum Error {
         vocab: usize,
     },
     /// More tokens than the context holds.
-    #[error("{tokens} tokens do not fit the context of {context}, of which {used} are used: shorten the prompt or raise -c")]
+    #[error(
+        "{tokens} tokens do not fit the context of {context}, of which {used} are used: shorten the prompt or raise -c"
+    )]
     Context {
         /// Tokens that were to be added.
         tokens: usize,
@@ -52,7 +54,9 @@ pub enum Error {
         context: usize,
     },
     /// A cache larger than the model's context.
-    #[error("a context of {context} tokens is more than the {limit} that the model was trained for: lower -c")]
+    #[error(
+        "a context of {context} tokens is more than the {limit} that the model was trained for: lower -c"
+    )]
     ContextTooLong {
         /// What was asked for.
         context: usize,

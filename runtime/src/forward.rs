@@ -16,9 +16,12 @@ pub enum Logits {
     All,
 }
 
-/// Rows of a matrix that a thread takes at a time; the bytes of a chunk stay in L1 while the tokens of a
-/// batch go over them.
-const CHUNK_BYTES: usize = 128 * 1024;
+/// Bytes of a matrix that a thread takes at a time. Long enough that the memory system streams: with
+/// 32 KiB decoding is a third slower. Short enough that the tokens of a batch find it in L2.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Fewer where that leaves less than this many chunks for each thread: one that loses its core should
+/// delay the others little.
+const CHUNKS_PER_THREAD: usize = 4;
 /// The most rows in a chunk: those of a stack buffer.
 const MAX_CHUNK: usize = 256;
 
@@ -39,7 +42,8 @@ pub fn pass(
     let width = query + 2 * key_value;
     let start = cache.len();
     let t = tokens.len();
-    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, blocks, logits: out } = scratch.buffers(t);
+    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, blocks, logits: out } =
+        scratch.buffers(t);
 
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
         weights.token_embedding.row(token as usize, x);
@@ -56,7 +60,7 @@ pub fn pass(
         // Queries, keys and values.
         norm(x, attention_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(isa, normed, embedding, blocks);
-        team.for_columns(qkv, width, chunk_rows(q), |rows, mut columns| {
+        team.for_columns(qkv, width, chunk_rows(team, q, width), |rows, mut columns| {
             for i in 0..t {
                 let y = columns.row(i);
                 let mut first = 0;
@@ -97,18 +101,23 @@ pub fn pass(
         // Feed-forward network: down(silu(gate(x)) · up(x)).
         norm(x, feed_forward_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(isa, normed, embedding, blocks);
-        team.for_columns(hidden, config.feed_forward, chunk_rows(gate), |rows, mut columns| {
-            let mut gates = [0.0; MAX_CHUNK];
-            let gates = &mut gates[..rows.len()];
-            for i in 0..t {
-                let hidden = columns.row(i);
-                gate.multiply(rows.clone(), inputs.token(i), gates);
-                up.multiply(rows.clone(), inputs.token(i), hidden);
-                for (hidden, gate) in hidden.iter_mut().zip(&*gates) {
-                    *hidden *= silu(*gate);
+        team.for_columns(
+            hidden,
+            config.feed_forward,
+            chunk_rows(team, gate, gate.rows()),
+            |rows, mut columns| {
+                let mut gates = [0.0; MAX_CHUNK];
+                let gates = &mut gates[..rows.len()];
+                for i in 0..t {
+                    let hidden = columns.row(i);
+                    gate.multiply(rows.clone(), inputs.token(i), gates);
+                    up.multiply(rows.clone(), inputs.token(i), hidden);
+                    for (hidden, gate) in hidden.iter_mut().zip(&*gates) {
+                        *hidden *= silu(*gate);
+                    }
                 }
-            }
-        });
+            },
+        );
         let inputs = Inputs::new(isa, hidden, config.feed_forward, blocks);
         add_product(team, down, t, inputs, x);
     }
@@ -123,16 +132,23 @@ pub fn pass(
     norm(wanted, &weights.output_norm, config.rms_epsilon, normed);
     let inputs = Inputs::new(isa, normed, embedding, blocks);
     let output = weights.output();
-    team.for_columns(&mut out[..count * config.vocab], config.vocab, chunk_rows(output), |rows, mut columns| {
-        for i in 0..count {
-            output.multiply(rows.clone(), inputs.token(i), columns.row(i));
-        }
-    });
+    team.for_columns(
+        &mut out[..count * config.vocab],
+        config.vocab,
+        chunk_rows(team, output, config.vocab),
+        |rows, mut columns| {
+            for i in 0..count {
+                output.multiply(rows.clone(), inputs.token(i), columns.row(i));
+            }
+        },
+    );
 }
 
-fn chunk_rows(matrix: &Matrix) -> usize {
+/// Rows of a chunk, when `rows` rows of the length of `matrix`'s are to be shared by a team.
+fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize) -> usize {
+    let most = (CHUNK_BYTES / matrix.row_bytes()).min(rows / (CHUNKS_PER_THREAD * team.threads()));
     // A multiple of the rows that kernels take at once.
-    (CHUNK_BYTES / matrix.row_bytes() / 4 * 4).clamp(4, MAX_CHUNK)
+    (most / 4 * 4).clamp(4, MAX_CHUNK)
 }
 
 fn norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
@@ -143,7 +159,7 @@ fn norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
 
 /// x += W · inputs, for each of `t` tokens.
 fn add_product(team: &Team, matrix: &Matrix, t: usize, inputs: Inputs, x: &mut [f32]) {
-    team.for_columns(x, matrix.rows(), chunk_rows(matrix), |rows, mut columns| {
+    team.for_columns(x, matrix.rows(), chunk_rows(team, matrix, matrix.rows()), |rows, mut columns| {
         let mut product = [0.0; MAX_CHUNK];
         let product = &mut product[..rows.len()];
         for i in 0..t {

@@ -107,6 +107,9 @@ impl<'a> Inputs<'a> {
     /// The input of one token.
     pub fn token(&self, i: usize) -> Input<'a> {
         let per_token = self.blocks.len() * self.cols / self.floats.len();
-        Input { floats: &self.floats[i * self.cols..][..self.cols], blocks: &self.blocks[i * per_token..][..per_token] }
+        Input {
+            floats: &self.floats[i * self.cols..][..self.cols],
+            blocks: &self.blocks[i * per_token..][..per_token],
+        }
     }
 }

@@ -326,7 +326,17 @@ impl Weights {
             let down = matrix("ffn_down", ff, e)?;
             let attention_norm = norm(take(&format!("blk.{l}.attn_norm.weight"), &[e])?, fail)?;
             let feed_forward_norm = norm(take(&format!("blk.{l}.ffn_norm.weight"), &[e])?, fail)?;
-            layers.push(Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down });
+            layers.push(Layer {
+                attention_norm,
+                q,
+                k,
+                v,
+                attention_output,
+                feed_forward_norm,
+                gate,
+                up,
+                down,
+            });
         }
         // Names are unique, so that a tensor was taken exactly if its name was asked for.
         if let Some(extra) = gguf.tensors().iter().find(|tensor| !taken.contains(tensor.name())) {
@@ -345,8 +355,10 @@ impl Weights {
 
     fn bytes_per_token(&self) -> u64 {
         let layer = |layer: &Layer| {
-            let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
-            let matrices = [q, k, v, attention_output, gate, up, down].map(Matrix::bytes).iter().sum::<usize>();
+            let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } =
+                layer;
+            let matrices =
+                [q, k, v, attention_output, gate, up, down].map(Matrix::bytes).iter().sum::<usize>();
             matrices + size_of_val(&attention_norm[..]) + size_of_val(&feed_forward_norm[..])
         };
         let layers: usize = self.layers.iter().map(layer).sum();
@@ -362,7 +374,11 @@ fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Erro
         TensorType::F16 => Dense::F16,
         TensorType::BF16 => Dense::BF16,
         TensorType::Quantized(format) => {
-            return Err(fail(format!("tensor `{}` is {}; a norm must be F32, F16 or BF16", tensor.name(), format.name)));
+            return Err(fail(format!(
+                "tensor `{}` is {}; a norm must be F32, F16 or BF16",
+                tensor.name(),
+                format.name
+            )));
         }
     };
     let mut weights = vec![0.0; tensor.dims()[0]];

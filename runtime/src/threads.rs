@@ -301,7 +301,10 @@ mod tests {
                     team.run(chunks, |i| {
                         counts[i].fetch_add(1, Ordering::Relaxed);
                     });
-                    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{threads} {chunks}");
+                    assert!(
+                        counts.iter().all(|count| count.load(Ordering::Relaxed) == 1),
+                        "{threads} {chunks}"
+                    );
                 }
             }
         }
@@ -339,7 +342,8 @@ mod tests {
     #[test]
     fn a_panic_in_a_chunk_of_the_caller_leaves_the_team_usable() {
         let team = Team::new(1).unwrap();
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(3, |_| panic!("chunk"))));
+        let caught =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(3, |_| panic!("chunk"))));
         assert!(caught.is_err());
         team.run(3, |_| {});
     }

@@ -57,7 +57,9 @@ fn check(path: &Path, reference: &Reference, isas: impl Iterator<Item = Supporte
         let (mut distance, mut llama_cpp, mut count) = (0.0, 0.0, 0);
         for case in &reference.cases {
             let place = format!("{} {:?}", isa.isa(), case.prompt);
-            let ids = model.tokenizer().encode(&case.prompt, EncodeOptions { add_special: true, parse_special: true });
+            let ids = model
+                .tokenizer()
+                .encode(&case.prompt, EncodeOptions { add_special: true, parse_special: true });
             assert_eq!(ids, case.prompt_ids, "{place}: token ids");
 
             let mut cache = model.create_kv_cache().unwrap();
@@ -84,7 +86,10 @@ fn check(path: &Path, reference: &Reference, isas: impl Iterator<Item = Supporte
         }
         let (distance, llama_cpp) = (distance / f64::from(count), llama_cpp / f64::from(count));
         println!("{}: mean distance from exact logits {distance:.4}, llama.cpp's {llama_cpp:.4}", isa.isa());
-        assert!((llama_cpp - reference.llama_cpp_mean_abs_error).abs() < 1e-3, "the reference contradicts itself");
+        assert!(
+            (llama_cpp - reference.llama_cpp_mean_abs_error).abs() < 1e-3,
+            "the reference contradicts itself"
+        );
         assert!(distance <= llama_cpp, "{}: {distance} is further than llama.cpp, {llama_cpp}", isa.isa());
     }
 }
@@ -116,7 +121,8 @@ fn all_logits_are_near_llama_cpps() {
         let ours = model.forward_all_with_cache(&case.prompt_ids, &mut cache).unwrap();
         assert_eq!(ours.len(), theirs.len());
         // Two engines that each err by about 0.23 against the exact logits.
-        let mean = ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() / ours.len() as f64;
+        let mean =
+            ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() / ours.len() as f64;
         println!("{}: mean distance from llama.cpp's logits {mean:.4}", isa.isa());
         assert!(mean < 0.4, "{}: {mean}", isa.isa());
     }
@@ -131,7 +137,9 @@ fn any_number_of_tokens_at_once_gives_the_same_logits() {
     let mut scratch = model.create_scratch();
     let one_by_one: Vec<f32> = tokens
         .iter()
-        .flat_map(|&token| model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap().to_vec())
+        .flat_map(|&token| {
+            model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap().to_vec()
+        })
         .collect();
     for split in [70, 1, 2, 31, 33, 64] {
         let mut cache = model.create_kv_cache_for(70).unwrap();

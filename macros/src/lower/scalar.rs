@@ -24,7 +24,9 @@ impl Isa for Scalar {
     }
 
     fn prelude(&self) -> TokenStream {
-        quote!(use ::quantloom_kernels::portable;)
+        quote!(
+            use ::quantloom_kernels::portable;
+        )
     }
 
     fn prefetch(&self, _block: &TokenStream, _distance: TokenStream) -> TokenStream {

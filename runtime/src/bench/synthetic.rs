@@ -34,7 +34,8 @@ pub fn tinyllama() -> Result<PathBuf, Error> {
     if path.exists() && Gguf::open(&path).is_ok() {
         return Ok(path);
     }
-    let weights = LAYERS * (2 * EMBEDDING * (EMBEDDING + KEY_VALUE) + 3 * EMBEDDING * FEED_FORWARD) + 2 * VOCAB * EMBEDDING;
+    let weights = LAYERS * (2 * EMBEDDING * (EMBEDDING + KEY_VALUE) + 3 * EMBEDDING * FEED_FORWARD)
+        + 2 * VOCAB * EMBEDDING;
     let progress = ProgressBar::new(weights as u64).with_style(
         ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}").expect("a template that parses"),
     );
@@ -64,15 +65,18 @@ pub fn tinyllama() -> Result<PathBuf, Error> {
     }
 
     let mut seed = 0;
-    let mut matrix = |file: &mut GgufWriter, name: String, format: &'static Format, cols: usize, rows: usize| {
-        seed += 1;
-        let (seed, progress) = (seed, progress.clone());
-        file.tensor(&name, &[cols, rows], TensorType::Quantized(format), move |out| {
-            random_matrix(format, cols, rows, seed, &progress, out)
-        })
-    };
+    let mut matrix =
+        |file: &mut GgufWriter, name: String, format: &'static Format, cols: usize, rows: usize| {
+            seed += 1;
+            let (seed, progress) = (seed, progress.clone());
+            file.tensor(&name, &[cols, rows], TensorType::Quantized(format), move |out| {
+                random_matrix(format, cols, rows, seed, &progress, out)
+            })
+        };
     let norm = |file: &mut GgufWriter, name: String| {
-        file.tensor(&name, &[EMBEDDING], TensorType::F32, |out| out.write_all(&1_f32.to_le_bytes().repeat(EMBEDDING)))
+        file.tensor(&name, &[EMBEDDING], TensorType::F32, |out| {
+            out.write_all(&1_f32.to_le_bytes().repeat(EMBEDDING))
+        })
     };
     let q4_0 = Q4_0::FORMAT;
     matrix(&mut file, "token_embd.weight".into(), q4_0, EMBEDDING, VOCAB)?;
