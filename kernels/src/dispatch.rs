@@ -19,11 +19,14 @@ pub struct Format {
     pub block_len: usize,
     /// Bytes per block.
     pub block_bytes: usize,
-    /// Whole blocks of weights to blocks; `None` where no quantizer follows from the formula.
-    pub quantize: Option<fn(&[f32], &mut [u8])>,
+    /// The quantizer; `None` where no quantizer follows from the formula.
+    pub quantize: Option<Quantize>,
     /// The kernels for each instruction set of this architecture, the plainest first.
     pub variants: &'static [Variant],
 }
+
+/// Whole blocks of weights to their bytes.
+pub type Quantize = fn(weights: &[f32], blocks: &mut [u8]);
 
 /// The kernels of one format for one instruction set.
 #[derive(Debug)]

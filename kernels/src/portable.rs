@@ -84,10 +84,8 @@ pub fn dot_signed(seed: Lanes, codes: Codes, activations: [i8; 32]) -> Lanes {
 
 #[inline(always)]
 fn dot(mut lanes: Lanes, code: impl Fn(usize) -> i16, activations: [i8; 32]) -> Lanes {
-    for (lane, sum) in lanes.iter_mut().enumerate() {
-        for i in 4 * lane..4 * lane + 4 {
-            *sum += i32::from(code(i)) * i32::from(activations[i]);
-        }
+    for (i, activation) in activations.into_iter().enumerate() {
+        lanes[i / 4] += i32::from(code(i)) * i32::from(activation);
     }
     lanes
 }

@@ -30,8 +30,6 @@ pub struct Options {
     pub generate: usize,
     /// Measure for a short time only.
     pub short: bool,
-    /// Print one JSON object.
-    pub json: bool,
 }
 
 /// What was measured.
@@ -113,24 +111,10 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
-/// Measures and reports on standard output.
-///
-/// # Errors
-/// The model can't be loaded, made or run.
-pub fn run(options: &Options) -> Result<(), Error> {
-    let report = measure(options)?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report).expect("plain numbers and strings"));
-    } else {
-        print!("{report}");
-    }
-    Ok(())
-}
-
 /// Measures.
 ///
 /// # Errors
-/// As for [`run`].
+/// The model can't be loaded, made or run.
 pub fn measure(options: &Options) -> Result<Report, Error> {
     let path = match &options.model {
         Some(path) => path.clone(),

@@ -30,20 +30,23 @@ pub struct Config {
     pub context: usize,
 }
 
-/// Keys of the architecture that have one harmless value, in which they ask for nothing.
-const NEUTRAL: [(&str, fn(&Value) -> bool, &str); 7] = [
-    ("llama.expert_count", is_zero, "experts"),
-    ("llama.expert_used_count", is_zero, "experts"),
-    ("llama.attention.sliding_window", is_zero, "a sliding window"),
-    (
-        "llama.rope.scaling.type",
-        |value| matches!(value, Value::String(kind) if kind == "none"),
-        "rope scaling",
-    ),
-    ("llama.rope.scaling.factor", is_one, "rope scaling"),
-    ("llama.rope.scale_linear", is_one, "rope scaling"),
-    ("llama.rope.scaling.attn_factor", is_one, "rope scaling"),
+/// Keys of the architecture that ask for something not built, unless they have the value that asks for
+/// nothing.
+const NEUTRAL: [(&str, Neutral, &str); 7] = [
+    ("llama.expert_count", Neutral::Number(0.0), "experts"),
+    ("llama.expert_used_count", Neutral::Number(0.0), "experts"),
+    ("llama.attention.sliding_window", Neutral::Number(0.0), "a sliding window"),
+    ("llama.rope.scaling.type", Neutral::Text("none"), "rope scaling"),
+    ("llama.rope.scaling.factor", Neutral::Number(1.0), "rope scaling"),
+    ("llama.rope.scale_linear", Neutral::Number(1.0), "rope scaling"),
+    ("llama.rope.scaling.attn_factor", Neutral::Number(1.0), "rope scaling"),
 ];
+
+/// A value that asks for nothing.
+enum Neutral {
+    Number(f32),
+    Text(&'static str),
+}
 
 /// Keys of the architecture that are read below or say nothing about the computation.
 const KNOWN: [&str; 14] = [
@@ -62,14 +65,6 @@ const KNOWN: [&str; 14] = [
     "llama.rope.scaling.original_context_length",
     "llama.vocab_size",
 ];
-
-fn is_zero(value: &Value) -> bool {
-    matches!(value.to_string().as_str(), "0")
-}
-
-fn is_one(value: &Value) -> bool {
-    matches!(value, Value::F32(1.0) | Value::F64(1.0))
-}
 
 impl Config {
     /// Reads the shape; `vocab` is the number of tokens in the file's vocabulary.
@@ -175,12 +170,15 @@ fn refuse_unbuilt(metadata: &Metadata) -> Result<(), String> {
         if KNOWN.contains(&key) {
             continue;
         }
-        match NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) {
-            Some((_, is_neutral, _)) if is_neutral(value) => {}
-            Some((.., what)) => {
-                return Err(format!("{key} = {value} asks for {what}, which this build does not have"));
-            }
-            None => return Err(format!("{key} = {value} asks for something that this build does not have")),
+        let Some((_, neutral, what)) = NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) else {
+            return Err(format!("{key} = {value} asks for something that this build does not have"));
+        };
+        let asks_for_nothing = match neutral {
+            Neutral::Number(number) => value.to_string().parse() == Ok(*number),
+            Neutral::Text(text) => matches!(value, Value::String(value) if value == text),
+        };
+        if !asks_for_nothing {
+            return Err(format!("{key} = {value} asks for {what}, which this build does not have"));
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut impl Write) -> Result {
     let Args { model, threads, n_prompt: prompt, n_gen: generate, short, json } = args;
-    let options = Options { model: model.named(), threads: threads.threads, prompt, generate, short, json };
+    let options = Options { model: model.named(), threads: threads.threads, prompt, generate, short };
     let report = bench::measure(&options)?;
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

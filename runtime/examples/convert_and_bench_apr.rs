@@ -1,0 +1,31 @@
+//! Realizar's TinyLlama benchmark by the name it has there: the same model in four modes, from direct to KV
+//! cache with arena.
+//!
+//! ```text
+//! GGUF_MODEL=model.gguf cargo run --release --example convert_and_bench_apr
+//! ```
+//!
+//! It is what `quantloom bench` runs. Nothing is converted: every mode reads the GGUF file itself. Without
+//! `GGUF_MODEL` it makes a file of TinyLlama-1.1B's shape.
+
+use std::process::ExitCode;
+
+use quantloom::alloc::CountingAllocator;
+use quantloom::bench::{Options, measure};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn main() -> ExitCode {
+    let model = std::env::var_os("GGUF_MODEL").map(Into::into);
+    match measure(&Options { model, threads: None, prompt: 512, generate: 64, short: false }) {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
