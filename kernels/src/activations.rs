@@ -7,7 +7,7 @@
 
 use half::bf16;
 
-use crate::{Isa, ShapeError, Supported};
+use crate::{ShapeError, Supported};
 
 /// 32 activations: `x[i] ≈ scales[i / 4] * q[i]`. One cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,14 +55,12 @@ pub fn quantize_activations(
     }
     let (x, _) = x.as_chunks();
     match isa.isa() {
-        Isa::Scalar => x.iter().zip(blocks).for_each(|(x, block)| *block = scalar(x)),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Fma | Isa::AvxVnni | Isa::Avx512Vnni => {
-            // SAFETY: `isa` proves that the CPU has one of these, and each includes AVX2.
+        isa if isa.includes(crate::Isa::Avx2Fma) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2.
             unsafe { avx2(x, blocks) }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("no other instruction set is supported on this architecture"),
+        _ => x.iter().zip(blocks).for_each(|(x, block)| *block = scalar(x)),
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use crate::{Isa, ShapeError, Supported};
+use crate::{ShapeError, Supported};
 
 /// A plain number format of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +59,8 @@ impl Dense {
             let row = &matrix[i * row..][..row];
             *y = match isa.isa() {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2Fma | Isa::AvxVnni | Isa::Avx512Vnni => {
-                    // SAFETY: `isa` proves that the CPU has one of these; each includes AVX2, FMA and F16C.
+                isa if isa.includes(crate::Isa::Avx2Fma) => {
+                    // SAFETY: that `isa` is supported proves that the CPU has AVX2, FMA and F16C.
                     unsafe { avx2::dot(self, row, x) }
                 }
                 _ => dot_of_bytes(self, row, x),
@@ -82,8 +82,8 @@ impl Dense {
 pub fn dot_f16(isa: Supported, keys: &[f16], query: &[f32]) -> f32 {
     match isa.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Fma | Isa::AvxVnni | Isa::Avx512Vnni => {
-            // SAFETY: `isa` proves that the CPU has one of these; each includes AVX2, FMA and F16C.
+        isa if isa.includes(crate::Isa::Avx2Fma) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2, FMA and F16C.
             unsafe { avx2::dot_f16(keys, query) }
         }
         _ => keys.iter().zip(query).map(|(k, q)| k.to_f32() * q).sum(),
@@ -94,8 +94,8 @@ pub fn dot_f16(isa: Supported, keys: &[f16], query: &[f32]) -> f32 {
 pub fn add_scaled_f16(isa: Supported, a: f32, v: &[f16], y: &mut [f32]) {
     match isa.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Fma | Isa::AvxVnni | Isa::Avx512Vnni => {
-            // SAFETY: `isa` proves that the CPU has one of these; each includes AVX2, FMA and F16C.
+        isa if isa.includes(crate::Isa::Avx2Fma) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2, FMA and F16C.
             unsafe { avx2::add_scaled_f16(a, v, y) }
         }
         _ => y.iter_mut().zip(v).for_each(|(y, v)| *y += a * v.to_f32()),

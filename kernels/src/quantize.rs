@@ -12,10 +12,8 @@ pub fn centred(weights: &[f32], zero: i32, max: u8, codes: &mut [u8]) -> f16 {
     let d = furthest(weights) / -zero as f32;
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     for (code, &w) in codes.iter_mut().zip(weights) {
-        // One rounding for product and sum, as ggml's fused multiply-add has it.
-        let q = (f64::from(w) * f64::from(inverse) + (f64::from(zero) + 0.5)) as f32;
-        // The cast truncates, and takes what lies below 0 to 0.
-        *code = (q as u8).min(max);
+        // Two roundings, as ggml has it. The cast truncates, and takes what lies below 0 to 0.
+        *code = ((w * inverse + (zero as f32 + 0.5)) as u8).min(max);
     }
     f16::from_f32(d)
 }
@@ -43,7 +41,7 @@ pub fn affine(weights: &[f32], max: u8, codes: &mut [u8]) -> (f16, f16) {
 }
 
 /// `w = d s (q - zero)` with one signed 8-bit s per group: the scale of each group minimises its squared
-/// error, large weights counting more; d then makes the largest group scale an s of -128.
+/// error; d then makes the largest group scale an s of -128.
 ///
 /// `codes.len() / scales.len()` weights share a scale. Returns d.
 pub fn grouped(weights: &[f32], zero: i32, max: u8, scales: &mut [i8], codes: &mut [u8]) -> f16 {
@@ -74,8 +72,9 @@ pub fn grouped(weights: &[f32], zero: i32, max: u8, scales: &mut [i8], codes: &m
     d
 }
 
-/// The scale s that minimises Σ w² (w - s q)² with q = round(w / s) within `limits`: of a number of ways
-/// to round, the one whose least-squares scale explains most.
+/// The scale s that minimises Σ (w - s q)² with q = round(w / s) within `limits`: of a number of ways to
+/// round, the one whose least-squares scale explains most. ggml weighs each error by w²; without that the
+/// squared error is 1 to 5 % lower.
 fn best_scale(weights: &[f32], limits: (f32, f32)) -> f32 {
     /// Trial scales lie this far apart, in units of the largest code, and this many on either side.
     const TRIAL: f32 = 0.1;
@@ -92,11 +91,10 @@ fn best_scale(weights: &[f32], limits: (f32, f32)) -> f32 {
         let (mut wq, mut qq) = (0.0_f32, 0.0_f32);
         for &w in weights {
             let q = rounded(w * inverse, limits);
-            let importance = w * w;
-            wq += importance * w * q;
-            qq += importance * q * q;
+            wq += w * q;
+            qq += q * q;
         }
-        // Least squares: s = wq / qq leaves an error of Σ importance · w² - wq² / qq.
+        // Least squares: s = wq / qq leaves an error of Σ w² - wq² / qq.
         if qq > 0.0 && wq * wq > best * qq {
             scale = wq / qq;
             best = scale * wq;

@@ -402,6 +402,13 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
         let needs = if features.is_empty() { String::new() } else { format!(" Needs `{features}`.") };
         format!(" `{}`: {}.{needs}", target.name, target.summary)
     });
+    let includes = targets.iter().zip(&variants).flat_map(|(outer, outer_variant)| {
+        let inner = targets.iter().zip(&variants).filter(|(inner, _)| {
+            inner.arch.is_none_or(|arch| outer.arch == Some(arch))
+                && inner.features.iter().all(|feature| outer.features.contains(feature))
+        });
+        inner.map(move |(_, inner_variant)| quote!((Self::#outer_variant, Self::#inner_variant)))
+    });
     let missing = targets.iter().zip(&variants).map(|(target, variant)| {
         let features = target.features;
         match target.arch {
@@ -440,6 +447,11 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
                 match self {
                     #(Self::#variants => &[#(#features),*],)*
                 }
+            }
+
+            /// Whether a CPU that has `self` has `other` too.
+            pub const fn includes(self, other: Self) -> bool {
+                ::core::matches!((self, other), #(#includes)|*)
             }
 
             /// What this machine lacks for it: CPU features, or the architecture. Empty where it runs.

@@ -24,6 +24,8 @@ const BATCH: usize = 32;
 
 /// A Llama model on its mapped file, with the threads that run it.
 ///
+/// As a program to run: `cargo run --release --example generate`.
+///
 /// ```no_run
 /// use quantloom::Model;
 ///
@@ -33,15 +35,15 @@ const BATCH: usize = 32;
 ///
 /// // The prompt, any number of tokens at once.
 /// let prompt = model.tokenizer().encode("The capital of France is", Default::default());
-/// let mut logits = model.forward_with_cache(&prompt, &mut cache)?;
+/// let logits = model.forward_with_cache(&prompt, &mut cache)?;
+/// let mut token = quantloom::sample::greedy(&logits);
 ///
-/// // Then token by token, without allocating.
+/// // Then one token after the other, allocating nothing.
 /// let mut decoder = model.tokenizer().decoder(quantloom::tokenizer::SpecialTokens::Skip);
 /// for _ in 0..16 {
-///     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-///     print!("{}", decoder.push(best as u32));
-///     let next = model.forward_single_with_scratch(best as u32, &mut cache, &mut scratch)?;
-///     logits.copy_from_slice(next);
+///     print!("{}", decoder.push(token));
+///     let logits = model.forward_single_with_scratch(token, &mut cache, &mut scratch)?;
+///     token = quantloom::sample::greedy(logits);
 /// }
 /// # Ok::<(), quantloom::Error>(())
 /// ```

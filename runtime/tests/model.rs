@@ -1,0 +1,387 @@
+//! Models of many shapes against a float64 forward pass, on every instruction set and number of threads.
+
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::collections::HashMap;
+use std::fs;
+
+use half::{bf16, f16};
+use quantloom::gguf::Gguf;
+use quantloom::{Error, KvCache, Model, Scratch};
+use quantloom_kernels::Supported;
+
+use tiny::{EPSILON, SHAPE, Shape, TinyModel, TinyTensor};
+
+/// Tokens of every run: more than two tiles of attention (32 positions) and two batches (32 tokens).
+const TOKENS: usize = 70;
+
+/// How far logits may be from exact ones, as ‖ours − exact‖ / ‖exact‖ at every position.
+///
+/// Where all matrices are F32, F16 or BF16, products err by some 1e-7, and what counts is that keys and values
+/// are kept in f16: each is off by up to 2⁻¹¹ = 4.9e-4 of itself, by half of that or so on average, and so
+/// are the scores and the values that attention picks. Layers add up errors like these.
+const DENSE: f64 = 1.5e-3;
+/// Inputs of quantized matrices are 8-bit codes with a scale to each four. Of four random values the largest is
+/// about 1.5 σ, a step 1.5 σ / 127, and its rounding errs by 1 / √12 of that: 0.34 % of the input, and of
+/// the product. Five such products in a row per layer, through softmax and gates, make some times that.
+const QUANTIZED: f64 = 3e-2;
+
+#[test]
+fn logits_are_those_of_an_exact_forward_pass() {
+    const TYPES_256: Shape =
+        Shape { embedding: 256, feed_forward: 512, head_dim: 64, rope_dims: 64, ..SHAPE };
+    #[rustfmt::skip]
+    let cases = [
+        // Heads.
+        ("head length 10", Shape { embedding: 40, head_dim: 10, rope_dims: 10, ..SHAPE }),
+        ("head length 64", Shape { embedding: 128, heads: 2, kv_heads: 1, head_dim: 64, rope_dims: 64, ..SHAPE }),
+        ("head length 80", Shape { embedding: 160, heads: 2, kv_heads: 2, head_dim: 80, rope_dims: 80, ..SHAPE }),
+        ("head length 128", Shape { heads: 1, kv_heads: 1, head_dim: 128, rope_dims: 128, ..SHAPE }),
+        ("head length 2", Shape { embedding: 6, heads: 3, kv_heads: 3, head_dim: 2, rope_dims: 2, ..SHAPE }),
+        ("odd head length, rope on part of it", Shape { embedding: 36, head_dim: 9, rope_dims: 4, ..SHAPE }),
+        ("rope on half of a head of 80", Shape { heads: 3, kv_heads: 1, head_dim: 80, rope_dims: 40, ..SHAPE }),
+        ("rope on one pair", Shape { rope_dims: 2, ..SHAPE }),
+        ("rope base 500,000", Shape { rope_base: 500_000.0, ..SHAPE }),
+        ("groups of 1", Shape { kv_heads: 4, ..SHAPE }),
+        ("groups of 3", Shape { heads: 6, kv_heads: 2, ..SHAPE }),
+        ("groups of 8", Shape { heads: 16, kv_heads: 2, ..SHAPE }),
+        ("one KV head", Shape { heads: 8, kv_heads: 1, head_dim: 8, rope_dims: 8, ..SHAPE }),
+        ("one KV head, a group of 35", Shape { heads: 35, kv_heads: 1, head_dim: 6, rope_dims: 6, ..SHAPE }),
+        ("query longer than the embedding", Shape { head_dim: 24, rope_dims: 24, ..SHAPE }),
+        ("query shorter than the embedding", Shape { head_dim: 10, rope_dims: 6, ..SHAPE }),
+        ("embedding no multiple of the heads", Shape { embedding: 50, heads: 3, kv_heads: 3, ..SHAPE }),
+        // Layers and matrices.
+        ("one layer", Shape { layers: 1, ..SHAPE }),
+        ("three layers", Shape { layers: 3, ..SHAPE }),
+        ("tied output", Shape { tied: true, ..SHAPE }),
+        ("feed-forward length 1", Shape { feed_forward: 1, ..SHAPE }),
+        ("feed-forward length 37", Shape { feed_forward: 37, ..SHAPE }),
+        ("feed-forward length 1,001", Shape { feed_forward: 1001, ..SHAPE }),
+        ("vocabulary of 1,237", Shape { vocab: 1237, ..SHAPE }),
+        // Types.
+        ("F16", Shape { ty: "F16", ..SHAPE }),
+        ("F16 with odd lengths", Shape { ty: "F16", embedding: 51, feed_forward: 77, heads: 3, kv_heads: 1, head_dim: 18, rope_dims: 18, ..SHAPE }),
+        ("BF16", Shape { ty: "BF16", tied: true, ..SHAPE }),
+        ("BF16 with odd lengths", Shape { ty: "BF16", embedding: 51, feed_forward: 77, heads: 3, kv_heads: 1, head_dim: 18, rope_dims: 18, ..SHAPE }),
+        ("F32, F16 and BF16", Shape { except: &[("attn_k", "BF16"), ("attn_v", "F16"), ("attn_norm", "F16"), ("ffn_norm", "BF16"), ("ffn_up", "F16")], ..SHAPE }),
+        ("Q4_0", Shape { ty: "Q4_0", ..SHAPE }),
+        ("Q4_0, tied", Shape { ty: "Q4_0", tied: true, ..SHAPE }),
+        ("Q4_1", Shape { ty: "Q4_1", heads: 6, kv_heads: 2, ..SHAPE }),
+        ("Q8_0", Shape { ty: "Q8_0", heads: 8, kv_heads: 1, head_dim: 12, rope_dims: 8, ..SHAPE }),
+        ("Q6_K", Shape { ty: "Q6_K", ..TYPES_256 }),
+        ("Q6_K, tied", Shape { ty: "Q6_K", tied: true, heads: 3, kv_heads: 3, head_dim: 256, rope_dims: 64, ..TYPES_256 }),
+        ("Q4_0 and Q6_K output", Shape { ty: "Q4_0", except: &[("output.weight", "Q6_K")], ..TYPES_256 }),
+        ("Q, K and V in three types", Shape { ty: "Q8_0", except: &[("attn_q", "Q4_0"), ("attn_k", "Q4_1"), ("attn_v", "F16")], ..SHAPE }),
+        ("gate and up in two types", Shape { ty: "Q4_1", except: &[("ffn_gate", "F32"), ("ffn_up", "Q6_K"), ("token_embd", "Q6_K")], ..TYPES_256 }),
+        ("Q4_0 with an odd feed-forward length", Shape { ty: "Q4_0", feed_forward: 91, except: &[("ffn_down", "BF16")], ..SHAPE }),
+        ("Q8_0 with an odd query length", Shape { ty: "Q8_0", head_dim: 9, rope_dims: 6, except: &[("attn_output", "F16")], ..SHAPE }),
+        ("dense but one", Shape { except: &[("blk.1.ffn_down", "Q4_0")], ..SHAPE }),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(TOKENS);
+    let mut largest = [0.0_f64; 2];
+    for (case, shape) in cases {
+        let tiny = TinyModel::new(&shape);
+        let path = folder.path().join(format!("{case}.gguf"));
+        tiny.write(&path);
+        let tokens: Vec<u32> = tokens.iter().map(|token| token % shape.vocab as u32).collect();
+        let exact = Exact::new(&tiny, &shape).logits(&tokens);
+        let is_dense = tiny.tensors.iter().all(|tensor| tensor.ty.block_len() == 1);
+        for isa in Supported::all() {
+            let place = format!("{case}, {}", isa.isa());
+            let model = Model::from_gguf(Gguf::open(&path).unwrap(), isa, 1).unwrap();
+            let ours = one_by_one(&model, &tokens);
+            let deviation = largest_deviation(&ours, &exact, shape.vocab);
+            println!("{place}: {deviation:.1e}");
+            let (bound, largest) = match is_dense {
+                true => (DENSE, &mut largest[0]),
+                false => (QUANTIZED, &mut largest[1]),
+            };
+            *largest = largest.max(deviation);
+            assert!(deviation <= bound, "{place}: {deviation:.1e} from exact logits, more than {bound:.1e}");
+
+            for threads in 1..=3 {
+                let model = model.with_threads(threads).unwrap();
+                for at_once in [1, 31, 33, TOKENS] {
+                    let place = format!("{place}, {threads} threads, {at_once} tokens at once");
+                    let mut cache = model.create_kv_cache().unwrap();
+                    let parts = tokens.chunks(at_once);
+                    let all: Vec<f32> = parts
+                        .flat_map(|part| model.forward_all_with_cache(part, &mut cache).unwrap())
+                        .collect();
+                    assert!(all == ours, "{place}: other logits than one by one on one thread");
+                }
+                let last = model.forward(&tokens).unwrap();
+                assert!(ours.ends_with(&last), "{place}, {threads} threads: other logits without a cache");
+            }
+        }
+    }
+    println!("largest: {:.1e} with dense, {:.1e} with quantized matrices", largest[0], largest[1]);
+}
+
+#[test]
+fn version_2_of_gguf_is_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let [v3, v2] = ["v3", "v2"].map(|name| folder.path().join(name));
+    TinyModel::new(&SHAPE).write(&v3);
+    let mut bytes = fs::read(&v3).unwrap();
+    bytes[4] = 2;
+    fs::write(&v2, bytes).unwrap();
+    let [v3, v2] = [v3, v2].map(|path| Model::load(path, Some(1)).unwrap());
+    assert_eq!((v2.gguf().version(), v3.gguf().version()), (2, 3));
+    assert_eq!(v2.config(), v3.config());
+    assert_eq!(one_by_one(&v2, &tokens(5)), one_by_one(&v3, &tokens(5)));
+}
+
+#[test]
+fn what_a_cache_forgets_does_not_come_back() {
+    let model = load(&SHAPE);
+    let tokens = tokens(TOKENS);
+    let others: Vec<u32> = tokens.iter().map(|token| (token + 1) % SHAPE.vocab as u32).collect();
+    let expected = one_by_one(&model, &tokens);
+    for kept in [0, 1, 31, 32, 33, 69, 70, 1000] {
+        let mut cache = model.create_kv_cache().unwrap();
+        model.forward_with_cache(&tokens, &mut cache).unwrap();
+        let left = kept.min(TOKENS);
+        // Over what is forgotten goes something else first.
+        for rest in [&others, &tokens] {
+            cache.truncate(kept);
+            assert_eq!(cache.len(), left, "truncated to {kept}");
+            for logits in rest[left..].last().map(|_| model.forward_all_with_cache(&rest[left..], &mut cache))
+            {
+                let same = logits.unwrap() == expected[left * SHAPE.vocab..];
+                assert_eq!(same, *rest == tokens, "truncated to {kept}");
+            }
+        }
+        cache.clear();
+        assert!(cache.is_empty());
+        assert!(model.forward_all_with_cache(&tokens, &mut cache).unwrap() == expected, "cleared");
+    }
+}
+
+#[test]
+fn an_arena_keeps_nothing_between_tokens() {
+    let model = load(&SHAPE);
+    let tokens = tokens(5);
+    let expected = one_by_one(&model, &tokens);
+    let (mut cache, mut other) = (model.create_kv_cache().unwrap(), model.create_kv_cache().unwrap());
+    let mut scratch = model.create_scratch();
+    for (i, token) in tokens.iter().enumerate() {
+        model.forward_single_with_scratch(9, &mut other, &mut scratch).unwrap();
+        let logits = model.forward_single_with_scratch(*token, &mut cache, &mut scratch).unwrap();
+        assert_eq!(logits, &expected[i * SHAPE.vocab..][..SHAPE.vocab], "token {i}");
+    }
+}
+
+#[test]
+fn errors_leave_the_cache_as_it_was() {
+    type Run = fn(&Model, &mut KvCache, &mut Scratch) -> Result<(), Error>;
+    #[rustfmt::skip]
+    let cases: [(&str, Run, &str); 9] = [
+        ("no tokens", |m, c, _| m.forward_with_cache(&[], c).map(drop), "there are no tokens"),
+        ("no tokens, all logits", |m, c, _| m.forward_all_with_cache(&[], c).map(drop), "there are no tokens"),
+        ("last token outside", |m, c, _| m.forward_with_cache(&[1, 2, 263], c).map(drop), "token 263 is outside the vocabulary of 263"),
+        ("first token outside", |m, c, _| m.forward_all_with_cache(&[u32::MAX, 2], c).map(drop), "token 4294967295 is"),
+        ("one token outside", |m, c, _| m.forward_single_with_scratch(263, c, &mut m.create_scratch()).map(drop), "token 263 is"),
+        ("too many tokens", |m, c, _| m.forward_with_cache(&[1; 6], c).map(drop), "6 tokens do not fit the context of 8, of which 3 are used"),
+        ("too many tokens, all logits", |m, c, _| m.forward_all_with_cache(&[1; 600], c).map(drop), "600 tokens do not fit"),
+        ("another model's arena", |m, c, other| m.forward_single_with_scratch(1, c, other).map(drop), "the arena was made for a model of another shape"),
+        ("tokens come before their number", |m, c, _| m.forward_with_cache(&[1000; 600], c).map(drop), "token 1000 is"),
+    ];
+    let model = load(&SHAPE);
+    let other = load(&Shape { feed_forward: 97, ..SHAPE });
+    let tokens = tokens(8);
+    let expected = one_by_one(&model, &tokens);
+    for (case, run, fragment) in cases {
+        let mut cache = model.create_kv_cache_for(8).unwrap();
+        model.forward_with_cache(&tokens[..3], &mut cache).unwrap();
+        let text = run(&model, &mut cache, &mut other.create_scratch()).expect_err(case).to_string();
+        assert!(text.contains(fragment) && text.lines().count() == 1, "{case}: {text}");
+        assert_eq!((cache.len(), cache.capacity()), (3, 8), "{case}");
+        let logits = model.forward_all_with_cache(&tokens[3..], &mut cache).unwrap();
+        assert!(logits == expected[3 * SHAPE.vocab..], "{case}: other logits afterwards");
+
+        let full = model.forward_single_with_scratch(1, &mut cache, &mut model.create_scratch());
+        assert!(matches!(full, Err(Error::Context { tokens: 1, used: 8, context: 8 })), "{case}: {full:?}");
+    }
+}
+
+#[test]
+fn caches_fit_their_shape_and_the_context() {
+    let model = load(&SHAPE);
+    let shapes = [
+        ("layers", Shape { layers: 3, ..SHAPE }),
+        ("KV heads", Shape { kv_heads: 4, ..SHAPE }),
+        ("head length", Shape { head_dim: 14, rope_dims: 14, ..SHAPE }),
+    ];
+    for (case, shape) in shapes {
+        let mut foreign = load(&shape).create_kv_cache().unwrap();
+        let text = model.forward_with_cache(&[1], &mut foreign).expect_err(case).to_string();
+        assert_eq!(text, "the KV cache was made for a model of another shape", "{case}");
+        assert!(foreign.is_empty(), "{case}");
+    }
+    let cache = model.create_kv_cache().unwrap();
+    assert_eq!((cache.capacity(), cache.bytes()), (80, 2 * 2 * 2 * 80 * 16 * 2));
+    let text = model.create_kv_cache_for(81).unwrap_err().to_string();
+    assert!(text.contains("81 tokens is more than the 80"), "{text}");
+    let mut none = model.create_kv_cache_for(0).unwrap();
+    let text = model.forward_with_cache(&[1], &mut none).unwrap_err().to_string();
+    assert!(text.contains("1 tokens do not fit the context of 0"), "{text}");
+
+    let without_cache = [(0, "there are no tokens"), (81, "81 tokens do not fit the context of 80")];
+    for (count, fragment) in without_cache {
+        let text = model.forward(&tokens(count)).unwrap_err().to_string();
+        assert!(text.contains(fragment), "{count}: {text}");
+    }
+    assert_eq!(model.forward(&tokens(80)).unwrap().len(), SHAPE.vocab);
+}
+
+fn load(shape: &Shape) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::new(shape).write(&path);
+    // In memory: no system lets go of a folder that has mapped files.
+    let gguf = Gguf::from_bytes(&path, &fs::read(&path).unwrap()).unwrap();
+    Model::from_gguf(gguf, Supported::selected().unwrap(), 2).unwrap()
+}
+
+fn tokens(count: usize) -> Vec<u32> {
+    (0..count as u32).map(|i| (i * 7919 + 13) % SHAPE.vocab as u32).collect()
+}
+
+/// The logits after each token, by the path that allocates nothing.
+fn one_by_one(model: &Model, tokens: &[u32]) -> Vec<f32> {
+    let (mut cache, mut scratch) = (model.create_kv_cache().unwrap(), model.create_scratch());
+    let logits =
+        |&token: &u32| model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap().to_vec();
+    tokens.iter().flat_map(logits).collect()
+}
+
+/// The largest ‖ours − exact‖ / ‖exact‖ of any position.
+fn largest_deviation(ours: &[f32], exact: &[f64], vocab: usize) -> f64 {
+    assert_eq!(ours.len(), exact.len());
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let deviation = |(ours, exact): (&[f32], &[f64])| {
+        let distance = norm(&mut ours.iter().zip(exact).map(|(ours, exact)| f64::from(*ours) - exact));
+        distance / norm(&mut exact.iter().copied())
+    };
+    // Not `f64::max`, which drops a NaN.
+    let deviations = ours.chunks(vocab).zip(exact.chunks(vocab)).map(deviation);
+    deviations.max_by(f64::total_cmp).unwrap()
+}
+
+/// The Llama architecture in f64, one token at a time, as the papers have it: Llama (arXiv 2302.13971), RMSNorm
+/// (1910.07467), rotary embedding (2104.09864), grouped-query attention (2305.13245), SwiGLU (2002.05202).
+struct Exact<'a> {
+    shape: &'a Shape,
+    weights: HashMap<&'a str, Vec<f64>>,
+}
+
+impl<'a> Exact<'a> {
+    fn new(model: &'a TinyModel, shape: &'a Shape) -> Self {
+        let weights = model.tensors.iter().map(|tensor| (&*tensor.name, decode(tensor))).collect();
+        Self { shape, weights }
+    }
+
+    /// `[tokens, vocab]`
+    fn logits(&self, tokens: &[u32]) -> Vec<f64> {
+        let Shape { layers, embedding, heads, kv_heads, head_dim: d, vocab, tied, .. } = *self.shape;
+        let mut keys = vec![Vec::new(); layers];
+        let mut values = vec![Vec::new(); layers];
+        let mut logits = Vec::with_capacity(tokens.len() * vocab);
+        for (position, &token) in tokens.iter().enumerate() {
+            let mut x = self.weights["token_embd.weight"][token as usize * embedding..][..embedding].to_vec();
+            for l in 0..layers {
+                let name = |tensor: &str| format!("blk.{l}.{tensor}.weight");
+                let input = self.norm(&name("attn_norm"), &x);
+                let query = self.rotate(self.product(&name("attn_q"), &input), position);
+                keys[l].push(self.rotate(self.product(&name("attn_k"), &input), position));
+                values[l].push(self.product(&name("attn_v"), &input));
+                let mut attended = Vec::new();
+                for (h, query) in query.chunks(d).enumerate() {
+                    let shared = h * kv_heads / heads * d..(h * kv_heads / heads + 1) * d;
+                    let score = |key: &Vec<f64>| dot(query, &key[shared.clone()]) / (d as f64).sqrt();
+                    let weights: Vec<f64> = keys[l].iter().map(|key| score(key).exp()).collect();
+                    let total: f64 = weights.iter().sum();
+                    attended.extend(shared.map(|i| {
+                        weights.iter().zip(&values[l]).map(|(w, value)| w / total * value[i]).sum::<f64>()
+                    }));
+                }
+                add(&mut x, &self.product(&name("attn_output"), &attended));
+
+                let input = self.norm(&name("ffn_norm"), &x);
+                let mut hidden = self.product(&name("ffn_up"), &input);
+                for (hidden, gate) in hidden.iter_mut().zip(self.product(&name("ffn_gate"), &input)) {
+                    *hidden *= gate / (1.0 + (-gate).exp());
+                }
+                add(&mut x, &self.product(&name("ffn_down"), &hidden));
+            }
+            let output = if tied { "token_embd.weight" } else { "output.weight" };
+            logits.extend(self.product(output, &self.norm("output_norm.weight", &x)));
+        }
+        logits
+    }
+
+    fn product(&self, matrix: &str, x: &[f64]) -> Vec<f64> {
+        self.weights[matrix].chunks(x.len()).map(|row| dot(row, x)).collect()
+    }
+
+    fn norm(&self, weight: &str, x: &[f64]) -> Vec<f64> {
+        let rms = (dot(x, x) / x.len() as f64 + f64::from(EPSILON)).sqrt();
+        x.iter().zip(&self.weights[weight]).map(|(x, weight)| x / rms * weight).collect()
+    }
+
+    /// Each pair as a complex number, times e^(i · position · base^(-2 pair / dims)).
+    fn rotate(&self, mut heads: Vec<f64>, position: usize) -> Vec<f64> {
+        let dims = self.shape.rope_dims;
+        for head in heads.chunks_mut(self.shape.head_dim) {
+            for pair in 0..dims / 2 {
+                let exponent = -2.0 * pair as f64 / dims as f64;
+                let (sin, cos) = (position as f64 * f64::from(self.shape.rope_base).powf(exponent)).sin_cos();
+                let (re, im) = (head[2 * pair], head[2 * pair + 1]);
+                (head[2 * pair], head[2 * pair + 1]) = (re * cos - im * sin, re * sin + im * cos);
+            }
+        }
+        heads
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add(x: &mut [f64], y: &[f64]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+/// The weights of a tensor, as ggml defines its types.
+fn decode(tensor: &TinyTensor) -> Vec<f64> {
+    let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f64();
+    let signed = |byte: u8| f64::from(byte as i8);
+    // The codes of a block of 32: first all low, then all high halves of the bytes.
+    let nibbles =
+        |bytes: &[u8]| [0, 4].map(|shift| bytes.iter().map(move |byte| byte >> shift & 15).collect());
+    let nibbles = |bytes: &[u8]| <[Vec<u8>; 2]>::concat(&nibbles(bytes)).into_iter().map(f64::from);
+    let weights = |block: &[u8]| -> Vec<f64> {
+        match tensor.ty.name() {
+            "F32" => vec![f64::from(f32::from_le_bytes(block.try_into().unwrap()))],
+            "F16" => vec![half(block)],
+            "BF16" => vec![bf16::from_le_bytes([block[0], block[1]]).to_f64()],
+            "Q4_0" => nibbles(&block[2..]).map(|q| half(block) * (q - 8.0)).collect(),
+            "Q4_1" => nibbles(&block[4..]).map(|q| half(block) * q + half(&block[2..])).collect(),
+            "Q8_0" => block[2..].iter().map(|&q| half(block) * signed(q)).collect(),
+            "Q6_K" => (0..256)
+                .map(|e| {
+                    // Two halves of 128, each four runs of 32.
+                    let (part, run, i) = (e / 128, e % 128 / 32, e % 32);
+                    let low = block[64 * part + 32 * (run % 2) + i] >> (4 * (run / 2)) & 15;
+                    let high = block[128 + 32 * part + i] >> (2 * run) & 3;
+                    half(&block[208..]) * signed(block[192 + e / 16]) * (f64::from(high << 4 | low) - 32.0)
+                })
+                .collect(),
+            other => unreachable!("{other} is in no test"),
+        }
+    };
+    tensor.data.chunks(tensor.ty.block_bytes()).flat_map(weights).collect()
+}
