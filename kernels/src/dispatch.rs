@@ -61,6 +61,17 @@ pub struct ShapeError {
     pub expected: usize,
 }
 
+/// Why weights can't be quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuantizeError {
+    /// The slices don't fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// No quantizer follows from the format's formula.
+    #[error("{0} has no quantizer: none follows from its formula")]
+    NoQuantizer(&'static str),
+}
+
 impl Variant {
     /// # Safety
     /// Every function may be called with any arguments on a CPU that has all features of `isa`.
@@ -151,13 +162,11 @@ impl Kernels {
     /// Weights to blocks. For Q4_0, Q4_1 and Q8_0 byte for byte what ggml's reference makes of them.
     ///
     /// # Errors
-    /// `blocks` is not exactly the blocks of `weights.len()` weights.
-    ///
-    /// # Panics
-    /// The format has no quantizer: [`Format::quantize`] is `None`.
-    pub fn quantize(&self, weights: &[f32], blocks: &mut [u8]) -> Result<(), ShapeError> {
+    /// `blocks` is not exactly the blocks of `weights.len()` weights, or the format has no quantizer:
+    /// [`Format::quantize`] is `None`.
+    pub fn quantize(&self, weights: &[f32], blocks: &mut [u8]) -> Result<(), QuantizeError> {
         self.check_blocks("quantize", weights.len(), blocks.len())?;
-        let quantize = self.format.quantize.expect("the format has a quantizer");
+        let quantize = self.format.quantize.ok_or(QuantizeError::NoQuantizer(self.format.name))?;
         quantize(weights, blocks);
         Ok(())
     }

@@ -49,7 +49,7 @@ pub mod x86;
 
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
-pub use dispatch::{BlockFormat, Format, Kernels, Quantize, ShapeError, Variant};
+pub use dispatch::{BlockFormat, Format, Kernels, Quantize, QuantizeError, ShapeError, Variant};
 pub use formats::FORMATS;
 pub use half::{bf16, f16};
 pub use quantloom_macros::quant_format;

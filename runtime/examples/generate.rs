@@ -8,12 +8,23 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::process::ExitCode;
 
 use quantloom::sample::greedy;
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom::{Model, pull};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match generate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate() -> Result<(), Box<dyn Error>> {
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "The capital of France is".into());
     let path = match std::env::var_os("GGUF_MODEL") {
         Some(path) => path.into(),
