@@ -11,8 +11,8 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Proof that this CPU has an instruction set: there is no way to one of these but through detection,
-/// and the kernels ask for one.
+/// Proof that this CPU has an instruction set: the only safe way to one of these is
+/// through detection, and the kernels ask for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supported(Isa);
 
@@ -43,6 +43,15 @@ impl Supported {
     pub fn new(isa: Isa) -> Result<Self, IsaError> {
         let missing = isa.missing();
         if missing.is_empty() { Ok(Self(isa)) } else { Err(IsaError::Missing { isa, missing }) }
+    }
+
+    /// The same without proof.
+    ///
+    /// # Safety
+    /// Every instruction of `isa` has its effect when executed here, by the CPU or by an emulator that catches
+    /// those that the CPU lacks.
+    pub unsafe fn assume(isa: Isa) -> Self {
+        Self(isa)
     }
 
     /// The instruction sets of this CPU, the plainest first.
