@@ -1,7 +1,7 @@
 //! The shape of a model, from the file's metadata; what this build does not run is refused by name.
 
 use crate::Error;
-use crate::gguf::{Gguf, Metadata, Value};
+use crate::gguf::{Gguf, Value};
 
 /// The shape of a Llama model.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,18 +67,11 @@ const KNOWN: [&str; 14] = [
 ];
 
 impl Config {
-    /// Reads the shape; `vocab` is the number of tokens in the file's vocabulary.
+    /// Reads the shape of what [`refuse_unbuilt`] has let pass; `vocab` is the number of tokens in the file's
+    /// vocabulary.
     pub(crate) fn read(gguf: &Gguf, vocab: usize) -> Result<Self, Error> {
         let metadata = gguf.metadata();
         let fail = |problem: String| Error::Model { path: gguf.path().into(), problem };
-        let architecture = metadata.require_str("general.architecture")?;
-        if architecture != "llama" {
-            return Err(fail(format!(
-                "architecture `{architecture}` (general.architecture) is not built; this build runs `llama`"
-            )));
-        }
-        refuse_unbuilt(metadata).map_err(fail)?;
-
         let positive = |key: &str| -> Result<usize, Error> {
             match metadata.require_u32(key)? {
                 0 => Err(fail(format!("{key} is 0; it must be positive"))),
@@ -164,21 +157,32 @@ impl Config {
     }
 }
 
-/// A key that isn't known may change the computation: running without it would be running wrongly.
-fn refuse_unbuilt(metadata: &Metadata) -> Result<(), String> {
+/// Refuses other architectures, and keys that ask for something not built. A key that isn't known may change
+/// the computation: running without it would be running wrongly.
+pub(crate) fn refuse_unbuilt(gguf: &Gguf) -> Result<(), Error> {
+    let metadata = gguf.metadata();
+    let fail = |problem: String| Err(Error::Model { path: gguf.path().into(), problem });
+    let architecture = metadata.require_str("general.architecture")?;
+    if architecture != "llama" {
+        return fail(format!(
+            "architecture `{}` (general.architecture) is not built; this build runs `llama`",
+            architecture.escape_debug()
+        ));
+    }
     for (key, value) in metadata.iter().filter(|(key, _)| key.starts_with("llama.")) {
         if KNOWN.contains(&key) {
             continue;
         }
         let Some((_, neutral, what)) = NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) else {
-            return Err(format!("{key} = {value} asks for something that this build does not have"));
+            let key = key.escape_debug();
+            return fail(format!("{key} = {value} asks for something that this build does not have"));
         };
         let asks_for_nothing = match neutral {
             Neutral::Number(number) => value.to_string().parse() == Ok(*number),
             Neutral::Text(text) => matches!(value, Value::String(value) if value == text),
         };
         if !asks_for_nothing {
-            return Err(format!("{key} = {value} asks for {what}, which this build does not have"));
+            return fail(format!("{key} = {value} asks for {what}, which this build does not have"));
         }
     }
     Ok(())

@@ -48,10 +48,8 @@ pub fn pass(
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
         weights.token_embedding.row(token as usize, x);
     }
-    if config.rope_dims > 0 {
-        for (i, cos_sin) in angles.chunks_exact_mut(config.rope_dims).enumerate() {
-            rotations(start + i, config.rope_base, cos_sin);
-        }
+    for (i, cos_sin) in angles.chunks_exact_mut(config.rope_dims).enumerate() {
+        rotations(start + i, config.rope_base, cos_sin);
     }
 
     for (l, layer) in weights.layers.iter().enumerate() {
@@ -77,9 +75,7 @@ pub fn pass(
         });
         for (i, qkv) in qkv.chunks_exact_mut(width).enumerate() {
             let (query_key, value) = qkv.split_at_mut(query + key_value);
-            if config.rope_dims > 0 {
-                rope(query_key, config.head_dim, &angles[i * config.rope_dims..][..config.rope_dims]);
-            }
+            rope(query_key, config.head_dim, &angles[i * config.rope_dims..][..config.rope_dims]);
             cache.store(l, Kind::Key, start + i, &query_key[query..]);
             cache.store(l, Kind::Value, start + i, value);
         }

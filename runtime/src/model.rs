@@ -10,6 +10,7 @@ use quantloom_kernels::Supported;
 use quantloom_kernels::dense::Dense;
 
 use crate::cache::KvCache;
+use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor, TensorType};
 use crate::matrix::Matrix;
@@ -28,18 +29,20 @@ const BATCH: usize = 32;
 ///
 /// ```no_run
 /// use quantloom::Model;
+/// use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 ///
 /// let model = Model::load("model.gguf", None)?;
 /// let mut cache = model.create_kv_cache()?;
 /// let mut scratch = model.create_scratch();
 ///
 /// // The prompt, any number of tokens at once.
-/// let prompt = model.tokenizer().encode("The capital of France is", Default::default());
+/// let options = EncodeOptions { add_special: true, parse_special: false };
+/// let prompt = model.tokenizer().encode("The capital of France is", options);
 /// let logits = model.forward_with_cache(&prompt, &mut cache)?;
 /// let mut token = quantloom::sample::greedy(&logits);
 ///
 /// // Then one token after the other, allocating nothing.
-/// let mut decoder = model.tokenizer().decoder(quantloom::tokenizer::SpecialTokens::Skip);
+/// let mut decoder = model.tokenizer().decoder(SpecialTokens::Skip);
 /// for _ in 0..16 {
 ///     print!("{}", decoder.push(token));
 ///     let logits = model.forward_single_with_scratch(token, &mut cache, &mut scratch)?;
@@ -109,6 +112,8 @@ impl Model {
     /// # Errors
     /// As for [`load`](Self::load).
     pub fn from_gguf(gguf: Gguf, isa: Supported, threads: usize) -> Result<Self, Error> {
+        // First: another architecture has another tokenizer, or none, and that would be its second fault.
+        refuse_unbuilt(&gguf)?;
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         let config = Config::read(&gguf, tokenizer.vocab_size())?;
         let weights = Weights::find(&gguf, config, isa)?;
@@ -344,7 +349,7 @@ impl Weights {
         if let Some(extra) = gguf.tensors().iter().find(|tensor| !taken.contains(tensor.name())) {
             return Err(fail(format!(
                 "tensor `{}` belongs to something that this build does not have; running without it would be wrong",
-                extra.name()
+                extra.name().escape_debug()
             )));
         }
         Ok(Self { config, token_embedding, layers, output_norm, output })

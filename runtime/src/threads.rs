@@ -93,6 +93,8 @@ impl Team {
                 .thread_name(|i| format!("quantloom-{}", i + 1))
                 .build()
                 .map_err(|error| Error::Threads { threads, problem: error.to_string() })?;
+            // Its threads have started when this returns: what they allocate to begin with is behind them.
+            pool.broadcast(|_| ());
             for _ in 0..helpers {
                 let shared = Arc::clone(&shared);
                 pool.spawn(move || shared.help());

@@ -25,6 +25,9 @@ fn the_first_token_is_the_same_as_with_avx2() {
         let model = Model::from_gguf(Gguf::open(&path).unwrap(), isa, 2).unwrap();
         model.forward(&prompt).unwrap()
     });
-    assert!(ours == theirs, "integer sums are exact on both, so that all logits are the same to the last bit");
+    assert!(
+        ours == theirs,
+        "integer sums are exact on both, so that all logits are the same to the last bit"
+    );
     println!("first token {} {how}, {} instructions emulated", greedy(&ours), emulate::traps());
 }

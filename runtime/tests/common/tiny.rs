@@ -45,7 +45,8 @@ pub const SHAPE: Shape = Shape {
     except: &[],
 };
 
-pub const EPSILON: f32 = 1e-5;
+/// Far more than models have, so that it shows in the result.
+pub const EPSILON: f32 = 0.1;
 
 /// What a model's file holds.
 pub struct TinyModel {
@@ -89,10 +90,11 @@ fn keys(shape: &Shape) -> Vec<(String, Value)> {
     key("llama.attention.head_count", number(shape.heads));
     key("llama.attention.layer_norm_rms_epsilon", EPSILON.into());
     key("llama.vocab_size", number(shape.vocab));
+    let share = if shape.embedding.is_multiple_of(shape.heads) { shape.embedding / shape.heads } else { 0 };
     let derived = [
         ("llama.attention.head_count_kv", shape.kv_heads, shape.heads),
-        ("llama.attention.key_length", shape.head_dim, shape.embedding / shape.heads),
-        ("llama.attention.value_length", shape.head_dim, shape.embedding / shape.heads),
+        ("llama.attention.key_length", shape.head_dim, share),
+        ("llama.attention.value_length", shape.head_dim, share),
         ("llama.rope.dimension_count", shape.rope_dims, shape.head_dim),
     ];
     for (name, value, default) in derived {

@@ -1,0 +1,86 @@
+//! A token in the steady state allocates nothing, counted in the whole process.
+
+mod common;
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::hint::black_box;
+
+use quantloom::Model;
+use quantloom::alloc::{Count, CountingAllocator};
+use quantloom::sample::{Sampler, SamplerOptions, greedy};
+use quantloom::tokenizer::SpecialTokens;
+
+use tiny::{SHAPE, Shape, TinyModel};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Tokens of a round.
+const TOKENS: usize = 128;
+/// One of so many rounds must be without allocation: in the first ones sampler and decoder find the size of
+/// their buffers, and helper threads may still be starting, which allocates, too.
+const ROUNDS: usize = 5;
+
+// The only test here: another one beside it would be counted, too.
+#[test]
+fn a_steady_state_token_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let shapes = [
+        ("F32", SHAPE),
+        ("F16 with odd lengths", Shape { ty: "F16", head_dim: 10, rope_dims: 6, feed_forward: 77, ..SHAPE }),
+        ("Q4_0", Shape { ty: "Q4_0", ..SHAPE }),
+        ("mixed", Shape { ty: "Q4_1", except: &[("attn_v", "BF16"), ("output.weight", "Q8_0")], ..SHAPE }),
+    ];
+    let mut models: Vec<_> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let path = folder.path().join(format!("{name}.gguf"));
+            TinyModel::new(&Shape { context: 256, ..shape }).write(&path);
+            (name, path)
+        })
+        .collect();
+    models.extend(common::default_model().map(|path| ("the default model", path)));
+
+    assert!(CountingAllocator::count().allocations > 0, "the counter counts");
+    for (name, path) in &models {
+        for threads in [1, 2] {
+            let model = Model::load(path, Some(threads)).unwrap();
+            for temperature in [0.0, 0.8] {
+                let rounds = rounds_that_allocate(&model, temperature);
+                assert!(
+                    rounds.len() < ROUNDS,
+                    "{name}, {threads} threads, temperature {temperature}: {rounds:?} for {TOKENS} tokens each"
+                );
+            }
+        }
+    }
+}
+
+/// What rounds of tokens (forward pass, draw, text) ask of the allocator, up to the first that asks for nothing.
+fn rounds_that_allocate(model: &Model, temperature: f32) -> Vec<Count> {
+    let mut cache = model.create_kv_cache().unwrap();
+    let mut scratch = model.create_scratch();
+    let mut sampler = Sampler::new(SamplerOptions { temperature, seed: 1, ..Default::default() });
+    let tokenizer = model.tokenizer();
+    let mut decoder = tokenizer.decoder(SpecialTokens::Render);
+    // Its buffers grow to the longest text there is.
+    let text_len = |id: &u32| tokenizer.token_bytes(*id).map(<[u8]>::len);
+    decoder.push((0..tokenizer.vocab_size() as u32).max_by_key(text_len).unwrap());
+
+    model.forward_with_cache(&[1, 5, 9], &mut cache).unwrap();
+    let mut token = 1;
+    let rounds = (0..ROUNDS).map(|_| {
+        cache.truncate(3);
+        let before = CountingAllocator::count();
+        for _ in 0..TOKENS {
+            let logits = model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap();
+            let likeliest = greedy(logits);
+            token = sampler.sample(logits);
+            assert!(temperature > 0.0 || token == likeliest);
+            black_box(decoder.push(token));
+        }
+        CountingAllocator::count() - before
+    });
+    rounds.take_while(|used| used.allocations > 0).collect()
+}
