@@ -23,15 +23,8 @@ fn dequantize(format: &'static Format, blocks: &[u8]) -> Vec<f32> {
 
 #[test]
 fn quantizes_to_the_bytes_of_ggml() {
-    let weights = fixtures::floats("weights.f32");
     for format in [Q4_0::FORMAT, Q4_1::FORMAT, Q8_0::FORMAT] {
-        let expected = fixtures::bytes(&format!("{}.quantized", format.name.to_lowercase()));
-        let blocks = quantize(format, &weights);
-        let pairs = blocks.chunks(format.block_bytes).zip(expected.chunks(format.block_bytes));
-        for (b, (block, expected)) in pairs.enumerate() {
-            let weights = &weights[b * format.block_len..][..format.block_len];
-            assert_eq!(block, expected, "{} block {b}, {weights:?}", format.name);
-        }
+        fixtures::quantizes_as_ggml(format);
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! Fields:
 //!  3. types are `f16`, `u8`, `i8`, or arrays of the latter two: what kernels can load;
-//!  4. every field is used, and every bit of an array belongs to exactly one code: a bit that nobody
-//!     reads is a typing error, or padding that the format can do without.
+//!  4. every field, code and table is used, and every bit of an array belongs to exactly one code: a bit
+//!     that nobody reads is a typing error, or padding that the format can do without.
 //!
 //! Codes:
 //!  5. a plane is `field[index] >> shift & mask << position`, with index and shift sums of digits: only
@@ -25,7 +25,8 @@
 //!     bits (2 · 127 · 127 = 32,258 ≤ 32,767);
 //! 13. a zero point lies within the codes, and a table has an `i8` for each code.
 
-use quote::ToTokens;
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::{BinOp, Expr, ExprBinary, Ident, Lit, LitInt};
 
 use crate::error::Errors;
@@ -51,13 +52,16 @@ pub fn check(declarations: &parse::Declarations) -> Result<Vec<Format>, Errors> 
                 errors.at(&declared.name, format!("a second format called `{name}`: rename one of the two"));
             }
             if gguf.is_some() && gguf == *other {
-                errors.at(&declared.gguf, format!("`{name}` already has this GGUF number"));
+                errors.at(
+                    &declared.gguf,
+                    format!("`{name}` already has this GGUF number: give another, or leave out `= gguf …`"),
+                );
             }
         }
         names.push((&declared.name, gguf));
         formats.extend(Checker::new(declared, &mut errors).format(gguf));
     }
-    if errors.is_empty() { Ok(formats) } else { Err(errors) }
+    if errors.len() == 0 { Ok(formats) } else { Err(errors) }
 }
 
 struct Checker<'a> {
@@ -67,9 +71,6 @@ struct Checker<'a> {
     codes: Vec<Codes>,
     /// For each code vector the tokens to blame.
     blame: Vec<Ident>,
-    /// Indices of the fields and code vectors that a formula uses.
-    used_fields: Vec<bool>,
-    used_codes: Vec<bool>,
     len: usize,
 }
 
@@ -82,16 +83,7 @@ enum Factor {
 
 impl<'a> Checker<'a> {
     fn new(declared: &'a parse::Format, errors: &'a mut Errors) -> Self {
-        Self {
-            declared,
-            errors,
-            fields: Vec::new(),
-            codes: Vec::new(),
-            blame: Vec::new(),
-            used_fields: Vec::new(),
-            used_codes: Vec::new(),
-            len: 0,
-        }
+        Self { declared, errors, fields: Vec::new(), codes: Vec::new(), blame: Vec::new(), len: 0 }
     }
 
     /// `None` where an error was noted that leaves nothing to go on with.
@@ -106,20 +98,19 @@ impl<'a> Checker<'a> {
             return None;
         }
         self.unique_names();
-        let before = self.error_free();
+        self.all_used();
+        let before = self.errors.len();
         for field in &declared.fields {
             self.field(field);
         }
         for codes in &declared.codes {
             self.code_vector(codes);
         }
-        if before && !self.error_free() {
+        if self.errors.len() > before {
             // A formula over broken fields would only repeat their errors.
             return None;
         }
-        let weight = self.weight(&declared.weight);
-        self.all_used();
-        let weight = weight?;
+        let weight = self.weight(&declared.weight)?;
         self.every_bit_once();
         let format = Format {
             name: declared.name.to_string(),
@@ -131,10 +122,6 @@ impl<'a> Checker<'a> {
         };
         one_load(&format, &self.blame, self.errors);
         Some(format)
-    }
-
-    fn error_free(&self) -> bool {
-        self.errors.is_empty()
     }
 
     // Rule 1.
@@ -199,7 +186,6 @@ impl<'a> Checker<'a> {
         }
         let offset = self.fields.iter().map(Field::bytes).sum();
         self.fields.push(Field { name: declared.name.to_string(), ty, count, offset });
-        self.used_fields.push(false);
     }
 
     // Rules 1, 5, 6 and 7.
@@ -221,7 +207,7 @@ impl<'a> Checker<'a> {
             return self.errors.at(
                 &declared.name,
                 format!(
-                    "`{}` has {len} elements, and a block of `{}` only {} weights",
+                    "`{}` has {len} elements, and a block of `{}` only {} weights: a digit is too large, or one too many",
                     declared.name, self.declared.name, self.len
                 ),
             );
@@ -237,7 +223,7 @@ impl<'a> Checker<'a> {
                     return self.errors.at(
                         &declared.value,
                         format!(
-                            "element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}",
+                            "element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}: mend the index or lengthen the field",
                             codes.name, field.name
                         ),
                     );
@@ -281,7 +267,6 @@ impl<'a> Checker<'a> {
     fn push_codes(&mut self, codes: Codes, blame: Ident) -> usize {
         self.codes.push(codes);
         self.blame.push(blame);
-        self.used_codes.push(false);
         self.codes.len() - 1
     }
 
@@ -310,7 +295,7 @@ impl<'a> Checker<'a> {
                     plane.bits = 8_usize.saturating_sub(plane.shift.constant);
                 }
                 if plane.bits == 0 || plane.position + plane.bits > 8 {
-                    return self.note(value, "a code has 1 to 8 bits");
+                    return self.note(value, "a code has 1 to 8 bits: shift and mask less");
                 }
                 Ok(vec![plane])
             }
@@ -336,7 +321,6 @@ impl<'a> Checker<'a> {
                         format!("codes are cut from arrays of u8, and `{name}` is not one; an array of i8 is its own codes"),
                     );
                 }
-                self.used_fields[field] = true;
                 let byte = self.affine(&index.index, digits)?;
                 Ok(Term { field, byte, shift: Affine::constant(0, digits.len()), bits: 0, position: 0 })
             }
@@ -465,7 +449,7 @@ impl<'a> Checker<'a> {
             Some((subtract, product)) => {
                 let (factors, weight) = self.product(product).ok()?;
                 if weight.is_some() {
-                    self.errors.at(product, "only the first product may hold the codes of the weights");
+                    self.errors.at(product, "only the first product holds the codes of the weights: the second is a minimum of the block or of groups");
                     return None;
                 }
                 Some(Minimum { subtract, product: factors })
@@ -485,23 +469,20 @@ impl<'a> Checker<'a> {
                     if scale.group.replace(group).is_some() {
                         return self.note(
                             factor,
-                            "a second vector of group scales: a product has one level of groups",
+                            "a second vector of group scales: a product has one, whose planes are joined by `|`",
                         );
                     }
                 }
                 Factor::Weight(code, value) => {
                     if weight.replace((code, value)).is_some() {
                         return self
-                            .note(factor, "a second factor with a code for every weight: a product has one");
+                            .note(factor, "a second factor with a code for every weight: a product has one, whose planes are joined by `|`");
                     }
                 }
             }
         }
         if scale.block.is_empty() {
-            return self.note(
-                product,
-                "a product needs a factor in f16: without it all blocks would have one scale",
-            );
+            return self.note(product, "all blocks would have the same scale: multiply by a field of f16");
         }
         Ok((scale, weight))
     }
@@ -514,8 +495,7 @@ impl<'a> Checker<'a> {
                 if let Some(field) = self.fields.iter().position(|field| *name == field.name)
                     && self.fields[field].count.is_none()
                 {
-                    self.used_fields[field] = true;
-                    return Ok(Factor::Block(field));
+                        return Ok(Factor::Block(field));
                 }
                 let code = self.operand(name)?;
                 self.scaled_or_weight(factor, code, Value::Linear { zero: 0 })
@@ -535,7 +515,7 @@ impl<'a> Checker<'a> {
                         return self.note(
                             right,
                             format!(
-                                "the zero point lies above the largest code of `{name}`, {}",
+                                "the zero point lies outside the codes of `{name}`, which run from 0 to {}",
                                 self.codes[code].max()
                             ),
                         );
@@ -552,14 +532,13 @@ impl<'a> Checker<'a> {
                 let entries = self.table(table, code)?;
                 self.scaled_or_weight(factor, code, Value::Table { entries })
             }
-            _ => self.note(factor, "expected a factor: a field, codes, `(codes - zero)` or `TABLE[codes]`"),
+            _ => self.note(factor, "expected a factor, a field, codes, `(codes - zero)` or `TABLE[codes]`; factors are joined by `*`"),
         }
     }
 
     /// The code vector called `name`, made on the spot where `name` is an array that stands for itself.
     fn operand(&mut self, name: &Ident) -> Result<usize, Noted> {
         if let Some(code) = self.codes.iter().position(|codes| *name == codes.name) {
-            self.used_codes[code] = true;
             return Ok(code);
         }
         let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
@@ -569,10 +548,9 @@ impl<'a> Checker<'a> {
             return self.note(name, format!("nothing is called `{name}`: there are {known}"));
         };
         let Some(count) = self.fields[field].count else {
-            return self.note(name, format!("`{name}` is a single value, not codes"));
+            return self.note(name, format!("`{name}` is a single value, not codes: only an array or codes take a zero point or a table"));
         };
-        self.used_fields[field] = true;
-        let code = self.push_codes(
+        Ok(self.push_codes(
             Codes {
                 name: name.to_string(),
                 digits: vec![Digit { name: "i".into(), radix: count }],
@@ -586,9 +564,7 @@ impl<'a> Checker<'a> {
                 signed: self.fields[field].ty == FieldType::I8,
             },
             name.clone(),
-        );
-        self.used_codes[code] = true;
-        Ok(code)
+        ))
     }
 
     fn scaled_or_weight(&mut self, factor: &Expr, code: usize, value: Value) -> Result<Factor, Noted> {
@@ -619,7 +595,9 @@ impl<'a> Checker<'a> {
         }
         match value {
             Value::Linear { zero } => Ok(Factor::Group(GroupScale { code, zero, size })),
-            Value::Table { .. } => self.note(factor, "a table gives values of weights, not of scales"),
+            Value::Table { .. } => {
+                self.note(factor, "a table gives values of weights, not of scales: use the codes themselves")
+            }
         }
     }
 
@@ -631,7 +609,7 @@ impl<'a> Checker<'a> {
         let codes = &self.codes[code];
         if codes.bits() > 4 || codes.signed {
             let message = format!(
-                "`{}` has {} bits; a table is looked up by at most 4 (one vpshufb)",
+                "`{}` has {} bits: a table is looked up by unsigned codes of at most 4 (one vpshufb)",
                 codes.name,
                 codes.bits()
             );
@@ -640,7 +618,7 @@ impl<'a> Checker<'a> {
         let expected = codes.max() + 1;
         if table.values.len() != expected {
             let message =
-                format!("`{name}` has {} entries, and the code takes {expected} values", table.values.len());
+                format!("`{name}` has {} entries: give it {expected}, one for each code", table.values.len());
             return self.note(name, message);
         }
         let mut entries = Vec::new();
@@ -653,19 +631,24 @@ impl<'a> Checker<'a> {
         Ok(entries)
     }
 
-    // Rule 4.
+    // Rule 4. Asks the tokens, not the checked formula: a mistake elsewhere makes nothing unused.
     fn all_used(&mut self) {
-        for (field, used) in self.declared.fields.iter().zip(&self.used_fields) {
-            if !used {
+        let declared = self.declared;
+        let formula = declared.weight.to_token_stream();
+        let values = declared.codes.iter().map(|codes| &codes.value);
+        let anywhere = quote!(#formula #(#values)*);
+        for name in declared.fields.iter().map(|field| &field.name) {
+            if !mentions(anywhere.clone(), name) {
                 self.errors.at(
-                    &field.name,
-                    format!("`{}` is never used: use it in `w` or in codes, or remove the field", field.name),
+                    name,
+                    format!("`{name}` is never used: use it in `w` or in codes, or remove the field"),
                 );
             }
         }
-        for (codes, used) in self.declared.codes.iter().zip(&self.used_codes) {
-            if !used {
-                self.errors.at(&codes.name, format!("`{}` is never used in `w`", codes.name));
+        let tables = declared.tables.iter().map(|table| &table.name);
+        for name in declared.codes.iter().map(|codes| &codes.name).chain(tables) {
+            if !mentions(formula.clone(), name) {
+                self.errors.at(name, format!("`{name}` is never used in `w`: use it there or remove it"));
             }
         }
     }
@@ -673,7 +656,7 @@ impl<'a> Checker<'a> {
     // Rule 4.
     fn every_bit_once(&mut self) {
         for (f, field) in self.fields.iter().enumerate() {
-            let (Some(count), true) = (field.count, self.used_fields[f]) else { continue };
+            let Some(count) = field.count else { continue };
             let mut readers = vec![0_u32; count * 8];
             for codes in &self.codes {
                 for term in codes.terms.iter().filter(|term| term.field == f) {
@@ -686,7 +669,9 @@ impl<'a> Checker<'a> {
                 }
             }
             let blame = &self.declared.fields[f].name;
-            if let Some(bit) = readers.iter().position(|&count| count > 1) {
+            if readers.iter().all(|&count| count == 0) {
+                // Noted already, as a field that is never used.
+            } else if let Some(bit) = readers.iter().position(|&count| count > 1) {
                 self.errors.at(
                     blame,
                     format!("bit {} of byte {} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them", bit % 8, bit / 8, readers[bit]),
@@ -694,7 +679,7 @@ impl<'a> Checker<'a> {
             } else if let Some(bit) = readers.iter().position(|&count| count == 0) {
                 self.errors.at(
                     blame,
-                    format!("bit {} of byte {} of `{blame}` is read by no code: the fields are larger than the codes need", bit % 8, bit / 8),
+                    format!("bit {} of byte {} of `{blame}` is read by no code: shorten the field, or add the plane that is missing", bit % 8, bit / 8),
                 );
             }
         }
@@ -769,6 +754,15 @@ fn signed_byte(value: &Expr) -> Option<i8> {
     // `i8::from_str` reads the sign and the digits as one.
     let text: String = value.to_token_stream().into_iter().map(|token| token.to_string()).collect();
     text.parse().ok()
+}
+
+/// Whether `name` is among `tokens`.
+fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// "`a`, `b`", or a word for nothing.

@@ -2,12 +2,12 @@
 //! for every instruction set, and the constant that the run-time table is made of. Never fails: every
 //! error was found before.
 
-use proc_macro2::{Ident, Literal, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
 use crate::error::Errors;
 use crate::lower::{self, Isa};
-use crate::model::{Affine, Codes, Field, FieldType, Format};
+use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
 
@@ -15,30 +15,55 @@ use crate::plan::{Plan, Quantizer};
 pub fn emit(declarations: &parse::Declarations, plans: &[Plan], isas: &[&dyn Isa]) -> TokenStream {
     let formats = declarations.formats.iter().zip(plans).map(|(declared, plan)| format(declared, plan, isas));
     let list = list(declarations);
-    quote!(#(#formats)* #list)
+    plain_numbers(quote!(#(#formats)* #list))
+}
+
+/// Drops the type at the end of each number, as people write it: it follows from where the number stands.
+fn plain_numbers(tokens: TokenStream) -> TokenStream {
+    let plain = |token| match token {
+        TokenTree::Group(group) => {
+            let mut plain = Group::new(group.delimiter(), plain_numbers(group.stream()));
+            plain.set_span(group.span());
+            TokenTree::Group(plain)
+        }
+        TokenTree::Literal(literal) => {
+            let text = literal.to_string();
+            let number = ["usize", "u8", "i8", "u32", "i32"].iter().find_map(|ty| text.strip_suffix(ty));
+            let mut plain = number.and_then(|number| number.parse().ok()).unwrap_or(literal.clone());
+            plain.set_span(literal.span());
+            TokenTree::Literal(plain)
+        }
+        other => other,
+    };
+    tokens.into_iter().map(plain).collect()
 }
 
 /// What stands in for declarations with errors, so that these alone are reported and not also every
 /// use of a type that does not exist.
 pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
-    let stubs = declarations.formats.iter().map(|parse::Format { attrs, vis, name, .. }| {
-        let text = name.to_string();
-        quote! {
-            #(#attrs)*
-            #vis struct #name;
-            impl ::quantloom_kernels::BlockFormat for #name {
-                const FORMAT: &'static ::quantloom_kernels::Format = &::quantloom_kernels::Format {
-                    name: #text,
-                    gguf_id: ::core::option::Option::None,
-                    block_len: 32,
-                    block_bytes: 1,
-                    quantize: ::core::option::Option::None,
-                    variants: &[],
-                };
+    let formats = &declarations.formats;
+    // Of two with one name the second has an error already.
+    let first = |&(i, format): &(usize, &parse::Format)| formats[..i].iter().all(|f| f.name != format.name);
+    let stubs =
+        formats.iter().enumerate().filter(first).map(|(_, parse::Format { attrs, vis, name, .. })| {
+            let text = name.to_string();
+            quote! {
+                #(#attrs)*
+                #[derive(Clone, Copy, Debug, PartialEq)]
+                #vis struct #name;
+                impl ::quantloom_kernels::BlockFormat for #name {
+                    const FORMAT: &'static ::quantloom_kernels::Format = &::quantloom_kernels::Format {
+                        name: #text,
+                        gguf_id: ::core::option::Option::None,
+                        block_len: 32,
+                        block_bytes: 1,
+                        quantize: ::core::option::Option::None,
+                        variants: &[],
+                    };
+                }
             }
-        }
-    });
+        });
     let list = list(declarations);
     quote!(#errors #(#stubs)* #list)
 }
@@ -186,7 +211,7 @@ fn accessors(format: &Format, codes: &Codes) -> TokenStream {
     let (mut digits, mut element) = (Vec::new(), Vec::new());
     for digit in &codes.digits {
         stride /= digit.radix;
-        let (name, radix) = (format_ident!("{}", digit.name), digit.radix);
+        let (name, radix) = (digit_variable(digit), digit.radix);
         digits.push((name.clone(), radix));
         element.push(if stride == 1 { quote!(#name) } else { quote!(#stride * #name) });
     }
@@ -194,18 +219,27 @@ fn accessors(format: &Format, codes: &Codes) -> TokenStream {
     let looped = |body: TokenStream| {
         digits.iter().rev().fold(body, |body, (name, radix)| quote!(for #name in 0..#radix { #body }))
     };
-    let parts = codes.terms.iter().map(|term| {
-        let field = format_ident!("{}", format.fields[term.field].name);
-        let (byte, shift) = (affine(&term.byte, codes), affine(&term.shift, codes));
-        let (mask, position) = (Literal::u8_unsuffixed(((1_u32 << term.bits) - 1) as u8), term.position);
-        quote!(((self.#field[#byte] >> (#shift)) & #mask) << #position)
-    });
+    let terms: Vec<_> = codes
+        .terms
+        .iter()
+        .map(|term| {
+            let (field, byte) =
+                (format_ident!("{}", format.fields[term.field].name), affine(&term.byte, codes));
+            (term, quote!(self.#field[#byte]), Affine::constant(term.position, codes.digits.len()))
+        })
+        .collect();
+    // The bits of a term lie at `shift` of the byte and at `position` of the code.
+    let moved = |term: &Term, from: &TokenStream, right: &Affine, left: &Affine| {
+        let (right, left) = (shift(quote!(>>), right, codes), shift(quote!(<<), left, codes));
+        let mask = ((1_u32 << term.bits) - 1) as u8;
+        let low = quote!(#from #right & #mask);
+        if left.is_empty() { low } else { quote!((#low) #left) }
+    };
+    let parts = terms.iter().map(|(term, byte, position)| moved(term, byte, &term.shift, position));
     let read = looped(quote!(codes[#element] = #(#parts)|*;));
-    let parts = codes.terms.iter().map(|term| {
-        let field = format_ident!("{}", format.fields[term.field].name);
-        let (byte, shift) = (affine(&term.byte, codes), affine(&term.shift, codes));
-        let (mask, position) = (Literal::u8_unsuffixed(((1_u32 << term.bits) - 1) as u8), term.position);
-        quote!(self.#field[#byte] |= ((codes[#element] >> #position) & #mask) << (#shift);)
+    let parts = terms.iter().map(|(term, byte, position)| {
+        let bits = moved(term, &quote!(codes[#element]), position, &term.shift);
+        quote!(#byte |= #bits;)
     });
     let write = looped(quote!(#(#parts)*));
     quote! {
@@ -225,6 +259,22 @@ fn accessors(format: &Format, codes: &Codes) -> TokenStream {
     }
 }
 
+/// `>> by`, or nothing where `by` is 0.
+fn shift(operator: TokenStream, by: &Affine, codes: &Codes) -> TokenStream {
+    let amount = affine(by, codes);
+    match (by.constant, by.strides.iter().all(|&stride| stride == 0)) {
+        (0, true) => quote!(),
+        (_, true) => quote!(#operator #amount),
+        _ => quote!(#operator (#amount)),
+    }
+}
+
+/// The loop variable of a digit. Its name is the user's, its scope the macro's: it hides no variable of
+/// the function around it, whatever that is called.
+fn digit_variable(digit: &Digit) -> Ident {
+    format_ident!("{}", digit.name, span = Span::mixed_site())
+}
+
 /// `64 * a + 32 * b + l`, as declared.
 fn affine(affine: &Affine, codes: &Codes) -> TokenStream {
     let mut terms: Vec<_> = codes
@@ -233,7 +283,7 @@ fn affine(affine: &Affine, codes: &Codes) -> TokenStream {
         .zip(&affine.strides)
         .filter(|(_, stride)| **stride != 0)
         .map(|(digit, &stride)| {
-            let name = format_ident!("{}", digit.name);
+            let name = digit_variable(digit);
             if stride == 1 { quote!(#name) } else { quote!(#stride * #name) }
         })
         .collect();
@@ -250,7 +300,7 @@ fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
     let codes = format.weight_codes();
     let set = format_ident!("set_{}", codes.name);
     let field = |index: usize| format_ident!("{}", format.fields[index].name);
-    let max = Literal::u8_unsuffixed(codes.max().min(255) as u8);
+    let max = codes.max().min(255) as u8;
     let body = match *quantizer {
         Quantizer::Centred { d, zero } => {
             let d = field(d);

@@ -5,7 +5,7 @@ use quote::ToTokens;
 
 /// Collects errors so that one compilation shows them all.
 #[derive(Default)]
-pub struct Errors(Option<syn::Error>);
+pub struct Errors(Vec<syn::Error>);
 
 impl Errors {
     /// Notes an error on `tokens`. `message` says what is wrong and what to do.
@@ -14,18 +14,15 @@ impl Errors {
     }
 
     pub fn push(&mut self, error: syn::Error) {
-        match &mut self.0 {
-            Some(all) => all.combine(error),
-            None => self.0 = Some(error),
-        }
+        self.0.push(error);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// `compile_error!` invocations, one per error.
     pub fn into_compile_errors(self) -> TokenStream {
-        self.0.map(syn::Error::into_compile_error).unwrap_or_default()
+        self.0.into_iter().map(syn::Error::into_compile_error).collect()
     }
 }

@@ -10,6 +10,7 @@ use proc_macro::TokenStream;
 mod check;
 mod emit;
 mod error;
+mod expand;
 mod lower;
 mod model;
 mod parse;
@@ -54,11 +55,14 @@ mod plan;
 /// bytes, accessors for each code vector, and an implementation of `quantloom_kernels::BlockFormat`
 /// whose constant holds the kernels of every instruction set.
 ///
+/// Generated code needs nothing in scope and names `::quantloom_kernels`; where that crate goes by another
+/// name, say `extern crate other_name as quantloom_kernels;` at the root of yours.
+///
 /// A declaration that can't work is a compile error on the token that is wrong; all errors are
 /// reported at once.
 #[proc_macro]
 pub fn quant_format(input: TokenStream) -> TokenStream {
-    expand(input.into()).into()
+    expand::expand(input.into()).into()
 }
 
 /// Emits what `quantloom_kernels` knows of instruction sets, from the same list that the kernels are
@@ -66,19 +70,4 @@ pub fn quant_format(input: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn instruction_sets(_input: TokenStream) -> TokenStream {
     emit::instruction_sets(lower::ALL).into()
-}
-
-/// The whole pipeline: parse → check → plan → lower → emit. Every error is found by the first two.
-fn expand(input: proc_macro2::TokenStream) -> proc_macro2::TokenStream {
-    let declarations = match syn::parse2::<parse::Declarations>(input) {
-        Ok(declarations) => declarations,
-        Err(error) => return error.into_compile_error(),
-    };
-    match check::check(&declarations) {
-        Ok(formats) => {
-            let plans: Vec<_> = formats.iter().map(plan::plan).collect();
-            emit::emit(&declarations, &plans, lower::ALL)
-        }
-        Err(errors) => emit::stubs(&declarations, errors),
-    }
 }

@@ -131,7 +131,7 @@ pub trait Isa: Sync {
     fn sum(&self, floats: TokenStream) -> TokenStream {
         self.base().sum(floats)
     }
-    /// A statement: floats into a `&mut [f32; 8]`.
+    /// A statement: floats into `out`, a place that holds a `[f32; 8]`.
     fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
         self.base().store(out, floats)
     }
@@ -159,17 +159,26 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         Value::Table { .. } => 0,
     } + if signed { isa.signed_bias() } else { 0 };
 
-    let block = quote!((&rows[r][b]));
+    let (block, a) = (quote!(block), quote!(a));
     let scales = Scales::new("scale", isa, plan, &weight.scale);
     let minima =
         weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
-    let prefetch = isa.prefetch(&quote!((&rows[0][b])), quote!(ahead + (R - 1) * b * #bytes + 64 * line));
+    let prefetch = isa.prefetch(&quote!(&rows[0][b]), quote!(ahead + (R - 1) * b * #bytes + 64 * line));
+    let (ahead, prefetch) = if prefetch.is_empty() {
+        (quote!(), quote!())
+    } else {
+        (
+            quote!(let ahead = 2 * R * activations.len() * #bytes;),
+            quote!(for line in 0..(R * #bytes).div_ceil(64) { #prefetch }),
+        )
+    };
     let per_row = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
         let base = &scales.base;
         quote! {
             #(let mut #names = [#zero; R];)*
             for r in 0..R {
+                let block = &rows[r][b];
                 #base
                 #(#names[r] = #values;)*
             }
@@ -179,7 +188,6 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let load_minima = minima.as_ref().map(|(_, minima)| per_row(&minima.in_block(&block)));
 
     let steps = plan.chunks.iter().enumerate().map(|(c, chunk)| {
-        let a = quote!((&a[#c]));
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
@@ -204,12 +212,14 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         let sums = (point != 0 || minima.is_some()).then(|| quote!(let sums = #sums;));
         quote! {
             {
+                let a = &a[#c];
                 let activations = #activations;
                 let steps = #steps;
                 #sums
                 let seed = #seed;
                 #total
                 for r in 0..R {
+                    let block = &rows[r][b];
                     let dot = #dot;
                     let scale = #scale;
                     acc[r] = #add;
@@ -234,13 +244,11 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
                 cut[r] = &rows[r][..activations.len()];
             }
             let rows = cut;
-            let ahead = 2 * R * activations.len() * #bytes;
+            #ahead
             let mut acc = [#zero; R];
             for b in 0..activations.len() {
                 let a = &activations[b];
-                for line in 0..(R * #bytes).div_ceil(64) {
-                    #prefetch
-                }
+                #prefetch
                 #load_scales
                 #load_minima
                 #(#steps)*
@@ -285,7 +293,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
             if let Some((minimum, minima)) = &minima {
                 w = isa.add(w, minima.at(|group| plan.weight_lanes(group, eighth), &none), minimum.subtract);
             }
-            isa.store(quote!(&mut out[#eighth]), w)
+            isa.store(quote!(out[#eighth]), w)
         });
         quote!({ let codes = #codes; #(#eighths)* })
     });
@@ -369,18 +377,24 @@ impl<'a> Scales<'a> {
     }
 }
 
-/// The `v`-th eight scale codes of a block, as `[u8; 8]`: its very bytes where each code is one.
+/// The `v`-th eight scale codes of a block, as `[u8; 8]` with zeros where there are fewer: the block's very
+/// bytes where each code is one.
 fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -> TokenStream {
     let codes = &plan.format.codes[group.code];
     let first = v * LANES;
+    let count = LANES.min(codes.len() - first);
     let bytes = plan.format.bytes();
     if let [term] = &codes.terms[..]
         && term.bits == 8
-        && codes.len() >= first + LANES
-        && (0..LANES).all(|i| codes.locate(term, first + i).0 == codes.locate(term, first).0 + i)
+        && (0..count).all(|i| codes.locate(term, first + i).0 == codes.locate(term, first).0 + i)
     {
         let offset = plan.format.fields[term.field].offset + codes.locate(term, first).0;
-        return quote!(*::quantloom_kernels::bytes::field::<#offset, 8, #bytes>(#block));
+        let field = quote!(::quantloom_kernels::bytes::field::<#offset, #count, #bytes>(#block));
+        return if count == LANES {
+            quote!(*#field)
+        } else {
+            quote!(::quantloom_kernels::bytes::eight_of::<0>(#field))
+        };
     }
     let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
     quote!(::quantloom_kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))

@@ -79,7 +79,7 @@ impl Parse for Declarations {
                 if declarations.list.replace(list).is_some() {
                     return Err(syn::Error::new(
                         keyword.span,
-                        "a second `table`: one list holds every format",
+                        "a second `table`: one list holds every format, remove the other",
                     ));
                 }
             } else if input.peek(keyword::block) {

@@ -33,3 +33,18 @@ pub fn dequantizes_as_ggml(format: &'static Format) {
         }
     }
 }
+
+/// Quantizes `weights.f32` and compares with `FORMAT.quantized` byte by byte.
+pub fn quantizes_as_ggml(format: &'static Format) {
+    let weights = floats("weights.f32");
+    let expected = bytes(&format!("{}.quantized", format.name.to_lowercase()));
+    // Quantizers have no variants.
+    let isa = Supported::all().next().expect("every machine has the scalar one");
+    let mut blocks = vec![0xA5; expected.len()];
+    format.kernels(isa).quantize(&weights, &mut blocks).unwrap();
+    let pairs = blocks.chunks(format.block_bytes).zip(expected.chunks(format.block_bytes));
+    for (b, (block, expected)) in pairs.enumerate() {
+        let weights = &weights[b * format.block_len..][..format.block_len];
+        assert_eq!(block, expected, "{} block {b}: {weights:?}", format.name);
+    }
+}

@@ -109,7 +109,7 @@ def main():
 
     x = weights(rng)
     (HERE / "weights.f32").write_bytes(x.tobytes())
-    for kind in [Type.Q4_0, Type.Q4_1, Type.Q8_0]:
+    for kind in [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0]:
         expected = ggml_quantize(kind, x)
         # numpy keeps the sign of a maximum of -0, which ggml loses.
         zero = (x == 0).all(axis=1)

@@ -186,7 +186,7 @@ impl Isa for Avx2Fma {
     }
 
     fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
-        quote!(x86::store(#out, #floats);)
+        quote!(x86::store(&mut #out, #floats);)
     }
 }
 

@@ -131,6 +131,6 @@ impl Isa for Scalar {
     }
 
     fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
-        quote!(*#out = #floats;)
+        quote!(#out = #floats;)
     }
 }

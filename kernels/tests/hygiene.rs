@@ -1,0 +1,81 @@
+//! The macro's output stands on its own: it needs no prelude, no import and no place, and names of a
+//! declaration don't meet names of the generated code.
+
+use quantloom_kernels::formats::Q4_0;
+use quantloom_kernels::{BlockFormat, Format, Supported};
+
+/// Nothing is in scope here but what the macro brings along.
+#[no_implicit_prelude]
+mod nowhere {
+    ::quantloom_kernels::quant_format! {
+        pub block NoPrelude[32] {
+            d: f16,
+            qs: [u8; 16],
+
+            q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+            w = d * (q - 8);
+        }
+    }
+}
+
+/// What generated code might call by these names is something else here.
+#[allow(dead_code)]
+mod shadowed {
+    struct Option;
+    struct Iterator;
+    mod core {}
+    mod std {}
+    mod quantloom_kernels {}
+
+    ::quantloom_kernels::quant_format! {
+        pub block Shadowed[32] {
+            bytes: f16,
+            block: [u8; 16],
+
+            weights[codes: 2, out: 16] = block[out] >> 4 * codes & 15;
+            w = bytes * (weights - 8);
+        }
+    }
+}
+
+#[test]
+fn declared_without_a_prelude() {
+    equals_q4_0(nowhere::NoPrelude::FORMAT);
+}
+
+#[test]
+fn declared_where_all_names_are_taken() {
+    equals_q4_0(shadowed::Shadowed::FORMAT);
+}
+
+#[test]
+fn declared_in_a_function() {
+    quantloom_kernels::quant_format! {
+        table LOCAL;
+
+        block Local[32] {
+            d: f16,
+            qs: [u8; 16],
+
+            q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+            w = d * (q - 8);
+        }
+    }
+    assert_eq!(LOCAL.len(), 1);
+    assert_eq!(Local::ZERO.to_bytes(), [0; 18]);
+    equals_q4_0(Local::FORMAT);
+}
+
+/// The declarations of this file are all Q4_0 by other names.
+fn equals_q4_0(format: &'static Format) {
+    let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
+    for isa in Supported::all() {
+        let [ours, theirs] = [format, Q4_0::FORMAT].map(|format| {
+            let (mut blocks, mut y) = (vec![0; 36], vec![f32::NAN; 64]);
+            format.kernels(isa).quantize(&x, &mut blocks).unwrap();
+            format.kernels(isa).dequantize(&blocks, &mut y).unwrap();
+            (blocks, y)
+        });
+        assert_eq!(ours, theirs, "{} on {}", format.name, isa.isa());
+    }
+}

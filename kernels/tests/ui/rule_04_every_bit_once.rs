@@ -1,0 +1,29 @@
+use quantloom_kernels::quant_format;
+
+quant_format! {
+    block Unused[32] {
+        d: f16,
+        m: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        table T = [0, 1];
+        low[i: 16] = qs[i] & 15;
+        w = d * (q - 8);
+    }
+
+    block Unread[32] {
+        d: f16,
+        qs: [u8; 20],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block Twice[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] & 15;
+        w = d * (q - 8);
+    }
+}
+
+fn main() {}

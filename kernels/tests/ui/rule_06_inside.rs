@@ -1,0 +1,19 @@
+use quantloom_kernels::quant_format;
+
+quant_format! {
+    block Outside[32] {
+        d: f16,
+        qs: [u8; 15],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block Straddles[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 3 * h & 63;
+        w = d * (q - 8);
+    }
+}
+
+fn main() {}

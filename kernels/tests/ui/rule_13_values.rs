@@ -1,0 +1,41 @@
+use quantloom_kernels::quant_format;
+
+quant_format! {
+    block Zero[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 16);
+    }
+
+    block SignedZero[32] {
+        d: f16,
+        qs: [i8; 32],
+        w = d * (qs - 8);
+    }
+
+    block Entries[32] {
+        d: f16,
+        qs: [u8; 16],
+        table T = [-3, -1, 1, 3];
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * T[q];
+    }
+
+    block Entry[32] {
+        d: f16,
+        qs: [u8; 16],
+        table T = [-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 200];
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * T[q];
+    }
+
+    block Wide[32] {
+        d: f16,
+        qs: [i8; 32],
+        table T = [0];
+        w = d * T[qs];
+    }
+}
+
+fn main() {}
