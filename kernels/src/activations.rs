@@ -109,7 +109,9 @@ fn avx2(x: &[[f32; 32]], blocks: &mut [ActivationBlock]) {
             let inverse = _mm256_div_ps(_mm256_set1_ps(1.0), scale);
             let usable = _mm256_cmp_ps::<_CMP_NEQ_UQ>(inverse, _mm256_set1_ps(f32::INFINITY));
             let inverse = _mm256_and_ps(inverse, usable);
-            q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
+            let scaled = _mm256_mul_ps(x, inverse);
+            // NaN, which infinity gives too, becomes 0.
+            q[i] = _mm256_cvtps_epi32(_mm256_and_ps(scaled, _mm256_cmp_ps::<_CMP_ORD_Q>(scaled, scaled)));
             scales[i] = _mm256_srli_epi32::<16>(_mm256_castps_si256(_mm256_and_ps(scale, usable)));
         }
         let bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));

@@ -67,7 +67,7 @@ impl Supported {
     pub fn selected() -> Result<Self, IsaError> {
         static SELECTED: OnceLock<Result<Supported, IsaError>> = OnceLock::new();
         SELECTED
-            .get_or_init(|| match std::env::var_os(VARIABLE) {
+            .get_or_init(|| match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
                 None => Ok(Self::all().next_back().unwrap_or(Self(Isa::Scalar))),
                 Some(name) => Self::named(&name.to_string_lossy()),
             })

@@ -80,6 +80,8 @@ impl Dense {
 
 /// The dot product of f16 keys and an f32 query of the same length; the shorter decides.
 pub fn dot_f16(isa: Supported, keys: &[f16], query: &[f32]) -> f32 {
+    let len = keys.len().min(query.len());
+    let (keys, query) = (&keys[..len], &query[..len]);
     match isa.isa() {
         #[cfg(target_arch = "x86_64")]
         isa if isa.includes(crate::Isa::Avx2Fma) => {
@@ -92,6 +94,8 @@ pub fn dot_f16(isa: Supported, keys: &[f16], query: &[f32]) -> f32 {
 
 /// y += a · v, with f16 values of the same length as `y`; the shorter decides.
 pub fn add_scaled_f16(isa: Supported, a: f32, v: &[f16], y: &mut [f32]) {
+    let len = v.len().min(y.len());
+    let (v, y) = (&v[..len], &mut y[..len]);
     match isa.isa() {
         #[cfg(target_arch = "x86_64")]
         isa if isa.includes(crate::Isa::Avx2Fma) => {

@@ -30,8 +30,9 @@ pub fn signed(weights: &[f32], codes: &mut [i8]) -> f16 {
 
 /// `w = d q + m`: the smallest weight becomes code 0 and the largest `max`. Returns d and m.
 pub fn affine(weights: &[f32], max: u8, codes: &mut [u8]) -> (f16, f16) {
-    let smallest = weights.iter().copied().fold(f32::INFINITY, f32::min);
-    let largest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Of zeros with different signs the first counts, as in ggml.
+    let smallest = weights.iter().fold(f32::INFINITY, |least, &w| if w < least { w } else { least });
+    let largest = weights.iter().fold(f32::NEG_INFINITY, |most, &w| if w > most { w } else { most });
     let d = (largest - smallest) / f32::from(max);
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     for (code, &w) in codes.iter_mut().zip(weights) {

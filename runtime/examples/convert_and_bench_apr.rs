@@ -17,7 +17,7 @@ use quantloom::bench::{Options, measure};
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    let model = std::env::var_os("GGUF_MODEL").map(Into::into);
+    let model = std::env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()).map(Into::into);
     match measure(&Options { model, threads: None, prompt: 512, generate: 64, short: false }) {
         Ok(report) => {
             print!("{report}");

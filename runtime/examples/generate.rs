@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 
 fn generate() -> Result<(), Box<dyn Error>> {
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "The capital of France is".into());
-    let path = match std::env::var_os("GGUF_MODEL") {
+    let path = match std::env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()) {
         Some(path) => path.into(),
         None => pull::DEFAULT.fetch()?,
     };
@@ -36,7 +36,7 @@ fn generate() -> Result<(), Box<dyn Error>> {
     let mut scratch = model.create_scratch();
 
     // The prompt, any number of tokens at once.
-    let tokens = tokenizer.encode(&prompt, EncodeOptions { add_special: true, parse_special: false });
+    let tokens = tokenizer.encode(&prompt, EncodeOptions { add_bos: true, add_eos: true, parse_special: false });
     let mut token = greedy(&model.forward_with_cache(&tokens, &mut cache)?);
 
     // Then one token after the other, allocating nothing.

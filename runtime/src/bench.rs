@@ -125,20 +125,25 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let load = start.elapsed();
     let single = model.with_threads(1)?;
 
-    let (prompt, few, many) = if options.short {
-        (options.prompt.min(64), 1, options.generate.min(8))
-    } else {
-        (options.prompt, 4, options.generate)
-    };
+    let limit = model.config().context;
+    if limit < 2 {
+        let problem = format!("llama.context_length is {limit}; a benchmark needs a context of 2 at least");
+        return Err(Error::Model { path, problem });
+    }
     // Without a cache a token costs as much as its whole context: a short one has to do.
-    let start: Vec<u32> = tokens(&model, if options.short { 4 } else { 8 }.min(model.config().context / 2));
-    let context = start.len() + few.max(many) + 1;
+    let start = tokens(&model, if options.short { 4 } else { 8 }.min(limit / 2));
+    let room = limit - start.len();
+    let (prompt, few, many) = if options.short {
+        (options.prompt.min(64), 1, options.generate.min(8).min(room))
+    } else {
+        (options.prompt, 4.min(room), options.generate.min(room))
+    };
     let warm_up = |model: &Model| model.forward(&start[..1]).map(drop);
     warm_up(&model)?;
 
     let mut modes = Vec::new();
     let mut text = start.clone();
-    text.reserve(context);
+    text.reserve(few);
     modes.push(mode("direct", 1, start.len(), few, |token| {
         text.push(token);
         single.forward(&text).map(|logits| greedy(&logits))
@@ -148,7 +153,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
         text.push(token);
         model.forward(&text).map(|logits| greedy(&logits))
     })?);
-    let mut cache = model.create_kv_cache_for(context.min(model.config().context))?;
+    let mut cache = model.create_kv_cache_for(start.len() + many)?;
     model.forward_with_cache(&start, &mut cache)?;
     modes.push(mode("parallel + KV cache", model.threads(), start.len(), many, |token| {
         model.forward_with_cache(&[token], &mut cache).map(|logits| greedy(&logits))
@@ -161,7 +166,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let direct = modes[0].tokens_per_second;
     modes.iter_mut().for_each(|mode| mode.ratio_to_direct = mode.tokens_per_second / direct);
 
-    let prompt = tokens(&model, prompt.clamp(1, model.config().context));
+    let prompt = tokens(&model, prompt.clamp(1, limit));
     let mut cache = model.create_kv_cache_for(prompt.len())?;
     let started = Instant::now();
     model.forward_with_cache(&prompt, &mut cache)?;
@@ -173,7 +178,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let read_bandwidth = read_bandwidth(&model, if options.short { 3 } else { 9 })?;
     let bytes_per_token = model.bytes_per_token();
     let limit = read_bandwidth / bytes_per_token as f64;
-    let best = modes.iter().map(|mode| 1e3 / mode.latency_ms).fold(0.0, f64::max);
+    let best = modes.iter().map(|mode| mode.tokens_per_second).fold(0.0, f64::max);
     Ok(Report {
         model: path,
         file_bytes: model.gguf().file_len(),

@@ -14,7 +14,6 @@ use std::env;
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,7 +65,7 @@ struct ModelArgs {
 #[derive(Args)]
 struct ThreadArgs {
     /// Threads [default: one for each CPU]
-    #[arg(short, long, value_name = "N", value_parser = value::threads, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     threads: Option<usize>,
 }
 
@@ -97,8 +96,6 @@ pub fn main() -> ExitCode {
     };
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has seen enough of it.
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             match error.downcast_ref::<io::Error>() {
                 Some(error) => report(&format!("can't write the output: {error}")),
@@ -129,12 +126,6 @@ impl Command {
 fn value_problem(error: &clap::Error) -> Option<String> {
     let flag = error.get(ContextKind::InvalidArg)?;
     error.source().map(|problem| format!("{flag}: {problem}"))
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    iter::successors(Some(error), |&error| error.source())
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Tells an error in one line, whatever is in its text.

@@ -32,7 +32,8 @@ pub struct Config {
 
 /// Keys of the architecture that ask for something not built, unless they have the value that asks for
 /// nothing.
-const NEUTRAL: [(&str, Neutral, &str); 7] = [
+const NEUTRAL: [(&str, Neutral, &str); 8] = [
+    ("llama.tensor_data_layout", Neutral::Text("Meta AI original pth"), "another layout of tensors"),
     ("llama.expert_count", Neutral::Number(0.0), "experts"),
     ("llama.expert_used_count", Neutral::Number(0.0), "experts"),
     ("llama.attention.sliding_window", Neutral::Number(0.0), "a sliding window"),

@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// More tokens than the context holds.
     #[error(
-        "{tokens} tokens do not fit the context of {context}, of which {used} are used: shorten the prompt or raise -c"
+        "{tokens} tokens do not fit the context of {context}, of which {used} are used: shorten the prompt or make the context longer"
     )]
     Context {
         /// Tokens that were to be added.
@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// A cache larger than the model's context.
     #[error(
-        "a context of {context} tokens is more than the {limit} that the model was trained for: lower -c"
+        "a context of {context} tokens is more than the {limit} that the model was trained for: ask for that or less"
     )]
     ContextTooLong {
         /// What was asked for.
@@ -64,7 +64,7 @@ pub enum Error {
         limit: usize,
     },
     /// The KV cache doesn't fit in memory.
-    #[error("no memory for the KV cache of {context} tokens: lower -c")]
+    #[error("no memory for the KV cache of {context} tokens: ask for a shorter context")]
     CacheMemory {
         /// Its capacity.
         context: usize,

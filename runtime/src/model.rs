@@ -15,7 +15,7 @@ use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor, TensorType};
 use crate::matrix::Matrix;
 use crate::scratch::Scratch;
-use crate::threads::Team;
+use crate::threads::{MAX_THREADS, Team};
 use crate::tokenizer::Tokenizer;
 use crate::{Config, Error};
 
@@ -36,7 +36,7 @@ const BATCH: usize = 32;
 /// let mut scratch = model.create_scratch();
 ///
 /// // The prompt, any number of tokens at once.
-/// let options = EncodeOptions { add_special: true, parse_special: false };
+/// let options = EncodeOptions { add_bos: true, add_eos: true, parse_special: false };
 /// let prompt = model.tokenizer().encode("The capital of France is", options);
 /// let logits = model.forward_with_cache(&prompt, &mut cache)?;
 /// let mut token = quantloom::sample::greedy(&logits);
@@ -96,13 +96,13 @@ impl Model {
     /// Maps the GGUF file at `path` and checks that it is a model this build runs. Nothing is copied or
     /// converted but the norms; weights are read from the mapped file.
     ///
-    /// `threads`: `None` for one per CPU. The instruction set is [`Supported::selected`].
+    /// `threads`, the caller's among them: `None` for one per CPU. The instruction set is [`Supported::selected`].
     ///
     /// # Errors
     /// The file can't be read or is damaged, asks for something that is not built, or its tensors don't
     /// have the shapes that its metadata promises.
     pub fn load(path: impl AsRef<Path>, threads: Option<usize>) -> Result<Self, Error> {
-        let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()));
+        let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS));
         Self::from_gguf(Gguf::open(path)?, Supported::selected()?, threads)
     }
 
@@ -213,8 +213,8 @@ impl Model {
     /// with one token at a time.
     ///
     /// # Errors
-    /// No tokens, more than the cache has room for, one outside the vocabulary, or the cache of another
-    /// model. The cache is then as it was.
+    /// No tokens, more than the cache has room for, one outside the vocabulary, or the cache of a model of
+    /// another shape. The cache is then as it was.
     pub fn forward_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> {
         self.check(tokens, cache)?;
         let mut scratch = Scratch::new(self.config(), tokens.len().min(BATCH), 1);
@@ -245,7 +245,7 @@ impl Model {
     /// Adds one token to the cache; the logits `[vocab]` after it, in the arena. Allocates nothing.
     ///
     /// # Errors
-    /// As for [`forward_with_cache`](Self::forward_with_cache), or the arena of another model.
+    /// As for [`forward_with_cache`](Self::forward_with_cache), or the arena of a model of another shape.
     pub fn forward_single_with_scratch<'s>(
         &self,
         token: u32,
@@ -369,7 +369,7 @@ impl Weights {
             matrices + size_of_val(&attention_norm[..]) + size_of_val(&feed_forward_norm[..])
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        let embedding = self.token_embedding.row_bytes();
+        let embedding = if self.output.is_some() { self.token_embedding.row_bytes() } else { 0 };
         (layers + self.output().bytes() + embedding + size_of_val(&self.output_norm[..])) as u64
     }
 }

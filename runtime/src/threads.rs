@@ -16,6 +16,7 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -25,8 +26,8 @@ use crate::Error;
 const SPINS: u32 = 4_000;
 /// Yields before a helper sleeps: longer than sampling a token takes.
 const YIELDS: u32 = 200;
-/// Far above the cores of any machine; more would only take the system's threads away from others.
-const MAX_THREADS: usize = 1024;
+/// More would only take the system's threads away from others.
+pub const MAX_THREADS: usize = 1024;
 
 /// The caller's thread and its helpers.
 pub struct Team {
@@ -46,6 +47,8 @@ struct Shared {
     /// Written by the caller while the gate is closed and empty, read by helpers inside.
     job: UnsafeCell<Job>,
     stop: AtomicBool,
+    /// A helper's chunk panicked in this phase; read by the caller when the gate is empty.
+    panicked: AtomicBool,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
     wake: Condvar,
@@ -80,6 +83,7 @@ impl Team {
             next: AtomicUsize::new(0),
             job: UnsafeCell::new(Job { run: |_, _| {}, closure: std::ptr::null(), chunks: 0 }),
             stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
@@ -110,7 +114,10 @@ impl Team {
     }
 
     /// Runs `f(0)` to `f(chunks - 1)`, each once, on any thread of the team, and returns when all have
-    /// returned.
+    /// returned. `f` must not run phases of the same team: it would wait for itself.
+    ///
+    /// # Panics
+    /// Where `f` panics, on whichever thread.
     pub fn run<F: Fn(usize) + Sync>(&self, chunks: usize, f: F) {
         if self.threads == 1 || chunks == 1 {
             return (0..chunks).for_each(f);
@@ -136,8 +143,11 @@ impl Team {
         }
         // Closes the gate and waits even if `f` panics here: helpers may still be inside with it.
         let close = Close(shared);
-        shared.claim(chunks, f);
+        shared.claim(chunks, &f);
         drop(close);
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            panic!("a chunk panicked on another thread; its message is above");
+        }
     }
 
     /// Splits `buffer`, rows of `width`, into chunks of up to `chunk` columns and runs `f` on each, with the
@@ -196,10 +206,16 @@ impl Shared {
             let leave = Leave(self);
             // SAFETY: this thread is inside the gate, so the caller neither writes `job` nor returns.
             let job = unsafe { *self.job.get() };
-            self.claim(job.chunks, |chunk| {
-                // SAFETY: as above; `run` was made for what `closure` points to.
-                unsafe { (job.run)(job.closure, chunk) }
-            });
+            // The caller is told, and panics in its turn: the closure is not used after that.
+            let claimed = catch_unwind(AssertUnwindSafe(|| {
+                self.claim(job.chunks, |chunk| {
+                    // SAFETY: as above; `run` was made for what `closure` points to.
+                    unsafe { (job.run)(job.closure, chunk) }
+                });
+            }));
+            if claimed.is_err() {
+                self.panicked.store(true, Ordering::Relaxed);
+            }
             drop(leave);
             done = gate / PHASE;
         }
@@ -240,7 +256,7 @@ impl Shared {
     }
 }
 
-/// Leaves the gate, even when a chunk panics.
+/// Leaves the gate.
 struct Leave<'a>(&'a Shared);
 
 impl Drop for Leave<'_> {
@@ -342,11 +358,36 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_chunk_of_the_caller_leaves_the_team_usable() {
-        let team = Team::new(1).unwrap();
-        let caught =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(3, |_| panic!("chunk"))));
-        assert!(caught.is_err());
-        team.run(3, |_| {});
+    fn a_panic_in_a_chunk_reaches_the_caller_and_leaves_the_team_usable() {
+        let team = Team::new(3).unwrap();
+        for panicking in [0, 1, 57, 99] {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                team.run(100, |i| {
+                    std::thread::yield_now();
+                    assert_ne!(i, panicking, "on purpose");
+                });
+            }));
+            assert!(caught.is_err(), "chunk {panicking}");
+            let count = AtomicUsize::new(0);
+            team.run(100, |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 100);
+        }
+    }
+
+    #[test]
+    fn a_closure_lives_until_the_last_chunk_has_returned() {
+        let team = Team::new(3).unwrap();
+        for _ in 0..200 {
+            let owned = vec![1_usize; 64];
+            let sum = AtomicUsize::new(0);
+            let sum_ref = &sum;
+            team.run(64, move |i| {
+                std::thread::yield_now();
+                sum_ref.fetch_add(owned[i], Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), 64);
+        }
     }
 }
