@@ -36,7 +36,8 @@ fn generate() -> Result<(), Box<dyn Error>> {
     let mut scratch = model.create_scratch();
 
     // The prompt, any number of tokens at once.
-    let tokens = tokenizer.encode(&prompt, EncodeOptions { add_bos: true, add_eos: true, parse_special: false });
+    let tokens =
+        tokenizer.encode(&prompt, EncodeOptions { add_bos: true, add_eos: true, parse_special: false });
     let mut token = greedy(&model.forward_with_cache(&tokens, &mut cache)?);
 
     // Then one token after the other, allocating nothing.

@@ -260,7 +260,8 @@ fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     Ok(speeds[rounds / 2])
 }
 
-fn cpu_features() -> Vec<&'static str> {
+/// The CPU's features that kernels know of, sorted.
+pub fn cpu_features() -> Vec<&'static str> {
     let mut features = Vec::new();
     for isa in Isa::ALL {
         let missing = isa.missing();

@@ -5,14 +5,19 @@
 //! Source: <https://huggingface.co/docs/transformers/chat_templating_writing>.
 
 use std::path::PathBuf;
+use std::slice;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind, State, Value, context};
 use minijinja_contrib::pycompat;
 
 use crate::gguf::{self, Metadata};
 use crate::tokenizer::Tokenizer;
+
+/// What rendering may cost: an instruction of the template each, or 64 bytes of text. Real templates take some
+/// thousands; the rest is for long conversations.
+const FUEL: u64 = 1_000_000;
 
 const KEY: &str = "tokenizer.chat_template";
 
@@ -103,7 +108,8 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
-    environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", |problem: String| -> Result<String, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
     });
@@ -112,6 +118,29 @@ fn environment() -> Environment<'static> {
         strftime(&format, now)
     });
     environment
+}
+
+/// Python's methods. Those whose result can be far longer than what they are given go by the filters that
+/// weigh it against the fuel first.
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, minijinja::Error> {
+    match (method, args) {
+        ("replace", _) if value.as_str().is_some() => {
+            state.apply_filter("replace", &[slice::from_ref(value), args].concat())
+        }
+        ("join", [items]) if value.as_str().is_some() => {
+            state.apply_filter("join", &[items.clone(), value.clone()])
+        }
+        ("format", _) if value.as_str().is_some() => {
+            let problem = "the method `format` of strings is not offered; use the filter `format` or `~`";
+            Err(minijinja::Error::new(ErrorKind::UnknownMethod, problem))
+        }
+        _ => pycompat::unknown_method_callback(state, value, method, args),
+    }
 }
 
 /// `seconds` since 1970, UTC, in the parts of C's `strftime` that dates in templates are made of.
@@ -179,6 +208,8 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::gguf::Gguf;
 
@@ -239,6 +270,8 @@ mod tests {
             ("{{ messages[0]['content'].split(' ')[0].upper().strip() }}", "HI"),
             ("{% if tools is none and documents is none %}none{% endif %}", "none"),
             ("{% set ns = namespace(n=1) %}{% set ns.n = 2 %}{{ ns.n }}", "2"),
+            ("{{ messages[0].content.replace('Hi', 'Ho').replace('e', '', 1) }}", "Ho thre"),
+            ("{{ ', '.join(['a', 'b']) }}{{ '%03d' | format(7) }}", "a, b007"),
             ("{{ strftime_now('100%%') }}", "100%"),
             ("{{ '<b>&' }}", "<b>&"),
         ];
@@ -259,6 +292,31 @@ mod tests {
             let error = render(source).unwrap_err().to_string();
             assert!(error.starts_with("model.gguf: key `tokenizer.chat_template`: "), "{error}");
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_template_takes_more_than_its_fuel() {
+        let cases = [
+            "{{ '%99999999999d' | format(1) }}",
+            "{{ '%.99999999999f' | format(1.5) }}",
+            "{{ '{:99999999999}'.format(1) }}",
+            "{{ 'x' * 10**11 }}",
+            "{{ ('x' * 10**8) | length }}",
+            "{{ 'x' | indent(99999999999, true) }}",
+            "{% set x = 'x' * 10**6 %}{{ x.replace('x', x) }}",
+            "{% set x = 'x' * 10**6 %}{{ x | replace('x', x) }}",
+            "{% set x = 'x' * 10**6 %}{{ x.join(range(90000)) }}",
+            "{% set x = 'x' * 10**6 %}{% for i in range(90000) %}{{ x.find('y') }}{% endfor %}",
+            "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+            "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        ];
+        for source in cases {
+            let start = Instant::now();
+            let error = render(source).unwrap_err().to_string();
+            assert!(error.starts_with("model.gguf: key `tokenizer.chat_template`: "), "{source}: {error}");
+            assert!(!error.contains('\n') && start.elapsed().as_secs() < 10, "{source}: {error}");
         }
     }
 

@@ -102,7 +102,8 @@ impl Model {
     /// The file can't be read or is damaged, asks for something that is not built, or its tensors don't
     /// have the shapes that its metadata promises.
     pub fn load(path: impl AsRef<Path>, threads: Option<usize>) -> Result<Self, Error> {
-        let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS));
+        let threads =
+            threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS));
         Self::from_gguf(Gguf::open(path)?, Supported::selected()?, threads)
     }
 

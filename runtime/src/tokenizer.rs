@@ -16,7 +16,7 @@
 //!
 //! let file = Gguf::open("model.gguf")?;
 //! let tokenizer = Tokenizer::from_metadata(file.metadata())?;
-//! let ids = tokenizer.encode("Hello world", EncodeOptions { add_special: true, parse_special: false });
+//! let ids = tokenizer.encode("Hello world", EncodeOptions { add_bos: true, add_eos: true, parse_special: false });
 //! assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), "Hello world");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -61,8 +61,10 @@ const OTHER_IDS: [&str; 2] = ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml
 /// What [`Tokenizer::encode`] does beyond plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Add BOS before and EOS after the text where the metadata asks for them.
-    pub add_special: bool,
+    /// Add BOS before the text where the metadata asks for it.
+    pub add_bos: bool,
+    /// Add EOS after the text where the metadata asks for it.
+    pub add_eos: bool,
     /// Take the text of control tokens, such as `<|im_start|>`, for these tokens and not as plain text.
     /// User-defined tokens are found either way.
     pub parse_special: bool,
@@ -171,8 +173,7 @@ impl Tokenizer {
     /// A byte for which a BPE vocabulary has no token is left out, as llama.cpp does: SmolLM2's lacks a few
     /// control characters.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Vec<u32> {
-        let added = |id: Option<u32>| id.filter(|_| options.add_special);
-        let mut ids = Vec::from_iter(added(self.add_bos));
+        let mut ids = Vec::from_iter(self.add_bos.filter(|_| options.add_bos));
         let mut after_special = true;
         for fragment in self.special.split(text, options.parse_special) {
             match (fragment, &self.model) {
@@ -182,7 +183,7 @@ impl Tokenizer {
             }
             after_special = matches!(fragment, Fragment::Special(_));
         }
-        ids.extend(added(self.add_eos));
+        ids.extend(self.add_eos.filter(|_| options.add_eos));
         ids
     }
 

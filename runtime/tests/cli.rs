@@ -54,7 +54,6 @@ fn bad_flags_are_named() {
         (&["run", "hi", "-t", "0"], "--threads <N>: \"0\" is not"),
         (&["run", "hi", "-t", "-1"], "--threads <N>: "),
         (&["run", "hi", "-t", "99999999999999999999"], "--threads <N>: "),
-        (&["run", "hi", "-t", "1000000"], "--threads <N>: "),
         (&["run", "hi", "-c", "0"], "--ctx-size <N>: "),
         (&["run", "hi", "-n", "-2"], "--n-predict <N>: "),
         (&["run", "hi", "--temp", "-0.1"], "--temp <T>: "),
@@ -64,6 +63,7 @@ fn bad_flags_are_named() {
         (&["run", "hi", "--top-p", "0"], "--top-p <P>: "),
         (&["run", "hi", "--top-p", "1.01"], "--top-p <P>: "),
         (&["run", "hi", "--seed", "x\ny"], "--seed <SEED>: "),
+        (&["run", "hi", "--seed", "-2"], "--seed <SEED>: \"-2\" is not"),
         (&["logits", "-o", "x", "--ids", ""], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "1,,2"], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "1;2"], "--ids <ID,…>: "),
@@ -117,13 +117,18 @@ fn bad_files_are_named() {
 }
 
 #[test]
-fn a_closed_pipe_ends_quietly() {
+fn a_closed_pipe_is_an_error_in_one_line() {
     for args in [&["inspect", VOCAB][..], &["kernels"], &["tokenize", "-m", VOCAB]] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let child = quantloom(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn();
         let output = child.unwrap().wait_with_output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
+        let problem = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            problem.starts_with("error: can't write the output: ") && problem.lines().count() == 1,
+            "{problem}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
     }
 }
 
@@ -158,12 +163,12 @@ fn inspect_abbreviates_arrays() {
 #[test]
 fn kernels_lists_variants_and_the_choice() {
     let text = stdout(quantloom(["kernels"]).env("QUANTLOOM_ISA", "scalar"), "");
-    for kernel in
-        ["q4_0_gemv_scalar*", "q4_1_dot_scalar*", "q6_k_dequantize_scalar*", "q8_0_quantize_scalar*"]
-    {
+    for kernel in ["q4_0_gemv_scalar*", "q4_1_dot_scalar*", "q6_k_dequantize_scalar*"] {
         assert!(text.split_whitespace().any(|word| word == kernel), "{kernel} is not in {text}");
     }
-    assert_eq!(text.matches('*').count(), 1 + 4 * quantloom_kernels::FORMATS.len(), "{text}");
+    assert_eq!(text.matches('*').count(), 1 + 3 * quantloom_kernels::FORMATS.len(), "{text}");
+    let features = text.lines().find_map(|line| line.strip_prefix("features: ")).expect("a line of features");
+    assert_eq!(features, quantloom::bench::cpu_features().join(" "));
     let command = &mut quantloom(["kernels"]);
     assert_error(command.env("QUANTLOOM_ISA", "sse9"), b"", "QUANTLOOM_ISA: unknown instruction set `sse9`");
 }
@@ -247,6 +252,7 @@ fn run_puts_the_prompt_in_the_chat_form() {
     let chat = run(&["Hi", "--seed", "5"]);
     assert_eq!(chat["prompt_ids"], run(&["--raw", form])["prompt_ids"]);
     assert_eq!(chat["ids"], run(&["Hi", "--seed", "5"])["ids"], "the seed decides");
+    assert_eq!(run(&["Hi", "--seed", "-1"])["prompt_ids"], chat["prompt_ids"], "-1 is a random seed");
 }
 
 #[test]
@@ -254,10 +260,13 @@ fn logits_writes_rows_of_floats() {
     let Some(model) = common::default_model() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("logits.f32");
+    let other = folder.path().join("logits.f32.part");
+    fs::write(&other, "precious").unwrap();
     let command = &mut quantloom(["logits", "-t", "2", "--ids", "504, 3575, 282", "-m"]);
     assert_eq!(stdout(command.arg(&model).arg("-o").arg(&file), ""), "");
     assert_eq!(fs::metadata(&file).unwrap().len(), 3 * 49_152 * 4);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no other file is left");
+    assert_eq!(fs::read(other).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no other file is left");
 }
 
 #[test]
@@ -266,6 +275,7 @@ fn requests_that_the_model_can_not_meet() {
     let cases: &[(&[&str], &str)] = &[
         (&["run", "-c", "5", "--raw", "1, 2, 3, 4,"], "11 tokens do not fit the context of 5"),
         (&["run", "-c", "8193", "hi"], "8193"),
+        (&["run", "-t", "1000000", "hi"], "can't start 1000000 threads"),
         (&["run", "--raw", ""], "the prompt is empty"),
         (&["logits", "-o", "x", "--ids", "49152"], "token 49152 is outside the vocabulary of 49152"),
         (&["logits", "-o", "no/such/folder/x", "--ids", "1"], "no/such/folder/x: "),

@@ -256,6 +256,43 @@ fn damage_is_named() {
     }
 }
 
+/// A sparse file is as long as it claims to be.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn claims_of_a_sparse_file_are_limited() -> TestResult {
+    const FILE_LEN: u64 = 80 << 30;
+    let header = |n_tensors: u64, n_keys: u64, rest: &[u8]| {
+        [b"GGUF\x03\0\0\0", &n_tensors.to_le_bytes()[..], &n_keys.to_le_bytes(), rest].concat()
+    };
+    let long = (60_u64 << 30).to_le_bytes();
+    let strings = key("k", 9, &array(8, 9_000_000_000, &[]));
+    let numbers = key("k", 9, &array(6, 9_000_000_000, &[]));
+    let cases = [
+        (header(2_000_000_000, 0, &[]), "the header claims 2000000000 tensors; the most is 131072"),
+        (header(0, 2_000_000_000, &[]), "the header claims 2000000000 keys; the most is 131072"),
+        (header(131_072, 0, &[]), "tensor `` has 0 dimensions"),
+        (header(0, 131_072, &[]), "key `` occurs twice"),
+        (header(0, 1, &long), "the name of key 0 claims 64424509440 bytes; the most is 16777216"),
+        (header(1, 0, &long), "the name of tensor 0 claims 64424509440 bytes; the most is"),
+        (header(0, 1, &key("k", 8, &long)), "key `k` claims 64424509440 bytes; the most is"),
+        (header(0, 1, &strings), "key `k` claims 9000000000 elements; the most is 134217728"),
+        (header(0, 1, &numbers), "key `k` claims 9000000000 elements; the most is"),
+        (header(0, 1, &key("k", 9, &array(8, 2, &long))), "element 0 of key `k` claims 64424509440 bytes"),
+        (header(0, 1, &key("k", 9, &array(8, 1 << 27, &u64::MAX.to_le_bytes()))), "element 0 of key `k`"),
+    ];
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("sparse.gguf");
+    for (bytes, fragment) in cases {
+        fs::write(&path, bytes)?;
+        fs::OpenOptions::new().write(true).open(&path)?.set_len(FILE_LEN)?;
+        LARGEST.set(0);
+        let text = Gguf::open(&path).expect_err(fragment).to_string();
+        assert!(text.contains(fragment), "{text}\nlacks: {fragment}");
+        assert!(LARGEST.get() <= 2 << 20, "{} bytes at once: {text}", LARGEST.get());
+    }
+    Ok(())
+}
+
 #[test]
 fn truncation_at_any_byte_is_an_error() {
     let good = Parts::good().bytes();

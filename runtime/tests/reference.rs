@@ -59,7 +59,7 @@ fn check(path: &Path, reference: &Reference, isas: impl Iterator<Item = Supporte
             let place = format!("{} {:?}", isa.isa(), case.prompt);
             let ids = model
                 .tokenizer()
-                .encode(&case.prompt, EncodeOptions { add_special: true, parse_special: true });
+                .encode(&case.prompt, EncodeOptions { add_bos: true, add_eos: true, parse_special: true });
             assert_eq!(ids, case.prompt_ids, "{place}: token ids");
 
             let mut cache = model.create_kv_cache().unwrap();

@@ -12,9 +12,9 @@ use proptest::sample::{Index, select};
 use quantloom::gguf::{Gguf, Metadata, Value};
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens, Tokenizer};
 
-const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
-const PARSED: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
-const PROMPT: EncodeOptions = EncodeOptions { add_special: true, parse_special: true };
+const PLAIN: EncodeOptions = EncodeOptions { add_bos: false, add_eos: false, parse_special: false };
+const PARSED: EncodeOptions = EncodeOptions { add_bos: false, add_eos: false, parse_special: true };
+const PROMPT: EncodeOptions = EncodeOptions { add_bos: true, add_eos: true, parse_special: true };
 
 /// Llama's SentencePiece vocabulary.
 static SPM: LazyLock<Tokenizer> = LazyLock::new(|| from_file("llama-spm-vocab.gguf"));
@@ -258,6 +258,11 @@ fn scores_and_places_decide() {
     keys.insert("add_eos_token", true.into());
     let tokenizer = load(&keys).unwrap();
     assert_eq!(tokenizer.encode("aab", PROMPT), [260, 262, 2]);
+    keys.insert("add_bos_token", true.into());
+    let both = load(&keys).unwrap();
+    assert_eq!(both.encode("aab", PROMPT), [1, 260, 262, 2]);
+    assert_eq!(both.encode("aab", EncodeOptions { add_bos: false, ..PROMPT }), [260, 262, 2]);
+    assert_eq!(both.encode("aab", EncodeOptions { add_eos: false, ..PROMPT }), [1, 260, 262]);
     assert_eq!(tokenizer.decode(&[263, 259], SpecialTokens::Skip), " a");
 }
 

@@ -4,6 +4,7 @@ use std::env::consts::ARCH;
 use std::io::{BufWriter, Write};
 use std::thread;
 
+use quantloom::bench::cpu_features;
 use quantloom_kernels::{FORMATS, Format, Isa, Supported};
 
 use super::Result;
@@ -15,9 +16,11 @@ pub fn run(out: &mut impl Write) -> Result {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     writeln!(out, "CPU: {}, {ARCH}, {threads} threads", cpu_name().as_deref().unwrap_or("unknown"))?;
 
+    writeln!(out, "features: {}", cpu_features().join(" "))?;
+
     writeln!(out)?;
     let rows = Isa::ALL.iter().map(|&isa| describe(isa, chosen));
-    table::write(out, [Left; 3], ["instruction set", "on this CPU", "features"], rows)?;
+    table::write(out, [Left; 3], ["instruction set", "on this CPU", "needs"], rows)?;
 
     writeln!(out)?;
     let rows = FORMATS.iter().flat_map(|format| operations(format, chosen));
@@ -38,7 +41,7 @@ fn describe(isa: Isa, chosen: Isa) -> [String; 3] {
 /// Format, operation, and the kernels for it with their marks.
 fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 4] {
     let name = format.name.to_lowercase();
-    let kernel = |operation: &str, isa: Isa, chosen: Isa| {
+    let kernel = |operation: &str, isa: Isa| {
         let mark = match isa {
             isa if isa == chosen => "*",
             isa if !isa.missing().is_empty() => "-",
@@ -48,11 +51,11 @@ fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 4] {
     };
     ["dequantize", "dot", "gemv", "quantize"].map(|operation| {
         let kernels = match (operation, format.quantize) {
-            // One function for all instruction sets: models are quantized once.
-            ("quantize", Some(_)) => kernel(operation, Isa::Scalar, Isa::Scalar),
+            // Models are quantized once: that need not be fast.
+            ("quantize", Some(_)) => "one for all".into(),
             ("quantize", None) => "none".into(),
             _ => {
-                let variants = format.variants.iter().map(|variant| kernel(operation, variant.isa(), chosen));
+                let variants = format.variants.iter().map(|variant| kernel(operation, variant.isa()));
                 variants.collect::<Vec<_>>().join("  ")
             }
         };

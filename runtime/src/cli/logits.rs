@@ -35,16 +35,21 @@ pub fn run(args: Args) -> Result {
 /// not a regular file, such as `/dev/stdout`, is written to as it stands.
 fn write(path: &Path, values: &[f32]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-        return write_values(File::create(path)?, values);
+        return write_values(&mut File::create(path)?, values);
     }
-    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = File::create(&part).and_then(|file| write_values(file, values));
-    written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| _ = fs::remove_file(&part))
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(".part");
+    // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(folder)?;
+    write_values(temporary.as_file_mut(), values)?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
-fn write_values(file: File, values: &[f32]) -> io::Result<()> {
+fn write_values(file: &mut File, values: &[f32]) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
     out.flush()

@@ -11,9 +11,6 @@ use serde_json::json;
 
 use super::{ModelArgs, Result, ThreadArgs, note, value};
 
-/// The context where none is asked for, as far as the model has it: its memory is bounded, whatever the model.
-const DEFAULT_CONTEXT: usize = 4096;
-
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -28,7 +25,7 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value = "-1", value_parser = value::token_count)]
     #[arg(allow_negative_numbers = true)]
     n_predict: usize,
-    /// Tokens of context, prompt included [default: 4096, or what the model has if that is less]
+    /// Tokens of context, prompt included [default: what the model has]
     #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     ctx_size: Option<usize>,
     /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form
@@ -64,9 +61,9 @@ struct SamplingArgs {
     #[arg(long, value_name = "P", default_value = "0.95", value_parser = value::top_p)]
     #[arg(allow_negative_numbers = true)]
     top_p: f32,
-    /// Seed of the draws [default: random]
-    #[arg(short, long, value_parser = value::seed, allow_negative_numbers = true)]
-    seed: Option<u64>,
+    /// Seed of the draws; -1 for a random one
+    #[arg(short, long, default_value = "-1", value_parser = value::seed, allow_negative_numbers = true)]
+    seed: value::Seed,
 }
 
 /// What came out.
@@ -89,7 +86,7 @@ pub fn run(args: Args, out: &mut impl Write) -> Result {
     if prompt_ids.is_empty() {
         return Err("the prompt is empty and the model adds no BOS token: give a text by -p".into());
     }
-    let context = args.ctx_size.unwrap_or(DEFAULT_CONTEXT.min(model.config().context));
+    let context = args.ctx_size.unwrap_or(model.config().context);
     let SamplingArgs { temp: temperature, top_k, top_p, seed } = args.sampling;
     let seed = seed.unwrap_or(SamplerOptions::default().seed);
     let mut sampler = Sampler::new(SamplerOptions { temperature, top_k, top_p, seed });
@@ -152,8 +149,8 @@ fn chat_ids(model: &Model, prompt: String) -> Result<Vec<u32>> {
     Ok(encode(model, &text, !bos.is_some_and(|bos| text.starts_with(bos))))
 }
 
-fn encode(model: &Model, text: &str, add_special: bool) -> Vec<u32> {
-    model.tokenizer().encode(text, EncodeOptions { add_special, parse_special: true })
+fn encode(model: &Model, text: &str, add_bos: bool) -> Vec<u32> {
+    model.tokenizer().encode(text, EncodeOptions { add_bos, add_eos: true, parse_special: true })
 }
 
 /// Continues `prompt` by up to `limit` tokens, giving `show` the text as it comes, without special tokens.

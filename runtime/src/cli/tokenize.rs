@@ -27,7 +27,7 @@ pub fn run(args: Args, out: &mut impl Write) -> Result {
     let file = Gguf::open(args.model.path()?)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
     let text = standard_input()?;
-    let options = EncodeOptions { add_special: !args.no_bos, parse_special: args.parse_special };
+    let options = EncodeOptions { add_bos: !args.no_bos, add_eos: true, parse_special: args.parse_special };
     let ids = tokenizer.encode(&text, options);
     if args.json {
         let pieces: Vec<_> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();

@@ -7,11 +7,6 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 type Result<T> = std::result::Result<T, String>;
 
-/// ggml's limit too. A million threads would be started for minutes.
-pub fn threads(text: &str) -> Result<usize> {
-    parse(text, "a whole number from 1 to 512", |n| (1..=512).contains(n))
-}
-
 /// 1 and more.
 pub fn positive(text: &str) -> Result<usize> {
     parse(text, "a whole number from 1 up", |&n| n > 0)
@@ -39,8 +34,17 @@ pub fn top_p(text: &str) -> Result<f32> {
     parse(text, "a number above 0 and up to 1", |&p: &f32| 0.0 < p && p <= 1.0)
 }
 
-pub fn seed(text: &str) -> Result<u64> {
-    parse(text, "a whole number from 0 to 18446744073709551615", |_| true)
+/// `None` for a random one. By a name of its own, as clap takes an `Option` for a flag that may be absent.
+pub type Seed = Option<u64>;
+
+/// -1 for a random one, as in llama.cpp.
+pub fn seed(text: &str) -> Result<Seed> {
+    if text == "-1" {
+        Ok(None)
+    } else {
+        parse(text, "a whole number from 0 to 18446744073709551615, or -1 for a random one", |_| true)
+            .map(Some)
+    }
 }
 
 pub fn token(text: &str) -> Result<u32> {

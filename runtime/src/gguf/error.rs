@@ -54,6 +54,8 @@ pub(super) enum Kind {
          the file is truncated or damaged"
     )]
     Count { part: String, count: u64, items: &'static str, left: usize },
+    #[error("{part} claims {count} {items}; the most is {max}, so the file is damaged or no model")]
+    Limit { part: String, count: u64, items: &'static str, max: usize },
     #[error("{part} is not valid UTF-8")]
     Utf8 { part: String },
     #[error("{part} is the boolean {byte}; only 0 and 1 are booleans")]

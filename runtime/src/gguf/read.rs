@@ -1,8 +1,8 @@
 //! From bytes to a validated [`Gguf`].
 //!
-//! Two rules keep a damaged file from doing harm: every number from the file is checked before it is added
-//! or multiplied, and nothing is allocated for `n` items before the rest of the file is known to be long
-//! enough for them.
+//! Three rules keep a damaged file from doing harm: every number from the file is checked before it is added
+//! or multiplied, what the file claims to hold must fit into the rest of it, and, since a sparse file is as
+//! long as it likes, stay within a fixed limit. Lists grow as their items are read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,6 +17,18 @@ use super::error::{Error, Kind, Name, Result};
 use super::tensor::{MAX_DIMS, Tensor, TensorType, data_len};
 use super::value::Value;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Gguf, MAGIC, Metadata};
+
+/// The most tensors of a file; a Llama of 405 billion weights has 1138.
+const MAX_TENSORS: usize = 1 << 17;
+
+/// The most keys of a file; models have some dozens.
+const MAX_KEYS: usize = 1 << 17;
+
+/// The most bytes of a string; the longest in use are chat templates of some dozens of KiB.
+const MAX_STRING_BYTES: usize = 16 << 20;
+
+/// The most bytes of memory that are set aside for items before they are read.
+const MAX_RESERVED_BYTES: usize = 1 << 20;
 
 /// The fewest bytes of a key with its value: length of the name, value type, one byte.
 const MIN_KEY_BYTES: usize = 8 + 4 + 1;
@@ -41,8 +53,8 @@ pub(super) fn parse(path: &Arc<Path>, map: Mmap, formats: &[&'static Format]) ->
     }
     let alignment = alignment(&metadata)?;
 
-    let mut entries = Vec::with_capacity(n_tensors);
-    let mut by_name = HashMap::with_capacity(n_tensors);
+    let mut entries = reserved(n_tensors);
+    let mut by_name = HashMap::new();
     for index in 0..n_tensors {
         let entry = TensorEntry::read(&mut cursor, index, formats).map_err(fail)?;
         match by_name.entry(entry.name.clone()) {
@@ -63,6 +75,11 @@ pub(super) fn parse(path: &Arc<Path>, map: Mmap, formats: &[&'static Format]) ->
     Ok(Gguf { map, version, alignment, metadata, tensors, by_name })
 }
 
+/// A list for `n` items, with room for the first of them.
+pub(super) fn reserved<T>(n: usize) -> Vec<T> {
+    Vec::with_capacity(n.min(MAX_RESERVED_BYTES / size_of::<T>()))
+}
+
 /// Reads the header: version, number of tensors, number of keys.
 fn header(cursor: &mut Cursor<'_>) -> Result<(u32, usize, usize), Kind> {
     let part = Part::Header;
@@ -76,8 +93,8 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(u32, usize, usize), Kind> {
         _ if matches!(version.swap_bytes(), 1..=0xffff) => return Err(Kind::BigEndian),
         _ => return Err(Kind::Version(version)),
     }
-    let n_tensors = cursor.count(MIN_TENSOR_BYTES, part, "tensors")?;
-    let n_keys = cursor.count(MIN_KEY_BYTES, part, "keys")?;
+    let n_tensors = cursor.count(MIN_TENSOR_BYTES, MAX_TENSORS, part, "tensors")?;
+    let n_keys = cursor.count(MIN_KEY_BYTES, MAX_KEYS, part, "keys")?;
     Ok((version, n_tensors, n_keys))
 }
 
@@ -210,22 +227,32 @@ impl<'a> Cursor<'a> {
             .ok()
             .and_then(|len| self.rest.split_at_checked(len))
             .ok_or_else(|| self.truncated(len, part))?;
+        if head.len() > MAX_STRING_BYTES {
+            return Err(Kind::Limit {
+                part: part.to_string(),
+                count: len,
+                items: "bytes",
+                max: MAX_STRING_BYTES,
+            });
+        }
         self.rest = rest;
         // Copied before it is checked: the mapped bytes may change in between.
         String::from_utf8(head.to_vec()).map_err(|_| Kind::Utf8 { part: part.to_string() })
     }
 
-    /// Reads the number of items that follow, of `min_bytes` each at least.
+    /// Reads the number of items that follow, of `min_bytes` each at least, `max` at most.
     pub(super) fn count(
         &mut self,
         min_bytes: usize,
+        max: usize,
         part: Part<'_>,
         items: &'static str,
     ) -> Result<usize, Kind> {
         let count = self.u64(part)?;
         let left = self.rest.len();
         match usize::try_from(count) {
-            Ok(n) if n <= left / min_bytes => Ok(n),
+            Ok(n) if n <= left / min_bytes && n <= max => Ok(n),
+            Ok(n) if n <= left / min_bytes => Err(Kind::Limit { part: part.to_string(), count, items, max }),
             _ => Err(Kind::Count { part: part.to_string(), count, items, left }),
         }
     }

@@ -4,10 +4,13 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use super::error::{Kind, Result, one_line};
-use super::read::{Cursor, Part};
+use super::read::{Cursor, Part, reserved};
 
 /// GGUF's number for the one value type that is not in the table below: an array.
 const ARRAY_ID: u32 = 9;
+
+/// The most elements of an array; the longest in use, a vocabulary's tokens and merges, have under a million.
+const MAX_ELEMENTS: usize = 1 << 27;
 
 /// What can stand alone as a value or be the element of an array.
 trait Element: Sized {
@@ -231,8 +234,8 @@ impl Element for String {
 }
 
 fn read_elements<T: Element>(cursor: &mut Cursor<'_>, key: &str) -> Result<Vec<T>, Kind> {
-    let n = cursor.count(T::MIN_BYTES, Part::Value(key), "elements")?;
-    let mut values = Vec::with_capacity(n);
+    let n = cursor.count(T::MIN_BYTES, MAX_ELEMENTS, Part::Value(key), "elements")?;
+    let mut values = reserved(n);
     for index in 0..n {
         values.push(T::read(cursor, Part::Element(key, index))?);
     }
