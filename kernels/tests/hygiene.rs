@@ -66,7 +66,30 @@ fn declared_in_a_function() {
     equals_q4_0(Local::FORMAT);
 }
 
-/// The declarations of this file are all Q4_0 by other names.
+/// A minimum that is the scale itself: there are kernels, but no quantizer could choose the two apart.
+#[test]
+fn scale_and_minimum_in_one_field() {
+    quantloom_kernels::quant_format! {
+        block Same[32] {
+            d: f16,
+            qs: [u8; 16],
+
+            q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+            w = (d * q) + d;
+        }
+    }
+    assert!(Same::FORMAT.quantize.is_none());
+    let mut block = Same::ZERO;
+    block.d = quantloom_kernels::f16::from_le_bytes([0, 0x3c]);
+    block.set_q(&core::array::from_fn(|i| i as u8 % 16));
+    for isa in Supported::all() {
+        let mut w = [0.0; 32];
+        Same::FORMAT.kernels(isa).dequantize(&block.to_bytes(), &mut w).unwrap();
+        assert_eq!(w, core::array::from_fn(|i| (i % 16) as f32 + 1.0), "{}", isa.isa());
+    }
+}
+
+/// Asserts that a format is Q4_0 by another name.
 fn equals_q4_0(format: &'static Format) {
     let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
     for isa in Supported::all() {

@@ -1,7 +1,7 @@
 //! The rules of a declaration. Whatever passes here expands without failing.
 //!
 //! Names:
-//!  1. formats, fields, codes, tables and digits each have one meaning;
+//!  1. formats, fields, codes, tables and digits each have one meaning, in the generated code too;
 //!  2. every name in a formula is declared.
 //!
 //! Fields:
@@ -27,7 +27,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{BinOp, Expr, ExprBinary, Ident, Lit, LitInt};
+use syn::{Attribute, BinOp, Expr, ExprBinary, Ident, Lit, LitInt};
 
 use crate::error::Errors;
 use crate::model::{
@@ -44,11 +44,22 @@ pub fn check(declarations: &parse::Declarations) -> Result<Vec<Format>, Errors> 
     let mut errors = Errors::default();
     let mut formats: Vec<Format> = Vec::new();
     let mut names: Vec<(&Ident, Option<u32>)> = Vec::new();
+    if let Some(list) = &declarations.list {
+        only_docs(&list.attrs, &mut errors);
+        if list.name.to_string().contains(char::is_lowercase) {
+            errors.at(
+                &list.name,
+                "a list is a static: its name is in capitals, and meets no variable of a kernel",
+            );
+        }
+    }
     for declared in &declarations.formats {
+        only_docs(&declared.attrs, &mut errors);
+        not_raw(&declared.name, &mut errors);
         let gguf = declared.gguf.as_ref().and_then(|id| number(id, &mut errors)).map(|id| id as u32);
         for (name, other) in &names {
             // The file's functions are named in lower case, so that is where names must differ.
-            if declared.name.to_string().eq_ignore_ascii_case(&name.to_string()) {
+            if declared.name.to_string().to_lowercase() == name.to_string().to_lowercase() {
                 errors.at(&declared.name, format!("a second format called `{name}`: rename one of the two"));
             }
             if gguf.is_some() && gguf == *other {
@@ -59,13 +70,17 @@ pub fn check(declarations: &parse::Declarations) -> Result<Vec<Format>, Errors> 
             }
         }
         names.push((&declared.name, gguf));
-        formats.extend(Checker::new(declared, &mut errors).format(gguf));
+        match &declared.body {
+            Ok(body) => formats.extend(Checker::new(declared, body, &mut errors).format(gguf)),
+            Err(error) => errors.push(error.clone()),
+        }
     }
     if errors.len() == 0 { Ok(formats) } else { Err(errors) }
 }
 
 struct Checker<'a> {
     declared: &'a parse::Format,
+    body: &'a parse::Body,
     errors: &'a mut Errors,
     fields: Vec<Field>,
     codes: Vec<Codes>,
@@ -82,13 +97,13 @@ enum Factor {
 }
 
 impl<'a> Checker<'a> {
-    fn new(declared: &'a parse::Format, errors: &'a mut Errors) -> Self {
-        Self { declared, errors, fields: Vec::new(), codes: Vec::new(), blame: Vec::new(), len: 0 }
+    fn new(declared: &'a parse::Format, body: &'a parse::Body, errors: &'a mut Errors) -> Self {
+        Self { declared, body, errors, fields: Vec::new(), codes: Vec::new(), blame: Vec::new(), len: 0 }
     }
 
     /// `None` where an error was noted that leaves nothing to go on with.
     fn format(mut self, gguf: Option<u32>) -> Option<Format> {
-        let declared = self.declared;
+        let (declared, body) = (self.declared, self.body);
         self.len = number(&declared.len, self.errors)?;
         if self.len == 0 || !self.len.is_multiple_of(CHUNK) || self.len > MAX_BLOCK {
             self.errors.at(
@@ -100,17 +115,19 @@ impl<'a> Checker<'a> {
         self.unique_names();
         self.all_used();
         let before = self.errors.len();
-        for field in &declared.fields {
+        for field in &body.fields {
+            only_docs(&field.attrs, self.errors);
             self.field(field);
         }
-        for codes in &declared.codes {
+        for codes in &body.codes {
             self.code_vector(codes);
         }
         if self.errors.len() > before {
             // A formula over broken fields would only repeat their errors.
             return None;
         }
-        let weight = self.weight(&declared.weight)?;
+        let weight = self.weight(&body.weight)?;
+        self.own_methods();
         self.every_bit_once();
         let format = Format {
             name: declared.name.to_string(),
@@ -126,20 +143,43 @@ impl<'a> Checker<'a> {
 
     // Rule 1.
     fn unique_names(&mut self) {
-        let declared = self.declared;
-        let names = declared
+        let (declared, body) = (self.declared, self.body);
+        let names = body
             .fields
             .iter()
             .map(|field| &field.name)
-            .chain(declared.tables.iter().map(|table| &table.name))
-            .chain(declared.codes.iter().map(|codes| &codes.name));
+            .chain(body.tables.iter().map(|table| &table.name))
+            .chain(body.codes.iter().map(|codes| &codes.name));
         let mut seen: Vec<&Ident> = Vec::new();
         for name in names {
+            not_raw(name, self.errors);
             if seen.contains(&name) {
                 self.errors
                     .at(name, format!("`{name}` is declared twice in `{}`: rename one", declared.name));
             }
             seen.push(name);
+        }
+        for digit in body.codes.iter().flat_map(|codes| &codes.digits).map(|digit| &digit.name) {
+            not_raw(digit, self.errors);
+            if seen.contains(&digit) {
+                self.errors.at(digit, format!("`{digit}` has a meaning already: rename the digit"));
+            }
+        }
+    }
+
+    // Rule 1. Every code vector has two methods, named after it.
+    fn own_methods(&mut self) {
+        for (codes, blame) in self.codes.iter().zip(&self.blame) {
+            let name = &codes.name;
+            if ["ZERO", "FORMAT", "from_bytes", "to_bytes", "from_weights"].contains(&name.as_str()) {
+                self.errors.at(blame, format!("every block has a `{name}` of its own: rename the codes"));
+            }
+            if let Some(other) = name.strip_prefix("set_")
+                && self.codes.iter().any(|codes| codes.name == other)
+            {
+                self.errors
+                    .at(blame, format!("`{name}` is the method that stores `{other}`: rename the codes"));
+            }
         }
     }
 
@@ -190,6 +230,10 @@ impl<'a> Checker<'a> {
 
     // Rules 1, 5, 6 and 7.
     fn code_vector(&mut self, declared: &parse::Codes) {
+        if declared.digits.is_empty() {
+            let name = &declared.name;
+            return self.errors.at(name, format!("codes need at least one digit: `{name}[i: 1]`"));
+        }
         let mut digits = Vec::new();
         let mut len = 1_usize;
         for digit in &declared.digits {
@@ -341,6 +385,9 @@ impl<'a> Checker<'a> {
                 if plane.bits != 0 || plane.position != 0 {
                     return self.note(value, "shift right first, then mask once, then shift left");
                 }
+                if let Expr::Binary(ExprBinary { op: BinOp::Shl(_), .. }) = &**right {
+                    return self.note(right, "`<<` binds tighter than `&`: write `(… & 3) << 4`");
+                }
                 let mask = self.constant(right)?;
                 if mask == 0 || mask > 255 || !(mask + 1).is_power_of_two() {
                     return self.note(right, "a mask is 1, 3, 7, … 255: the low bits, after the shift");
@@ -387,7 +434,7 @@ impl<'a> Checker<'a> {
                 for (sum, stride) in sum.strides.iter_mut().zip(right.strides) {
                     *sum += stride;
                 }
-                Ok(sum)
+                self.bounded(value, sum)
             }
             Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
                 let (factor, affine) = match (&**left, &**right) {
@@ -406,17 +453,26 @@ impl<'a> Checker<'a> {
                 for stride in &mut product.strides {
                     *stride *= factor;
                 }
-                Ok(product)
+                self.bounded(value, product)
             }
             _ => self.note(value, "expected a sum of digits times numbers, as `64 * a + 32 * b + i`"),
         }
+    }
+
+    /// `affine`, unless a part of it is larger than every block; so sums and products don't overflow.
+    fn bounded(&mut self, value: &Expr, affine: Affine) -> Result<Affine, Noted> {
+        if affine.strides.iter().chain([&affine.constant]).any(|&part| part > MAX_BLOCK) {
+            return self
+                .note(value, format!("this leaves every block: fields have at most {MAX_BLOCK} bytes"));
+        }
+        Ok(affine)
     }
 
     fn constant(&mut self, value: &Expr) -> Result<usize, Noted> {
         if let Expr::Lit(literal) = value
             && let Lit::Int(int) = &literal.lit
         {
-            // Far above every block, and low enough that no sum of products overflows.
+            // Far above every block, and low enough that its product with a part of an index fits a `usize`.
             return match int.base10_parse::<u16>() {
                 Ok(value) => Ok(value.into()),
                 Err(_) => self.note(value, "expected a whole number up to 65535"),
@@ -603,7 +659,7 @@ impl<'a> Checker<'a> {
 
     // Rule 13.
     fn table(&mut self, name: &Ident, code: usize) -> Result<Vec<i8>, Noted> {
-        let Some(table) = self.declared.tables.iter().find(|table| table.name == *name) else {
+        let Some(table) = self.body.tables.iter().find(|table| table.name == *name) else {
             return self.note(name, format!("no table is called `{name}`: add `table {name} = […];`"));
         };
         let codes = &self.codes[code];
@@ -633,11 +689,11 @@ impl<'a> Checker<'a> {
 
     // Rule 4. Asks the tokens, not the checked formula: a mistake elsewhere makes nothing unused.
     fn all_used(&mut self) {
-        let declared = self.declared;
-        let formula = declared.weight.to_token_stream();
-        let values = declared.codes.iter().map(|codes| &codes.value);
+        let body = self.body;
+        let formula = body.weight.to_token_stream();
+        let values = body.codes.iter().map(|codes| &codes.value);
         let anywhere = quote!(#formula #(#values)*);
-        for name in declared.fields.iter().map(|field| &field.name) {
+        for name in body.fields.iter().map(|field| &field.name) {
             if !mentions(anywhere.clone(), name) {
                 self.errors.at(
                     name,
@@ -645,8 +701,8 @@ impl<'a> Checker<'a> {
                 );
             }
         }
-        let tables = declared.tables.iter().map(|table| &table.name);
-        for name in declared.codes.iter().map(|codes| &codes.name).chain(tables) {
+        let tables = body.tables.iter().map(|table| &table.name);
+        for name in body.codes.iter().map(|codes| &codes.name).chain(tables) {
             if !mentions(formula.clone(), name) {
                 self.errors.at(name, format!("`{name}` is never used in `w`: use it there or remove it"));
             }
@@ -668,7 +724,7 @@ impl<'a> Checker<'a> {
                     }
                 }
             }
-            let blame = &self.declared.fields[f].name;
+            let blame = &self.body.fields[f].name;
             if readers.iter().all(|&count| count == 0) {
                 // Noted already, as a field that is never used.
             } else if let Some(bit) = readers.iter().position(|&count| count > 1) {
@@ -720,6 +776,19 @@ fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
     }
 }
 
+fn only_docs(attrs: &[Attribute], errors: &mut Errors) {
+    for attr in attrs.iter().filter(|attr| !parse::is_doc(attr)) {
+        errors.at(attr, "only doc comments and `allow` go with a declaration: remove this attribute");
+    }
+}
+
+// Rule 1.
+fn not_raw(name: &Ident, errors: &mut Errors) {
+    if name.to_string().starts_with("r#") {
+        errors.at(name, format!("`{name}` names methods and functions too: use a name that is no keyword"));
+    }
+}
+
 /// The factors of a product, in order.
 fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
     match product {
@@ -728,6 +797,9 @@ fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
             flatten(right, factors);
         }
         Expr::Group(inner) => flatten(&inner.expr, factors),
+        Expr::Paren(inner) if !matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::Sub(_), .. })) => {
+            flatten(&inner.expr, factors);
+        }
         factor => factors.push(factor),
     }
 }

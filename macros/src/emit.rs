@@ -48,6 +48,7 @@ pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream 
     let stubs =
         formats.iter().enumerate().filter(first).map(|(_, parse::Format { attrs, vis, name, .. })| {
             let text = name.to_string();
+            let attrs = attrs.iter().filter(|attr| parse::is_doc(attr));
             quote! {
                 #(#attrs)*
                 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +72,7 @@ pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream 
 /// `pub static FORMATS: &[&Format] = …`
 fn list(declarations: &parse::Declarations) -> Option<TokenStream> {
     let parse::List { attrs, vis, name } = declarations.list.as_ref()?;
+    let attrs = attrs.iter().filter(|attr| parse::is_doc(attr));
     let formats = declarations.formats.iter().map(|format| &format.name);
     Some(quote! {
         #(#attrs)*
@@ -93,7 +95,8 @@ fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
     let (bytes, len) = (format.bytes(), format.len);
     let names: Vec<_> = format.fields.iter().map(|field| format_ident!("{}", field.name)).collect();
     let types: Vec<_> = format.fields.iter().map(field_type).collect();
-    let field_docs = declared.fields.iter().zip(&format.fields).map(|(declared, field)| {
+    let fields = declared.body.iter().flat_map(|body| &body.fields);
+    let field_docs = fields.zip(&format.fields).map(|(declared, field)| {
         let text = format!(" Bytes {} to {} of the block.", field.offset, field.offset + field.bytes() - 1);
         let attrs = &declared.attrs;
         quote!(#(#attrs)* #[doc = #text])

@@ -55,7 +55,8 @@ mod plan;
 /// bytes, accessors for each code vector, and an implementation of `quantloom_kernels::BlockFormat`
 /// whose constant holds the kernels of every instruction set.
 ///
-/// Generated code needs nothing in scope and names `::quantloom_kernels`; where that crate goes by another
+/// Generated code needs nothing in scope, minds no name there but constants in lower case, and names
+/// `::quantloom_kernels`; where that crate goes by another
 /// name, say `extern crate other_name as quantloom_kernels;` at the root of yours.
 ///
 /// A declaration that can't work is a compile error on the token that is wrong; all errors are

@@ -4,7 +4,7 @@
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Expr, Ident, LitInt, Token, Visibility, braced, bracketed};
+use syn::{Attribute, Expr, Ident, LitInt, MacroDelimiter, MetaList, Token, Visibility, braced, bracketed};
 
 mod keyword {
     syn::custom_keyword!(block);
@@ -32,6 +32,12 @@ pub struct Format {
     pub name: Ident,
     pub len: LitInt,
     pub gguf: Option<LitInt>,
+    /// Its syntax errors don't stop the formats after it from being read.
+    pub body: syn::Result<Body>,
+}
+
+/// What stands between the braces.
+pub struct Body {
     pub fields: Vec<Field>,
     pub tables: Vec<Table>,
     pub codes: Vec<Codes>,
@@ -106,7 +112,16 @@ impl Format {
             None
         };
         let body;
-        braced!(body in input);
+        let delimiter = MacroDelimiter::Brace(braced!(body in input));
+        // An attribute's arguments are what syn can parse by themselves: an error stays in there.
+        let body = MetaList { path: name.clone().into(), delimiter, tokens: body.parse()? };
+        let body = body.parse_args_with(|body: ParseStream| Body::parse(&name, body));
+        Ok(Self { attrs, vis, name, len, gguf, body })
+    }
+}
+
+impl Body {
+    fn parse(name: &Ident, body: ParseStream) -> syn::Result<Self> {
         let (mut fields, mut tables, mut codes, mut weight) = (Vec::new(), Vec::new(), Vec::new(), None);
         while !body.is_empty() {
             let attrs = body.call(Attribute::parse_outer)?;
@@ -114,7 +129,7 @@ impl Format {
                 refuse_attributes(&attrs)?;
                 tables.push(body.parse()?);
             } else if body.peek2(Token![:]) {
-                fields.push(Field::parse(attrs, &body)?);
+                fields.push(Field::parse(attrs, body)?);
             } else if body.peek2(syn::token::Bracket) {
                 refuse_attributes(&attrs)?;
                 codes.push(body.parse()?);
@@ -145,7 +160,7 @@ impl Format {
         let weight = weight.ok_or_else(|| {
             syn::Error::new(name.span(), format!("`{name}` has no formula for its weights: add `w = …;`"))
         })?;
-        Ok(Self { attrs, vis, name, len, gguf, fields, tables, codes, weight })
+        Ok(Self { fields, tables, codes, weight })
     }
 }
 
@@ -199,6 +214,11 @@ impl Parse for Digit {
         input.parse::<Token![:]>()?;
         Ok(Self { name, radix: input.parse()? })
     }
+}
+
+/// Whether an attribute of a declaration may go with the generated code.
+pub fn is_doc(attr: &Attribute) -> bool {
+    attr.path().is_ident("doc") || attr.path().is_ident("allow")
 }
 
 fn refuse_attributes(attrs: &[Attribute]) -> syn::Result<()> {

@@ -150,7 +150,7 @@ fn quantizer(format: &Format) -> Option<Quantizer> {
         (None, None) if zero > 0 => Some(Quantizer::Centred { d, zero }),
         (None, Some(minimum)) if !signed && zero == 0 && !minimum.subtract => match minimum.product.block[..]
         {
-            [m] if minimum.product.group.is_none() => Some(Quantizer::Affine { d, m }),
+            [m] if m != d && minimum.product.group.is_none() => Some(Quantizer::Affine { d, m }),
             _ => None,
         },
         (Some(group), None) if zero > 0 && format.codes[group.code].signed => {

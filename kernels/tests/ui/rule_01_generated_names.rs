@@ -1,0 +1,50 @@
+use quantloom_kernels::quant_format;
+
+quant_format! {
+    table lower;
+
+    block Raw[32] {
+        d: f16,
+        r#in: [i8; 32],
+        w = d * r#in;
+    }
+
+    block Method[32] {
+        d: f16,
+        to_bytes: [i8; 32],
+        w = d * to_bytes;
+    }
+
+    block Setter[32] {
+        d: f16,
+        q: [i8; 32],
+        sc: [u8; 4],
+        set_q[i: 4, h: 2] = sc[i] >> 4 * h & 15;
+        w = d * set_q * q;
+    }
+
+    block Digit[32] {
+        d: f16,
+        h: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block É[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    #[allow(non_camel_case_types)]
+    block é[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+}
+
+fn main() {}
