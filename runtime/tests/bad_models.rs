@@ -237,7 +237,10 @@ fn the_longest_context_is_an_error_or_is_free() {
         match model.create_kv_cache() {
             Ok(mut cache) => drop(model.forward_with_cache(&[1, 2, 3], &mut cache).unwrap()),
             Err(error) => {
-                assert_eq!(error.to_string(), "no memory for the KV cache of 4294967295 tokens: lower -c");
+                assert_eq!(
+                    error.to_string(),
+                    "no memory for the KV cache of 4294967295 tokens: ask for a shorter context"
+                );
             }
         }
         model.forward(&[1, 2, 3]).unwrap();
