@@ -45,17 +45,17 @@ pub fn affine(weights: &[f32], max: u8, codes: &mut [u8]) -> (f16, f16) {
 /// error; d then makes the largest group scale an s of -128.
 ///
 /// `codes.len() / scales.len()` weights share a scale. Returns d.
-pub fn grouped(weights: &[f32], zero: i32, max: u8, scales: &mut [i8], codes: &mut [u8]) -> f16 {
-    let size = weights.len() / scales.len();
+pub fn grouped<const GROUPS: usize>(
+    weights: &[f32],
+    zero: i32,
+    max: u8,
+    scales: &mut [i8; GROUPS],
+    codes: &mut [u8],
+) -> f16 {
+    let size = weights.len() / GROUPS;
     let limits = (-zero as f32, f32::from(max) - zero as f32);
-    // First pass: the scale of each group. Largest of them, sign and all.
-    let mut largest = 0.0_f32;
-    for group in weights.chunks_exact(size) {
-        let scale = best_scale(group, limits);
-        if scale.abs() > largest.abs() {
-            largest = scale;
-        }
-    }
+    let best: [f32; GROUPS] = std::array::from_fn(|g| best_scale(&weights[g * size..][..size], limits));
+    let largest = furthest(&best);
     // Weights this small have no scale in f16: ggml too stores such a block as zeros.
     if largest.abs() < 1e-15 || !largest.is_finite() {
         codes.fill(zero as u8);
@@ -63,8 +63,9 @@ pub fn grouped(weights: &[f32], zero: i32, max: u8, scales: &mut [i8], codes: &m
     }
     let inverse = -128.0 / largest;
     let d = f16::from_f32(1.0 / inverse);
-    for ((group, scale), codes) in weights.chunks_exact(size).zip(scales).zip(codes.chunks_exact_mut(size)) {
-        *scale = (inverse * best_scale(group, limits)).round_ties_even().min(127.0) as i8;
+    let groups = weights.chunks_exact(size).zip(codes.chunks_exact_mut(size));
+    for ((scale, best), (group, codes)) in scales.iter_mut().zip(best).zip(groups) {
+        *scale = (inverse * best).round_ties_even().min(127.0) as i8;
         let step = d.to_f32() * f32::from(*scale);
         for (code, &w) in codes.iter_mut().zip(group) {
             *code = if step == 0.0 { zero as u8 } else { (rounded(w / step, limits) + zero as f32) as u8 };

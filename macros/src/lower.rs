@@ -3,8 +3,8 @@
 //!
 //! A kernel works on *codes* (32 bytes), *lanes* (8 × i32, each the sum of four products) and *floats*
 //! (8 × f32). An instruction set says what these are and how to compute with them ([`Isa`]); it may
-//! name a base and state only what differs from it. To add one: a file beside the others, a line in
-//! [`ALL`].
+//! name a base and state only what differs from it. To add one: a file beside the others, its `mod`, and a
+//! line in [`ALL`].
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -75,7 +75,8 @@ pub trait Isa: Sync {
     fn steps(&self, a: &TokenStream) -> TokenStream {
         self.base().steps(a)
     }
-    /// What `dot_signed` adds to codes to make them unsigned; the seed takes it out again.
+    /// What `biased` adds to signed codes where products take unsigned ones only, and the seed takes out
+    /// again; 0 where there is `dot_signed`.
     fn signed_bias(&self) -> i32 {
         self.base().signed_bias()
     }
@@ -87,7 +88,11 @@ pub trait Isa: Sync {
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_unsigned(seed, codes, activations)
     }
-    /// Lanes: seed + Σ₄ (codes + `signed_bias`) · activations, codes signed.
+    /// Codes: signed ones plus `signed_bias`.
+    fn biased(&self, codes: TokenStream) -> TokenStream {
+        self.base().biased(codes)
+    }
+    /// Lanes: seed + Σ₄ codes · activations, codes signed.
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_signed(seed, codes, activations)
     }
@@ -193,10 +198,10 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         let seed = isa.seed(point, quote!(sums));
         let steps = isa.steps(&a);
         let codes = codes(isa, &chunk.planes, &block, &weight.value);
-        let dot = if signed {
-            isa.dot_signed(quote!(seed), codes, quote!(activations))
-        } else {
-            isa.dot_unsigned(quote!(seed), codes, quote!(activations))
+        let dot = match (signed, isa.signed_bias()) {
+            (false, _) => isa.dot_unsigned(quote!(seed), codes, quote!(activations)),
+            (true, 0) => isa.dot_signed(quote!(seed), codes, quote!(activations)),
+            (true, _) => isa.dot_unsigned(quote!(seed), isa.biased(codes), quote!(activations)),
         };
         let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
         let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[r]), false);

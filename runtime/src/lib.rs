@@ -10,6 +10,7 @@ mod cache;
 pub mod chat;
 mod config;
 mod error;
+pub mod file;
 mod forward;
 pub mod gguf;
 mod matrix;

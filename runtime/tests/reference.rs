@@ -6,6 +6,7 @@ use std::path::Path;
 
 use quantloom::Model;
 use quantloom::gguf::Gguf;
+use quantloom::sample::greedy;
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom_kernels::Supported;
 use serde::Deserialize;
@@ -36,17 +37,6 @@ fn reference(json: &str) -> Reference {
     serde_json::from_str(json).expect("a reference file")
 }
 
-/// The first of the largest.
-fn best(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = i;
-        }
-    }
-    best as u32
-}
-
 /// Continuations must agree up to the first step whose margin is below this: there two right
 /// implementations may differ.
 const CLEAR_MARGIN: f64 = 0.5;
@@ -71,11 +61,11 @@ fn check(path: &Path, reference: &Reference, isas: impl Iterator<Item = Supporte
             }
 
             let mut scratch = model.create_scratch();
-            let mut token = best(&logits);
+            let mut token = greedy(&logits);
             let clear = case.greedy_margin.iter().take_while(|margin| **margin >= CLEAR_MARGIN).count();
             for (step, expected) in case.greedy_ids.iter().take(clear).enumerate() {
                 assert_eq!(token, *expected, "{place}: step {step}");
-                token = best(model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap());
+                token = greedy(model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap());
             }
             let text = model.tokenizer().decoder(SpecialTokens::Render);
             let text = case.greedy_ids.iter().fold((text, String::new()), |(mut decoder, mut text), id| {

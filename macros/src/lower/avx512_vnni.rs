@@ -1,12 +1,11 @@
 //! AVX-512-VNNI with AVX-512VL: `vpdpbusd` in its EVEX encoding, twice the registers.
 //!
-//! Vectors stay at 256 bits. Decoding streams weights from memory, which 256-bit kernels already do at
-//! full speed, and a block of 32 weights fills one register without a second block beside it.
+//! Vectors stay at 256 bits, where a block of 32 weights fills one register without a second block beside it.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::avx_vnni::{AvxVnni, biased};
+use super::avx_vnni::AvxVnni;
 use super::{Isa, Target};
 
 pub struct Avx512Vnni;
@@ -28,9 +27,5 @@ impl Isa for Avx512Vnni {
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
-    }
-
-    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
-        self.dot_unsigned(seed, biased(codes), activations)
     }
 }

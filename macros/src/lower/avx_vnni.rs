@@ -32,12 +32,7 @@ impl Isa for AvxVnni {
         quote!(_mm256_dpbusd_avx_epi32(#seed, #codes, #activations))
     }
 
-    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
-        self.dot_unsigned(seed, biased(codes), activations)
+    fn biased(&self, codes: TokenStream) -> TokenStream {
+        quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
     }
-}
-
-/// Signed codes plus 128, as unsigned bytes.
-pub fn biased(codes: TokenStream) -> TokenStream {
-    quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
 }

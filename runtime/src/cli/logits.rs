@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use quantloom::Model;
+use quantloom::file::temporary_beside;
 
 use super::{ModelArgs, Result, ThreadArgs, value};
 
@@ -37,13 +38,7 @@ fn write(path: &Path, values: &[f32]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
         return write_values(&mut File::create(path)?, values);
     }
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.suffix(".part");
-    // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder)?;
+    let mut temporary = temporary_beside(path, ".part")?;
     write_values(temporary.as_file_mut(), values)?;
     temporary.persist(path)?;
     Ok(())

@@ -9,6 +9,7 @@ use super::read::alignment;
 use super::tensor::{TensorType, data_len};
 use super::value::{Value, write_string, write_u32, write_u64};
 use super::{MAGIC, Metadata};
+use crate::file::temporary_beside;
 
 /// Supplies the data of a tensor.
 type Source<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + 'a>;
@@ -111,7 +112,7 @@ fn write_file(
     tensors: Vec<Planned<'_>>,
     alignment: usize,
 ) -> Result<(), Kind> {
-    let mut temporary = temporary_beside(path).map_err(Kind::Io)?;
+    let mut temporary = temporary_beside(path, ".gguf.part").map_err(Kind::Io)?;
     let mut out = Counted { out: BufWriter::with_capacity(1 << 20, temporary.as_file_mut()), written: 0 };
     write_head(&mut out, metadata, &tensors, alignment).map_err(Kind::Io)?;
     for Planned { name, len, source, .. } in tensors {
@@ -158,19 +159,6 @@ fn write_head(
         offset = offset.saturating_add(tensor.len.next_multiple_of(alignment) as u64);
     }
     out.pad_to(alignment)
-}
-
-fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.suffix(".gguf.part");
-    // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 /// A writer that knows how much went through it.

@@ -1,0 +1,21 @@
+//! Output files that are whole or not there.
+
+use std::io;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// A temporary file in the folder of `path`, its name ending in `suffix`, to be written and then renamed to
+/// `path`: whoever finds a file there finds all of it.
+///
+/// # Errors
+/// The folder can't be written to.
+pub fn temporary_beside(path: &Path, suffix: &str) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(suffix);
+    // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
