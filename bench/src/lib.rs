@@ -1,6 +1,9 @@
 //! The cells that are measured: format × operation × instruction set × columns, and how much memory an
 //! operation works on.
 
+pub mod emulate;
+pub mod prove;
+
 use std::fmt;
 
 use quantloom_kernels::{

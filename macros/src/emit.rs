@@ -38,6 +38,34 @@ fn plain_numbers(tokens: TokenStream) -> TokenStream {
     tokens.into_iter().map(plain).collect()
 }
 
+/// Generated code says `::quantloom_kernels`; `kernels` is what that crate is called where the code goes.
+pub fn relocate(tokens: TokenStream, kernels: &TokenStream) -> TokenStream {
+    let mut relocated: Vec<TokenTree> = Vec::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), relocate(group.stream(), kernels));
+                inner.set_span(group.span());
+                relocated.push(TokenTree::Group(inner));
+            }
+            // A field may have that name, too; the crate is what follows two colons.
+            TokenTree::Ident(name)
+                if name == "quantloom_kernels"
+                    && relocated.iter().rev().take(2).filter(is_colon).count() == 2 =>
+            {
+                relocated.truncate(relocated.len() - 2);
+                relocated.extend(kernels.clone());
+            }
+            other => relocated.push(other),
+        }
+    }
+    relocated.into_iter().collect()
+}
+
+fn is_colon(token: &&TokenTree) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':')
+}
+
 /// What stands in for declarations with errors, so that these alone are reported and not also every
 /// use of a type that does not exist.
 pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream {

@@ -7,17 +7,19 @@ use crate::parse::Declarations;
 use crate::plan::plan;
 use crate::{emit, lower};
 
-/// Every error is found by the first two stages; after them nothing fails.
-pub fn expand(input: TokenStream) -> TokenStream {
-    let declarations = match syn::parse2::<Declarations>(input) {
+/// Every error is found by the first two stages; after them nothing fails. `kernels` is the path of
+/// `quantloom_kernels` where the declaration stands.
+pub fn expand(kernels: &TokenStream, declaration: TokenStream) -> TokenStream {
+    let declarations = match syn::parse2::<Declarations>(declaration) {
         Ok(declarations) => declarations,
         Err(error) => return error.into_compile_error(),
     };
-    match check(&declarations) {
+    let expansion = match check(&declarations) {
         Ok(formats) => {
             let plans: Vec<_> = formats.iter().map(plan).collect();
             emit::emit(&declarations, &plans, lower::ALL)
         }
         Err(errors) => emit::stubs(&declarations, errors),
-    }
+    };
+    emit::relocate(expansion, kernels)
 }

@@ -3,12 +3,11 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod common;
-#[path = "../../kernels/tests/emulate/mod.rs"]
-mod emulate;
 
 use quantloom::Model;
 use quantloom::gguf::Gguf;
 use quantloom::sample::greedy;
+use quantloom_bench::emulate;
 use quantloom_kernels::{Isa, Supported};
 
 #[test]
@@ -18,7 +17,7 @@ fn the_first_token_is_the_same_as_with_avx2() {
         eprintln!("NOT RUN: this CPU has no AVX2");
         return;
     };
-    let (vnni, how) = emulate::avx_vnni();
+    let (vnni, how) = emulate::supported(Isa::AvxVnni).expect("a CPU with AVX2 lacks AVX-VNNI at most");
     // The chat form's first token.
     let prompt = [1];
     let [ours, theirs] = [vnni, avx2].map(|isa| {

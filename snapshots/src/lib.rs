@@ -47,7 +47,7 @@ impl Declaration {
     /// # Panics
     /// The expansion is not Rust.
     pub fn expansion(&self) -> String {
-        pretty(expand::expand(self.tokens.clone()))
+        pretty(expand::expand(&quote::quote!(::quantloom_kernels), self.tokens.clone()))
     }
 }
 

@@ -1,5 +1,4 @@
-//! Runs AVX-VNNI machine code on a CPU without AVX-VNNI: traps each `vpdpbusd` that the CPU refuses and does
-//! its work on the registers in the signal frame.
+//! Traps each `vpdpbusd` that the CPU refuses and does its work on the registers in the signal frame.
 //!
 //! An instruction that the CPU does not have raises SIGILL. The kernel saves all registers where the handler
 //! can change them: the general ones in `gregs`, the vector ones in the layout of the XSAVE instruction (Intel
@@ -26,16 +25,16 @@ const HEADER: usize = 512;
 const SSE: u64 = 1 << 1;
 const AVX: u64 = 1 << 2;
 
-/// AVX-VNNI, by the CPU where it has it and else by this emulator, and which of the two.
-pub fn avx_vnni() -> (Supported, &'static str) {
-    if let Ok(native) = Supported::new(Isa::AvxVnni) {
-        return (native, "natively");
-    }
+/// The CPU feature that the handler provides.
+pub const EMULATED: [&str; 1] = ["avxvnni"];
+
+/// `isa`, of which the CPU lacks [`EMULATED`] and nothing else.
+pub fn supported(isa: Isa) -> Supported {
+    assert_eq!(isa.missing(), EMULATED, "this CPU lacks more than the emulator provides");
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(install);
-    // SAFETY: of what AVX-VNNI consists of, the handler does what the CPU lacks; `install` has seen to it that
-    // this is nothing but avxvnni.
-    (unsafe { Supported::assume(Isa::AvxVnni) }, "under emulation")
+    // SAFETY: the CPU lacks nothing of `isa` but avxvnni, whose one instruction the handler executes.
+    unsafe { Supported::assume(isa) }
 }
 
 /// Instructions emulated so far.
@@ -44,7 +43,6 @@ pub fn traps() -> u64 {
 }
 
 fn install() {
-    assert_eq!(Isa::AvxVnni.missing(), ["avxvnni"], "this CPU lacks more than the emulator provides");
     // Leaf 0xD, sub-leaf 2: the AVX component's size and offset.
     let about = __cpuid_count(0xD, 2);
     assert_eq!(about.eax, 256, "16 upper halves of 16 bytes");
@@ -74,6 +72,8 @@ extern "C" fn on_illegal_instruction(_signal: i32, _info: *mut libc::siginfo_t, 
     // SAFETY: the instruction was fetched from there; 15 bytes, the longest, lie within the mapped text, which
     // ends with more than that of padding and read-only data.
     let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, 15) };
+    #[cfg(test)]
+    let (bytes, address) = tests::skip_mark(bytes, address);
     let instruction = decode(bytes, address);
     let wide = match instruction.code() {
         Code::VEX_Vpdpbusd_ymm_ymm_ymmm256 => true,
@@ -221,4 +221,85 @@ fn die(bytes: &[u8]) -> ! {
     unsafe { libc::write(2, line.as_ptr().cast(), end + 1) };
     // SAFETY: may be called from a signal handler.
     unsafe { libc::abort() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::arch::asm;
+
+    use super::*;
+
+    /// `ud2`, which no CPU executes, marks an instruction that is to be emulated though the CPU may have it.
+    const MARK: [u8; 2] = [0x0F, 0x0B];
+
+    pub fn skip_mark(bytes: &[u8], address: u64) -> (&[u8], u64) {
+        if bytes.starts_with(&MARK) { (&bytes[2..], address + 2) } else { (bytes, address) }
+    }
+
+    /// Registers as bytes.
+    #[repr(C, align(32))]
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Ymm([u8; 32]);
+
+    /// Runs one `vpdpbusd` on three registers, `seed` being the destination, behind `mark`.
+    macro_rules! run {
+        ($mark:literal, $instruction:literal, $vectors:ident) => {{
+            let [seed, codes, activations] = $vectors;
+            let mut sums = Ymm([0xEE; 32]);
+            // SAFETY: loads and one store within the four values; all registers that change are named. The CPU,
+            // or the handler, has AVX-VNNI.
+            unsafe {
+                asm!(
+                    "vmovdqa ymm12, [{seed}]",
+                    "vmovdqa ymm3, [{codes}]",
+                    "vmovdqa ymm9, [{activations}] /* {index} {below} */",
+                    $mark,
+                    $instruction,
+                    "vmovdqa [{sums}], ymm12",
+                    seed = in(reg) &raw const seed,
+                    codes = in(reg) &raw const codes,
+                    activations = in(reg) &raw const activations,
+                    sums = in(reg) &raw mut sums,
+                    index = in(reg) 4_u64,
+                    below = in(reg) (&raw const activations).wrapping_byte_sub(48),
+                    out("ymm12") _, out("ymm3") _, out("ymm9") _,
+                );
+            }
+            sums
+        }};
+    }
+
+    /// On a CPU that has AVX-VNNI the handler gives, in every form of the operands, what the CPU gives.
+    #[test]
+    fn emulation_equals_the_cpu() {
+        if Supported::new(Isa::AvxVnni).is_err() {
+            // Then all `avx_vnni` cells run through the handler, and their results have oracles.
+            eprintln!("NOT RUN: this CPU has no AVX-VNNI to compare with");
+            return;
+        }
+        install();
+        let mut state = 1_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        for case in 0..200 {
+            let vectors = [(); 3].map(|()| Ymm([(); 32].map(|()| random())));
+            macro_rules! compare {
+                ($($instruction:literal)+) => {$({
+                    let before = traps();
+                    let emulated = run!("ud2", $instruction, vectors);
+                    assert!(traps() > before, "{} did not trap", $instruction);
+                    assert_eq!(emulated, run!("", $instruction, vectors), "{} case {case}", $instruction);
+                })+};
+            }
+            compare! {
+                "{{vex}} vpdpbusd ymm12, ymm3, ymm9"
+                "{{vex}} vpdpbusd xmm12, xmm3, xmm9"
+                "{{vex}} vpdpbusd ymm12, ymm9, [{codes}]"
+                "{{vex}} vpdpbusd ymm12, ymm3, [{below} + 8 * {index} + 16]"
+                "{{vex}} vpdpbusd xmm12, xmm3, [{activations} + 4 * {index}]"
+            }
+        }
+    }
 }
