@@ -12,13 +12,15 @@ use std::process::ExitCode;
 
 use quantloom::alloc::CountingAllocator;
 use quantloom::bench::{Options, measure};
+use quantloom::gguf::Formats;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
     let model = std::env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()).map(Into::into);
-    match measure(&Options { model, threads: None, prompt: 512, generate: 64, short: false }) {
+    let formats = Formats::default();
+    match measure(&Options { model, formats, threads: None, prompt: 512, generate: 64, short: false }) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS

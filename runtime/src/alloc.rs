@@ -36,6 +36,13 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
 impl CountingAllocator {
+    /// Whether it is this program's allocator, so that its counts mean something.
+    pub fn is_installed() -> bool {
+        let before = Self::count();
+        drop(std::hint::black_box(Box::new(0_u8)));
+        Self::count() != before
+    }
+
     /// The requests of all threads so far; zero where the allocator is not installed.
     pub fn count() -> Count {
         Count { allocations: ALLOCATIONS.load(Ordering::Relaxed), bytes: BYTES.load(Ordering::Relaxed) }

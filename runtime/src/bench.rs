@@ -11,6 +11,8 @@ use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
 use crate::alloc::CountingAllocator;
+use crate::gguf::{Formats, Gguf};
+use crate::model::default_threads;
 use crate::sample::greedy;
 use crate::threads::Team;
 use crate::{Error, Model};
@@ -22,7 +24,9 @@ mod synthetic;
 pub struct Options {
     /// Model file; without one a seeded TinyLlama-1.1B-shaped file in the cache.
     pub model: Option<PathBuf>,
-    /// Threads; without a number one for each CPU.
+    /// The formats that the file may hold.
+    pub formats: Formats,
+    /// Threads of the parallel modes; without a number one for each CPU.
     pub threads: Option<usize>,
     /// Tokens of prefill.
     pub prompt: usize,
@@ -74,10 +78,10 @@ pub struct Mode {
     pub latency_ms: f64,
     /// Throughput by that of the first mode.
     pub ratio_to_direct: f64,
-    /// The fewest allocations of one token: that of a steady state.
-    pub allocations_per_token: u64,
+    /// The fewest allocations of one token: that of a steady state. `None` where nobody counts.
+    pub allocations_per_token: Option<u64>,
     /// The bytes of those.
-    pub allocated_bytes_per_token: u64,
+    pub allocated_bytes_per_token: Option<u64>,
 }
 
 /// A prompt processed at once.
@@ -121,7 +125,9 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
         None => synthetic::tinyllama()?,
     };
     let start = Instant::now();
-    let model = Model::load(&path, options.threads)?;
+    let gguf = Gguf::open_with(&path, &options.formats)?;
+    let model =
+        Model::from_gguf(gguf, Supported::selected()?, options.threads.unwrap_or_else(default_threads))?;
     let load = start.elapsed();
     let single = model.with_threads(1)?;
 
@@ -211,6 +217,7 @@ fn mode(
     count: usize,
     mut next: impl FnMut(u32) -> Result<u32, Error>,
 ) -> Result<Mode, Error> {
+    let is_counted = CountingAllocator::is_installed();
     let mut times = Vec::with_capacity(count);
     let (mut allocations, mut bytes) = (u64::MAX, u64::MAX);
     let mut token = 1;
@@ -232,8 +239,8 @@ fn mode(
         tokens_per_second: times.len() as f64 / total.as_secs_f64(),
         latency_ms: milliseconds(times[times.len() / 2]),
         ratio_to_direct: 1.0,
-        allocations_per_token: allocations,
-        allocated_bytes_per_token: bytes,
+        allocations_per_token: is_counted.then_some(allocations),
+        allocated_bytes_per_token: is_counted.then_some(bytes),
     })
 }
 
@@ -307,14 +314,14 @@ impl Display for Report {
         for mode in &self.modes {
             writeln!(
                 f,
-                "| {:27} | {:7} | {:7} | {:5.2} | {:9.2} | {:8.2} | {:17} |",
+                "| {:27} | {:7} | {:7} | {:5.2} | {:9.2} | {:8.2} | {:>17} |",
                 mode.name,
                 mode.threads,
                 mode.context,
                 mode.tokens_per_second,
                 mode.latency_ms,
                 mode.ratio_to_direct,
-                mode.allocations_per_token
+                mode.allocations_per_token.map_or("not counted".into(), |count| count.to_string())
             )?;
         }
         writeln!(f)?;

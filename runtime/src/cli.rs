@@ -1,10 +1,25 @@
 //! The command line: one module per command, and what they share. Names and flags are llama.cpp's where it has
 //! them.
+//!
+//! A program with formats of its own gets all commands for them, too:
+//!
+//! ```no_run
+//! # use quantloom_kernels::{BlockFormat, formats::Q4_0};
+//! #[global_allocator]
+//! static ALLOCATOR: quantloom::alloc::CountingAllocator = quantloom::alloc::CountingAllocator;
+//!
+//! fn main() -> std::process::ExitCode {
+//! #   struct MyFormat;
+//! #   impl BlockFormat for MyFormat { const FORMAT: &'static quantloom_kernels::Format = Q4_0::FORMAT; }
+//!     quantloom::cli::main(&[MyFormat::FORMAT])
+//! }
+//! ```
 
 mod bench;
 mod inspect;
 mod kernels;
 mod logits;
+mod quantize;
 mod run;
 mod table;
 mod tokenize;
@@ -19,7 +34,11 @@ use std::process::ExitCode;
 
 use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
-use quantloom::pull;
+use quantloom_kernels::{Format, Supported};
+
+use crate::gguf::{Formats, Gguf};
+use crate::model::default_threads;
+use crate::{Model, pull};
 
 /// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -44,6 +63,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Prints the features of the CPU, the kernels there are and the ones chosen
     Kernels,
+    /// Writes a model anew with its matrices in another format
+    Quantize(quantize::Args),
     /// Fetches a model by name, once, and prints its path
     Pull {
         /// `smollm2`
@@ -77,15 +98,35 @@ impl ModelArgs {
     }
 
     /// That model's file, or else the default's.
-    fn path(self) -> Result<PathBuf> {
-        match self.named() {
-            Some(path) => Ok(path),
-            None => Ok(pull::DEFAULT.fetch()?),
-        }
+    fn open(self, formats: &Formats) -> Result<Gguf> {
+        let path = match self.named() {
+            Some(path) => path,
+            None => pull::DEFAULT.fetch()?,
+        };
+        Ok(Gguf::open_with(path, formats)?)
+    }
+
+    fn load(self, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
+        let isa = Supported::selected().map_err(crate::Error::from)?;
+        Ok(Model::from_gguf(self.open(formats)?, isa, threads.count())?)
     }
 }
 
-pub fn main() -> ExitCode {
+impl ThreadArgs {
+    fn count(self) -> usize {
+        self.threads.unwrap_or_else(default_threads)
+    }
+}
+
+/// Does what the process's arguments say, with `formats` besides the built-in ones.
+pub fn main(formats: &[&'static Format]) -> ExitCode {
+    let formats = match Formats::default().with(formats) {
+        Ok(formats) => formats,
+        Err(conflict) => {
+            report(&conflict.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -94,7 +135,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match cli.command.run() {
+    match cli.command.run(&formats) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             match error.downcast_ref::<io::Error>() {
@@ -107,17 +148,18 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result {
+    fn run(self, formats: &Formats) -> Result {
         // Locked by each line only: tokens are shown as they come.
         let out = &mut io::stdout();
         match self {
-            Self::Run(args) => run::run(args, out),
-            Self::Tokenize(args) => tokenize::run(args, out),
-            Self::Logits(args) => logits::run(args),
-            Self::Inspect(args) => inspect::run(args, out),
-            Self::Kernels => kernels::run(out),
+            Self::Run(args) => run::run(args, formats, out),
+            Self::Tokenize(args) => tokenize::run(args, formats, out),
+            Self::Logits(args) => logits::run(args, formats),
+            Self::Inspect(args) => inspect::run(args, formats, out),
+            Self::Kernels => kernels::run(formats, out),
+            Self::Quantize(args) => quantize::run(args, formats),
             Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
-            Self::Bench(args) => bench::run(args, out),
+            Self::Bench(args) => bench::run(args, formats, out),
         }
     }
 }

@@ -16,6 +16,7 @@
 //! tensor data is never copied, a [`Tensor`] is a range of the map that it keeps alive.
 
 mod error;
+mod formats;
 mod metadata;
 mod read;
 mod tensor;
@@ -28,10 +29,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
-use quantloom_kernels::{FORMATS, Format};
 
 use error::Kind;
 pub use error::{Error, Result};
+pub use formats::{FormatConflict, Formats};
 pub use metadata::Metadata;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};
@@ -69,15 +70,15 @@ impl Gguf {
     /// Where the file can't be read or mapped, or breaks a rule of the format. The text is one line that
     /// names the file and the key or tensor at fault.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path, FORMATS)
+        Self::open_with(path, &Formats::default())
     }
 
-    /// [`open`](Self::open) with the caller's own list of quantized formats.
+    /// [`open`](Self::open) with the caller's own choice of quantized formats.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_with(path: impl AsRef<Path>, formats: &[&'static Format]) -> Result<Self> {
+    pub fn open_with(path: impl AsRef<Path>, formats: &Formats) -> Result<Self> {
         let path = Arc::from(path.as_ref());
         let map = map_file(&path).map_err(|kind| Error::new(&path, kind))?;
         read::parse(&path, map, formats)
@@ -92,7 +93,7 @@ impl Gguf {
     pub fn from_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         let path = Arc::from(name.as_ref());
         let map = map_copy(bytes).map_err(|kind| Error::new(&path, kind))?;
-        read::parse(&path, map, FORMATS)
+        read::parse(&path, map, &Formats::default())
     }
 
     /// The path the file was opened by.

@@ -8,6 +8,8 @@ pub mod alloc;
 pub mod bench;
 mod cache;
 pub mod chat;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod config;
 mod error;
 pub mod file;
@@ -17,6 +19,7 @@ mod matrix;
 mod model;
 mod ops;
 pub mod pull;
+pub mod quantize;
 pub mod sample;
 mod scratch;
 mod threads;

@@ -1,6 +1,4 @@
-//! The `quantloom` binary. What it can do is in `cli`, how in the library.
-
-mod cli;
+//! The `quantloom` binary. What it can do is in the library's `cli`.
 
 use std::process::ExitCode;
 
@@ -11,5 +9,5 @@ use quantloom::alloc::CountingAllocator;
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    cli::main()
+    quantloom::cli::main(&[])
 }

@@ -92,6 +92,11 @@ pub(crate) struct Layer {
     pub down: Matrix,
 }
 
+/// One for each CPU.
+pub(crate) fn default_threads() -> usize {
+    available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS)
+}
+
 impl Model {
     /// Maps the GGUF file at `path` and checks that it is a model this build runs. Nothing is copied or
     /// converted but the norms; weights are read from the mapped file.
@@ -102,8 +107,7 @@ impl Model {
     /// The file can't be read or is damaged, asks for something that is not built, or its tensors don't
     /// have the shapes that its metadata promises.
     pub fn load(path: impl AsRef<Path>, threads: Option<usize>) -> Result<Self, Error> {
-        let threads =
-            threads.unwrap_or_else(|| available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS));
+        let threads = threads.unwrap_or_else(default_threads);
         Self::from_gguf(Gguf::open(path)?, Supported::selected()?, threads)
     }
 

@@ -44,7 +44,40 @@ pub fn rope(heads: &mut [f32], head_dim: usize, cos_sin: &[f32]) {
 
 /// x · sigmoid(x)
 pub fn silu(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
+    x / (1.0 + exp(-x))
+}
+
+/// eˣ within 2 units in the last place, 0 below -87.3 and infinity above 88.7.
+///
+/// Unlike the system's it is the same on every machine, bit for bit, and a loop over it becomes vector code.
+/// With n the whole number next to x / ln 2, eˣ = 2ⁿ · e^(x − n ln 2): a polynomial for an argument of at most
+/// ln 2 / 2, whose coefficients are Taylor's but for what the error of the omitted terms spreads over them, and
+/// n added to the exponent.
+fn exp(x: f32) -> f32 {
+    /// Added to a number of up to 2²² it leaves the nearest whole number in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 in two parts: n times the first is exact.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let limited = x.clamp(-87.3, 88.7);
+    let n = limited * std::f32::consts::LOG2_E + ROUND;
+    let whole = n - ROUND;
+    let r = (limited - whole * LN_2[0]) - whole * LN_2[1];
+    // Source of the coefficients: Cephes' expf.
+    let series = [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5];
+    let tail = series.into_iter().fold(0.0, |sum, coefficient| sum * r + coefficient);
+    let power = tail * (r * r) + r + 1.0;
+    // 2ⁿ in two factors: n reaches 128, which no exponent holds.
+    let half = (n.to_bits() as i32 - ROUND.to_bits() as i32) >> 1;
+    let rest = (n.to_bits() as i32 - ROUND.to_bits() as i32) - half;
+    let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+    let y = power * scale(half) * scale(rest);
+    if x > 88.7 {
+        f32::INFINITY
+    } else if x < -87.3 {
+        0.0
+    } else {
+        y
+    }
 }
 
 /// Causal attention of the query heads that share one key and value head, for one token.
@@ -80,13 +113,13 @@ pub fn attend(
                 }
                 let maximum = scores.iter().copied().fold(largest[g], f32::max);
                 if maximum > largest[g] {
-                    let shrink = (largest[g] - maximum).exp();
+                    let shrink = exp(largest[g] - maximum);
                     out.iter_mut().for_each(|out| *out *= shrink);
                     total[g] *= shrink;
                     largest[g] = maximum;
                 }
-                for (score, value) in scores.iter().zip(values.chunks_exact(head_dim)) {
-                    let weight = (score - largest[g]).exp();
+                let weights = scores.map(|score| exp(score - largest[g]));
+                for (weight, value) in weights.into_iter().zip(values.chunks_exact(head_dim)) {
                     total[g] += weight;
                     add_scaled_f16(isa, weight, value, out);
                 }
@@ -101,6 +134,19 @@ pub fn attend(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exp_is_the_exponential() {
+        let inputs = (-8_730..=8_870).map(|i| i as f32 * 0.01).chain((0..1000).map(|i| i as f32 * 1e-6));
+        for x in inputs.chain([-87.3, 88.7]) {
+            let (y, exact) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((y - exact).abs() <= 2.0 * f64::from(f32::EPSILON) * exact, "{x}: {y}, {exact}");
+        }
+        assert_eq!([-88.0, -1e30, f32::NEG_INFINITY].map(exp), [0.0; 3]);
+        assert_eq!([88.8, 1e30, f32::INFINITY].map(exp), [f32::INFINITY; 3]);
+        assert!(exp(f32::NAN).is_nan());
+        assert_eq!(exp(0.0), 1.0);
+    }
 
     #[test]
     fn norm_of_a_constant_is_the_weight() {

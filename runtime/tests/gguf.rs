@@ -10,8 +10,9 @@ use std::{fs, slice};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use quantloom::gguf::{Array, Gguf, GgufWriter, Metadata, TensorType, Value};
-use quantloom_kernels::FORMATS;
+use quantloom::gguf::{Array, Formats, Gguf, GgufWriter, Metadata, TensorType, Value};
+use quantloom_kernels::formats::Q4_0;
+use quantloom_kernels::{BlockFormat, FORMATS, Format};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -311,11 +312,31 @@ fn only_the_formats_asked_for_are_read() -> TestResult {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("model.gguf");
     fs::write(&path, Parts::good().bytes())?;
-    let text = Gguf::open_with(&path, &[]).expect_err("no formats").to_string();
+    let text = Gguf::open_with(&path, &Formats::NONE).expect_err("no formats").to_string();
     assert!(text.ends_with("Q4_0 (2), which this build does not read; it reads F32, F16, BF16"), "{text}");
-    let q4_0: Vec<_> = FORMATS.iter().copied().filter(|format| format.name == "Q4_0").collect();
-    Gguf::open_with(&path, &q4_0)?;
+    Gguf::open_with(&path, &Formats::NONE.with(&[Q4_0::FORMAT])?)?;
     Ok(())
+}
+
+#[test]
+fn formats_that_can_not_be_told_apart_are_refused() {
+    let named = |name, gguf_id| &*Box::leak(Box::new(Format { name, gguf_id, ..*Q4_0::FORMAT }));
+    let cases = [
+        (named("q4_0", None), "a second format called q4_0"),
+        (named("f16", None), "a second format called f16"),
+        (named("Mine", Some(2)), "Mine has the GGUF number 2, which is that of Q4_0"),
+        (named("Mine", Some(30)), "Mine has the GGUF number 30, which is that of BF16"),
+        // Known to ggml, if not here.
+        (named("Mine", Some(12)), "Mine has the GGUF number 12, which is that of Q4_K"),
+    ];
+    for (format, expected) in cases {
+        let text = Formats::default().with(&[format]).expect_err(expected).to_string();
+        assert!(text.starts_with(expected), "{text:?}, expected {expected:?}");
+    }
+    let good = [named("Q4_K", Some(12)), named("Mine", Some(133)), named("Unnumbered", None)];
+    let formats = Formats::default().with(&good).expect("all differ");
+    assert_eq!(formats.tensor_type("mine").and_then(TensorType::gguf_id), Some(133));
+    assert!(formats.with(&good[1..2]).is_err(), "twice the same");
 }
 
 #[test]

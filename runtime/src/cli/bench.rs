@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use quantloom::bench::{self, Options};
+use crate::bench::{self, Options};
+use crate::gguf::Formats;
 
 use super::{ModelArgs, Result, ThreadArgs, value};
 
@@ -28,9 +29,10 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args, out: &mut impl Write) -> Result {
+pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let Args { model, threads, n_prompt: prompt, n_gen: generate, short, json } = args;
-    let options = Options { model: model.named(), threads: threads.threads, prompt, generate, short };
+    let (model, formats) = (model.named(), formats.clone());
+    let options = Options { model, formats, threads: threads.threads, prompt, generate, short };
     let report = bench::measure(&options)?;
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

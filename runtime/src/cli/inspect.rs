@@ -3,8 +3,8 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
+use crate::gguf::{Formats, Tensor};
 use indicatif::DecimalBytes;
-use quantloom::gguf::{Gguf, Tensor};
 
 use super::table::{self, Align::*};
 use super::{ModelArgs, Result};
@@ -15,8 +15,8 @@ pub struct Args {
     model: Option<PathBuf>,
 }
 
-pub fn run(args: Args, out: &mut impl Write) -> Result {
-    let file = Gguf::open(ModelArgs { model: args.model }.path()?)?;
+pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let file = ModelArgs { model: args.model }.open(formats)?;
     let out = &mut BufWriter::new(out);
     let (version, size, alignment) = (file.version(), DecimalBytes(file.file_len() as u64), file.alignment());
     writeln!(out, "{}: GGUF version {version}, {size}, alignment {alignment}", file.path().display())?;

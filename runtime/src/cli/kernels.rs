@@ -4,14 +4,15 @@ use std::env::consts::ARCH;
 use std::io::{BufWriter, Write};
 use std::thread;
 
-use quantloom::bench::cpu_features;
-use quantloom_kernels::{FORMATS, Format, Isa, Supported};
+use crate::bench::cpu_features;
+use crate::gguf::Formats;
+use quantloom_kernels::{Format, Isa, Supported};
 
 use super::Result;
 use super::table::{self, Align::Left};
 
-pub fn run(out: &mut impl Write) -> Result {
-    let chosen = Supported::selected().map_err(quantloom::Error::from)?.isa();
+pub fn run(formats: &Formats, out: &mut impl Write) -> Result {
+    let chosen = Supported::selected().map_err(crate::Error::from)?.isa();
     let out = &mut BufWriter::new(out);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     writeln!(out, "CPU: {}, {ARCH}, {threads} threads", cpu_name().as_deref().unwrap_or("unknown"))?;
@@ -23,7 +24,7 @@ pub fn run(out: &mut impl Write) -> Result {
     table::write(out, [Left; 3], ["instruction set", "on this CPU", "needs"], rows)?;
 
     writeln!(out)?;
-    let rows = FORMATS.iter().flat_map(|format| operations(format, chosen));
+    let rows = formats.iter().flat_map(|format| operations(format, chosen));
     table::write(out, [Left; 3], ["format", "operation", "kernels: * is chosen, - can't run here"], rows)?;
     Ok(out.flush()?)
 }

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use quantloom::Model;
-use quantloom::file::temporary_beside;
+use crate::file::temporary_beside;
+use crate::gguf::Formats;
 
 use super::{ModelArgs, Result, ThreadArgs, value};
 
@@ -24,8 +24,8 @@ pub struct Args {
     output: PathBuf,
 }
 
-pub fn run(args: Args) -> Result {
-    let model = Model::load(args.model.path()?, args.threads.threads)?;
+pub fn run(args: Args, formats: &Formats) -> Result {
+    let model = args.model.load(formats, args.threads)?;
     let mut cache = model.create_kv_cache_for(args.ids.len())?;
     let logits = model.forward_all_with_cache(&args.ids, &mut cache)?;
     write(&args.output, &logits).map_err(|error| format!("{}: {error}", args.output.display()))?;

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use quantloom::Model;
-use quantloom::chat::{ChatTemplate, Message};
-use quantloom::sample::{Sampler, SamplerOptions};
-use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
+use crate::Model;
+use crate::chat::{ChatTemplate, Message};
+use crate::gguf::Formats;
+use crate::sample::{Sampler, SamplerOptions};
+use crate::tokenizer::{EncodeOptions, SpecialTokens};
 use serde_json::json;
 
 use super::{ModelArgs, Result, ThreadArgs, note, value};
@@ -75,10 +76,9 @@ struct Generation {
     decode: Duration,
 }
 
-pub fn run(args: Args, out: &mut impl Write) -> Result {
-    let path = args.model.path()?;
+pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let start = Instant::now();
-    let model = Model::load(path, args.threads.threads)?;
+    let model = args.model.load(formats, args.threads)?;
     let load = start.elapsed();
 
     let prompt = args.prompt.positional.or(args.prompt.prompt).unwrap_or_default();

@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Write};
 
-use quantloom::gguf::Gguf;
-use quantloom::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::json;
 
 use super::{ModelArgs, Result};
+use crate::gguf::Formats;
+use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -23,8 +23,8 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args, out: &mut impl Write) -> Result {
-    let file = Gguf::open(args.model.path()?)?;
+pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let file = args.model.open(formats)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
     let text = standard_input()?;
     let options = EncodeOptions { add_bos: !args.no_bos, add_eos: true, parse_special: args.parse_special };

@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use quantloom_kernels::Format;
 
 use super::error::{Error, Kind, Name, Result};
 use super::tensor::{MAX_DIMS, Tensor, TensorType, data_len};
 use super::value::Value;
-use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Gguf, MAGIC, Metadata};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Formats, Gguf, MAGIC, Metadata};
 
 /// The most tensors of a file; a Llama of 405 billion weights has 1138.
 const MAX_TENSORS: usize = 1 << 17;
@@ -38,7 +37,7 @@ const MIN_KEY_BYTES: usize = 8 + 4 + 1;
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 8 + 4 + 8;
 
 /// Parses and validates a whole file.
-pub(super) fn parse(path: &Arc<Path>, map: Mmap, formats: &[&'static Format]) -> Result<Gguf> {
+pub(super) fn parse(path: &Arc<Path>, map: Mmap, formats: &Formats) -> Result<Gguf> {
     let fail = |kind| Error::new(path, kind);
     let map = Arc::new(map);
     let mut cursor = Cursor::new(&map);
@@ -122,7 +121,7 @@ struct TensorEntry {
 }
 
 impl TensorEntry {
-    fn read(cursor: &mut Cursor<'_>, index: usize, formats: &[&'static Format]) -> Result<Self, Kind> {
+    fn read(cursor: &mut Cursor<'_>, index: usize, formats: &Formats) -> Result<Self, Kind> {
         let name = cursor.string(Part::TensorName(index))?;
         let part = Part::Tensor(&name);
         let n = cursor.u32(part)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use quantloom_kernels::Format;
 
+use super::Formats;
 use super::error::{Kind, Result};
 
 /// ggml's limit for the number of dimensions.
@@ -51,6 +52,11 @@ const GGML_TYPES: [(u32, &str); 35] = [
     (42, "Q2_0"),
 ];
 
+/// ggml's name for type number `id`.
+pub(super) fn ggml_name(id: u32) -> Option<&'static str> {
+    GGML_TYPES.iter().find(|&&(known, _)| known == id).map(|&(_, name)| name)
+}
+
 /// How the weights of a tensor are stored.
 #[derive(Clone, Copy)]
 pub enum TensorType {
@@ -65,7 +71,7 @@ pub enum TensorType {
 }
 
 impl TensorType {
-    const PLAIN: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
+    pub(super) const PLAIN: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
 
     /// ggml's name: `F32`, `Q4_0`.
     pub fn name(self) -> &'static str {
@@ -105,14 +111,13 @@ impl TensorType {
     }
 
     /// The type with GGUF's number `id`, for the tensor called `tensor`.
-    pub(super) fn from_gguf_id(tensor: &str, id: u32, formats: &[&'static Format]) -> Result<Self, Kind> {
-        let known = || Self::PLAIN.into_iter().chain(formats.iter().map(|&format| Self::Quantized(format)));
-        known().find(|ty| ty.gguf_id() == Some(id)).ok_or_else(|| {
-            let ty = match GGML_TYPES.iter().find(|&&(known, _)| known == id) {
-                Some((_, name)) => format!("type {name} ({id})"),
+    pub(super) fn from_gguf_id(tensor: &str, id: u32, formats: &Formats) -> Result<Self, Kind> {
+        formats.types().find(|ty| ty.gguf_id() == Some(id)).ok_or_else(|| {
+            let ty = match ggml_name(id) {
+                Some(name) => format!("type {name} ({id})"),
                 None => format!("the unknown type {id}"),
             };
-            let readable = known().filter(|ty| ty.gguf_id().is_some()).map(Self::name);
+            let readable = formats.types().filter(|ty| ty.gguf_id().is_some()).map(Self::name);
             let supported = readable.collect::<Vec<_>>().join(", ");
             Kind::TensorType { tensor: tensor.into(), ty, supported }
         })

@@ -1,0 +1,16 @@
+//! Q6_0: 32 weights of 6 bits and an f16 scale in 26 bytes. ggml's users asked for it, and it was not merged.
+//!
+//! This is all that the format needs. Its kernels, tests, benchmarks, snapshots, and a program that quantizes
+//! models to it and runs them follow from these lines and a few that pass its name on.
+
+quantloom_kernels::quant_format! {
+    /// 6 bits, symmetric about code 32: a nibble each, and two bits of a byte that four weights share.
+    pub block Q6_0[32] = gguf 133 {
+        d: f16,
+        qh: [u8; 8],
+        qs: [u8; 16],
+
+        q[h: 2, j: 2, k: 8] = qs[8 * j + k] >> 4 * h & 15 | (qh[k] >> (4 * j + 2 * h) & 3) << 4;
+        w = d * (q - 32);
+    }
+}

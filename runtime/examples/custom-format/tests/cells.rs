@@ -1,0 +1,20 @@
+//! Every kernel of Q6_0 on every instruction set, against its layout written down once more, by hand.
+
+use std::process::ExitCode;
+
+use custom_format::Q6_0;
+use quantloom_bench::prove::{self, Subject, Weight, half};
+use quantloom_kernels::BlockFormat;
+
+fn weights(block: &[u8]) -> Vec<Weight> {
+    let (d, qh, qs) = (half(block), &block[2..10], &block[10..26]);
+    let low = |e: usize| if e < 16 { qs[e] & 15 } else { qs[e - 16] >> 4 };
+    // Byte k has the high bits of weights k, k + 16, k + 8 and k + 24, from the lowest bits up.
+    let high = |e: usize| qh[e % 8] >> [0, 4, 2, 6][e / 8] & 3;
+    let code = |e| i32::from(low(e)) + 16 * i32::from(high(e)) - 32;
+    (0..32).map(|e| Weight { scale: d, code: code(e), minimum: 0.0 }).collect()
+}
+
+fn main() -> ExitCode {
+    prove::main(vec![Subject { format: Q6_0::FORMAT, halves: &[0], weights }])
+}

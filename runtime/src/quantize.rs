@@ -1,0 +1,156 @@
+//! A model's matrices in another format: what `quantloom quantize` does.
+
+use std::io;
+use std::path::Path;
+
+use quantloom_kernels::Supported;
+use quantloom_kernels::dense::Dense;
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::gguf::{Gguf, GgufWriter, Tensor, TensorType};
+
+/// What becomes of each tensor.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The type of matrices; vectors, as those of norms, stay as they are.
+    pub ty: TensorType,
+    /// Other types for tensors whose name holds a text. The first that fits counts.
+    pub exceptions: Vec<(String, TensorType)>,
+    /// Whether matrices that are quantized already may be quantized again, which loses a little more.
+    pub requantize: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Tensors in a new type.
+    pub converted: usize,
+    /// Matrices that kept their type, as rows of theirs are no whole number of blocks.
+    pub unfit: Vec<String>,
+    /// Bytes of tensors before.
+    pub bytes_before: usize,
+    /// And after.
+    pub bytes_after: usize,
+}
+
+/// Rows that are converted at a time, which bounds memory.
+const ROWS: usize = 256;
+
+/// Writes the model in `source` to `path` with its matrices in other types, a part of a tensor at a time. The
+/// file appears when it is whole. `progress` is told the number of bytes of `source` that are done with.
+///
+/// # Errors
+/// A matrix is quantized already and may not be again, a type has no quantizer or no GGUF number, or `path`
+/// can't be written.
+pub fn quantize(
+    source: &Gguf,
+    path: impl AsRef<Path>,
+    options: &Options,
+    progress: impl Fn(usize),
+) -> Result<Summary, Error> {
+    let fail = |problem: String| Error::Model { path: source.path().into(), problem };
+    let isa = Supported::selected()?;
+    let mut file = GgufWriter::new(path);
+    // The overall type, as a number that other formats have no share in.
+    for (key, value) in source.metadata().iter().filter(|(key, _)| *key != "general.file_type") {
+        file.metadata(key, value.clone())?;
+    }
+    let mut summary = Summary::default();
+    let progress = &progress;
+    for tensor in source.tensors() {
+        let mut ty = options.target(tensor);
+        if ty != tensor.ty() && !tensor.cols().is_multiple_of(ty.block_len()) {
+            summary.unfit.push(tensor.name().into());
+            ty = tensor.ty();
+        }
+        if ty != tensor.ty() {
+            if let (TensorType::Quantized(from), false) = (tensor.ty(), options.requantize) {
+                return Err(fail(format!(
+                    "tensor `{}` is quantized already, as {}, and quantizing it again loses more: start from the F32, F16 or BF16 model, or allow it by --allow-requantize",
+                    tensor.name().escape_debug(),
+                    from.name
+                )));
+            }
+            if let TensorType::Quantized(format) = ty
+                && format.quantize.is_none()
+            {
+                return Err(fail(format!(
+                    "{} has no quantizer, as none follows from its formula: choose another type",
+                    format.name
+                )));
+            }
+            summary.converted += 1;
+        }
+        summary.bytes_before += tensor.data().len();
+        summary.bytes_after += tensor.rows() * tensor.cols() / ty.block_len() * ty.block_bytes();
+        file.tensor(tensor.name(), tensor.dims(), ty, move |out| convert(tensor, ty, isa, out, progress))?;
+    }
+    file.write()?;
+    Ok(summary)
+}
+
+impl Options {
+    fn target(&self, tensor: &Tensor) -> TensorType {
+        let exception = self.exceptions.iter().find(|(text, _)| tensor.name().contains(text.as_str()));
+        match exception {
+            Some((_, ty)) => *ty,
+            None if tensor.dims().len() < 2 => tensor.ty(),
+            None => self.ty,
+        }
+    }
+}
+
+/// Writes the weights of `tensor` as `ty`.
+fn convert(
+    tensor: &Tensor,
+    ty: TensorType,
+    isa: Supported,
+    out: &mut dyn io::Write,
+    progress: &impl Fn(usize),
+) -> io::Result<()> {
+    let row_bytes = tensor.cols() / ty.block_len() * ty.block_bytes();
+    let mut converted = vec![0; ROWS.min(tensor.rows()) * row_bytes];
+    for rows in tensor.data().chunks(ROWS * tensor.row_bytes()) {
+        if ty == tensor.ty() {
+            out.write_all(rows)?;
+        } else {
+            let rows = rows.par_chunks_exact(tensor.row_bytes());
+            let converted = &mut converted[..rows.len() * row_bytes];
+            converted.par_chunks_exact_mut(row_bytes).zip(rows).for_each_init(
+                || vec![0.0; tensor.cols()],
+                |weights, (converted, row)| {
+                    widen(tensor.ty(), isa, row, weights);
+                    narrow(ty, isa, weights, converted);
+                },
+            );
+            out.write_all(converted)?;
+        }
+        progress(rows.len());
+    }
+    Ok(())
+}
+
+const FITS: &str = "rows are whole blocks, and there is a quantizer: both were checked";
+
+fn widen(ty: TensorType, isa: Supported, row: &[u8], weights: &mut [f32]) {
+    match ty {
+        TensorType::F32 => Dense::F32.widen(row, weights),
+        TensorType::F16 => Dense::F16.widen(row, weights),
+        TensorType::BF16 => Dense::BF16.widen(row, weights),
+        TensorType::Quantized(format) => format.kernels(isa).dequantize(row, weights),
+    }
+    .expect(FITS);
+}
+
+fn narrow(ty: TensorType, isa: Supported, weights: &[f32], row: &mut [u8]) {
+    fn each<const N: usize>(weights: &[f32], row: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+        row.as_chunks_mut().0.iter_mut().zip(weights).for_each(|(number, w)| *number = bytes(*w));
+    }
+    match ty {
+        TensorType::F32 => each(weights, row, f32::to_le_bytes),
+        TensorType::F16 => each(weights, row, |w| half::f16::from_f32(w).to_le_bytes()),
+        TensorType::BF16 => each(weights, row, |w| half::bf16::from_f32(w).to_le_bytes()),
+        TensorType::Quantized(format) => format.kernels(isa).quantize(weights, row).expect(FITS),
+    }
+}
