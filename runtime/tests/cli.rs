@@ -72,6 +72,9 @@ fn bad_flags_are_named() {
         (&["bench", "-t", "0"], "--threads <N>: "),
         (&["bench", "-p", "0"], "--n-prompt <N>: "),
         (&["bench", "-n", "0"], "--n-gen <N>: "),
+        (&["quantize", VOCAB, "x.gguf", "Q9_0"], "unknown type \"Q9_0\"; there are F32, F16, BF16, Q4_0"),
+        (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "Q8_0"], "is not of the form NAME=TYPE"),
+        (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "a=b"], "unknown type \"b\""),
         (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2"),
     ];
     for (args, fragment) in cases {
@@ -107,6 +110,7 @@ fn bad_files_are_named() {
     for (path, fragment) in &cases {
         let path = path.as_os_str();
         assert_error(quantloom(["inspect"]).arg(path), b"", fragment);
+        assert_error(quantloom(["quantize"]).arg(path).args(["x.gguf", "Q8_0"]), b"", fragment);
         assert_error(quantloom(["tokenize", "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["run", "hi", "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["run", "hi"]).env("GGUF_MODEL", path), b"", fragment);
