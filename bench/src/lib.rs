@@ -4,7 +4,8 @@
 //! All of it works for formats that are declared elsewhere. A benches file of theirs, of which
 //! `cargo bench -- q6_0/gemv` measures the cells whose name holds `q6_0/gemv`:
 //!
-//! ```ignore
+//! ```no_run
+//! # use quantloom_kernels::{BlockFormat, formats::Q4_0 as Q6_0};
 //! fn kernels(criterion: &mut criterion::Criterion) {
 //!     quantloom_bench::criterion_cells(criterion, &[Q6_0::FORMAT]);
 //! }
@@ -25,7 +26,6 @@ mod cell;
 mod harness;
 mod limits;
 mod machine;
-
 pub mod report;
 mod weights;
 

@@ -167,7 +167,7 @@ mod tests {
         let (folder, inside) = (folder.path().to_str().unwrap(), inside.to_str().unwrap());
         for (arguments, parts) in [
             (["--out", inside], ["can't write ", "file/folder/report.md", "--out names another folder"]),
-            (["--out", ""], ["can't write ", "report.md", "--out names another folder"]),
+            (["--out", ""], ["a value is required", "--out", "--help"]),
             (["--filter", "q9_9/dot"], ["no cell's name holds `q9_9/dot`", "names are like ", "q4_0/dot"]),
             (["--rounds", "3"], ["unexpected argument '--rounds'", "Usage: ", "--out"]),
         ] {

@@ -23,12 +23,11 @@ impl Display for Report {
         writeln!(f, "\n## Read bandwidth\n")?;
         let bandwidths = self.bandwidths.iter().map(|bandwidth| {
             let held_by = bandwidth.held_by.map_or("no known cache".into(), |cache| cache.to_string());
-            let Figure { median, .. } = bandwidth.gb_per_second;
             [
                 bandwidth.place.name().into(),
                 size(bandwidth.working_set),
                 held_by,
-                rate(median),
+                rate(bandwidth.gb_per_second.median),
                 spread(bandwidth.gb_per_second),
                 bandwidth.by.into(),
             ]
@@ -136,8 +135,10 @@ pub fn rate(giga: f64) -> String {
     format!("{giga:.digits$}")
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
+/// Whole percents, tenths where there are few.
+pub fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
 fn spread(figure: Figure) -> String {
@@ -151,5 +152,58 @@ pub fn size(bytes: usize) -> String {
 impl Display for Cache {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "L{} ({})", self.level, size(self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quantloom_kernels::FORMATS;
+
+    use super::*;
+    use crate::{Machine, cells};
+
+    /// What can't run is there all the same, and says why.
+    #[test]
+    fn cells_that_were_not_run() {
+        let because = || Outcome::NotRun { not_run: "this CPU lacks vectors".into() };
+        let cells: Vec<_> = cells(FORMATS).iter().map(|cell| Row::new(cell, because())).collect();
+        let (machine, bandwidths, peaks) = (Machine::here(), Vec::new(), Vec::new());
+        let report = Report { machine, rounds: 9, sample_ms: 25.0, bandwidths, peaks, cells };
+        let (text, json) = (report.to_string(), serde_json::to_value(&report).unwrap());
+        for (row, json) in report.cells.iter().zip(json["cells"].as_array().unwrap()) {
+            let line = text.lines().find(|line| line.starts_with(&format!("| {} ", row.name)));
+            let line = line.unwrap_or_else(|| panic!("{} is missing", row.name));
+            assert!(line.contains("not run: this CPU lacks vectors"), "{line}");
+            assert_eq!(json["not_run"], "this CPU lacks vectors", "{}", row.name);
+            assert!(json.get("share").is_none(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_two_or_three_digits() {
+        for (got, expected) in [
+            (rate(0.0314), "0.03"),
+            (rate(9.87), "9.87"),
+            (rate(98.76), "98.8"),
+            (rate(987.6), "988"),
+            (percent(0.004), "0.4 %"),
+            (percent(0.0996), "10 %"),
+            (percent(1.0), "100 %"),
+            (size(16 << 10), "16 KiB"),
+            (size(960 << 20), "960 MiB"),
+        ] {
+            assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn bars_stay_inside_their_cell() {
+        struct Table;
+        impl Display for Table {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                table(f, "<>", ["a", "b"], [["x|y".into(), "10".into()]].into_iter())
+            }
+        }
+        assert_eq!(Table.to_string(), "| a    |  b |\n|------|---:|\n| x\\|y | 10 |\n");
     }
 }

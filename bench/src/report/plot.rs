@@ -9,7 +9,7 @@ use quantloom_kernels::Isa;
 use svg::node::element::{Circle, Group, Line, Path, Rectangle, Text, Title};
 use svg::{Document, Node};
 
-use super::markdown::rate;
+use super::markdown::{percent, rate};
 use super::{Measured, Report, Row};
 use crate::{Operation, Place};
 
@@ -37,6 +37,8 @@ const LEADING: f64 = 16.0;
 struct Axis {
     values: [f64; 2],
     pixels: [f64; 2],
+    /// Of the numbers beside it, up to a power of ten.
+    digits: &'static [f64],
 }
 
 impl Axis {
@@ -46,12 +48,16 @@ impl Axis {
         start + (value.ln() - low) / (high - low) * (end - start)
     }
 
-    /// 1, 2 and 5 times the powers of ten.
     fn ticks(self) -> impl Iterator<Item = f64> {
-        let powers = self.values.map(|value| value.log10());
-        let ticks = (powers[0].floor() as i32..=powers[1].ceil() as i32)
-            .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10.0_f64.powi(power)));
-        ticks.filter(move |tick| (self.values[0]..=self.values[1]).contains(tick))
+        let [low, high] = self.values;
+        let powers = low.log10().floor() as i32..=high.log10().floor() as i32;
+        // Powers of ten are exact where they are whole, and so then are the decimals.
+        let scaled = |digit: f64, power: i32| {
+            let scale = 10.0_f64.powi(power.abs());
+            if power < 0 { digit / scale } else { digit * scale }
+        };
+        let ticks = powers.flat_map(move |power| self.digits.iter().map(move |&digit| scaled(digit, power)));
+        ticks.filter(move |tick| (low..=high).contains(tick))
     }
 }
 
@@ -75,14 +81,16 @@ pub fn roofline(report: &Report) -> String {
     // Wide enough that a lone format has a slope to stand on.
     let intensities = || products.iter().map(|(row, _)| row.weights_per_byte);
     let x = Axis {
-        values: [intensities().fold(1.0, f64::min) / 1.6, intensities().fold(2.0, f64::max) * 1.5],
+        values: [intensities().fold(1.0, f64::min) / 1.4, intensities().fold(2.0, f64::max) * 1.2],
         pixels: [LEFT, RIGHT],
+        digits: &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
     };
     let rates = products.iter().map(|(_, measured)| measured.gweights_per_second.median);
     let starts = bandwidths.iter().map(|(_, bandwidth)| bandwidth * x.values[0]);
     let y = Axis {
         values: [rates.chain(starts).fold(highest, f64::min) / 1.6, highest * 1.6],
         pixels: [BOTTOM, TOP],
+        digits: &[1.0, 2.0, 5.0],
     };
 
     let mut picture = Document::new()
@@ -186,48 +194,49 @@ fn point(row: &Row, measured: &Measured, x: Axis, y: Axis) -> Group {
     let aside = index(row.isa) as f64 - (Isa::ALL.len() - 1) as f64 / 2.0;
     let at = [x.pixel(row.weights_per_byte) + STEP * aside, y.pixel(gmac.median)];
     let title = format!(
-        "{}: {} GMAC/s, {} GB/s, {:.0} % of {limit}",
+        "{}: {} GMAC/s, {} GB/s, {} of {limit}",
         row.name,
         rate(gmac.median),
         rate(gb.median),
-        100.0 * share
+        percent(*share)
     );
     let place = (row.operation == Operation::Gemv).then_some(row.place);
-    Group::new().set("class", "cell").set("fill", colour(row.isa)).add(Title::new(title)).add(mark(place, at))
+    Group::new().set("class", "cell").add(Title::new(title)).add(mark(place, at, colour(row.isa)))
 }
 
-/// A mark for each place that a matrix is read from, and one for a single row.
-fn mark(place: Option<Place>, [x, y]: [f64; 2]) -> Box<dyn Node> {
+/// A mark for each place that a matrix is read from, and one for a single row: outlines, which show through
+/// each other where cells are equally fast.
+fn mark(place: Option<Place>, [x, y]: [f64; 2], colour: &str) -> Group {
     let polygon = |corners: &[[f64; 2]]| {
         let corners: Vec<String> =
             corners.iter().map(|[dx, dy]| format!("{:.1} {:.1}", x + dx, y + dy)).collect();
-        let path = Path::new().set("d", format!("M {} Z", corners.join(" L ")));
-        path.set("stroke", "white").set("stroke-width", 0.8).into()
+        Box::<dyn Node>::from(Path::new().set("d", format!("M {} Z", corners.join(" L "))))
     };
-    match place {
+    let outline = match place {
         None => polygon(&[[0.0, -6.0], [5.0, 0.0], [0.0, 6.0], [-5.0, 0.0]]),
         Some(Place::L1) => {
-            let circle = Circle::new().set("cx", format!("{x:.1}")).set("cy", format!("{y:.1}"));
-            circle.set("r", 4.8).set("stroke", "white").set("stroke-width", 0.8).into()
+            Circle::new().set("cx", format!("{x:.1}")).set("cy", format!("{y:.1}")).set("r", 4.8).into()
         }
         Some(Place::L2) => polygon(&[[-4.5, -4.5], [4.5, -4.5], [4.5, 4.5], [-4.5, 4.5]]),
         Some(Place::Memory) => polygon(&[[0.0, -5.5], [5.5, 4.5], [-5.5, 4.5]]),
-    }
+    };
+    let group = Group::new().set("fill", colour).set("fill-opacity", 0.2);
+    group.set("stroke", colour).set("stroke-width", 1.4).add(outline)
 }
 
 /// Colours and marks that are there, in a row below.
 fn legend(picture: &mut Document, products: &[(&Row, &Measured)]) {
     let baseline = BOTTOM + 68.0;
     let mut at = LEFT;
-    let mut entry = |mark: Box<dyn Node>, colour: &str, name: &str| {
-        let moved = format!("translate({at:.1} {:.1})", baseline - 4.0);
-        picture.append(Group::new().set("fill", colour).set("transform", moved).add(mark));
-        picture.append(text(at + 10.0, baseline, name));
-        at += 34.0 + 6.6 * name.chars().count() as f64;
+    let mut entry = |mark: Box<dyn Node>, name: &str| {
+        let moved = Group::new().set("transform", format!("translate({at:.1} {:.1})", baseline - 4.0));
+        picture.append(moved.add(mark));
+        picture.append(text(at + 11.0, baseline, name));
+        at += 36.0 + 6.6 * name.chars().count() as f64;
     };
     for &isa in Isa::ALL.iter().filter(|&&isa| products.iter().any(|(row, _)| row.isa == isa)) {
         let square = Rectangle::new().set("x", -6).set("y", -6).set("width", 12).set("height", 12);
-        entry(square.into(), colour(isa), isa.name());
+        entry(square.set("fill", colour(isa)).into(), isa.name());
     }
     for (place, name) in [
         (None, "dot, one row in L1"),
@@ -235,7 +244,7 @@ fn legend(picture: &mut Document, products: &[(&Row, &Measured)]) {
         (Some(Place::L2), "gemv, l2"),
         (Some(Place::Memory), "gemv, memory"),
     ] {
-        entry(mark(place, [0.0; 2]), INK, name);
+        entry(mark(place, [0.0; 2], INK).into(), name);
     }
 }
 
