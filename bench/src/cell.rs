@@ -154,6 +154,8 @@ impl Cell {
     /// This CPU lacks the instruction set.
     pub fn workload<'w>(&self, weights: &'w Weights) -> Result<Workload<'w>, IsaError> {
         let isa = Supported::new(self.isa)?;
+        // What is read is made now, not while it is measured.
+        weights.read(self.reads_from(), 0);
         let floats: Vec<f32> = (0..self.columns).map(|i| (i as f32 * 0.7391).sin()).collect();
         let mut activations = vec![ActivationBlock::ZERO; self.columns / ActivationBlock::LEN];
         quantize_activations(isa, &floats, &mut activations).expect("whole blocks");

@@ -168,7 +168,7 @@ struct Series<'w> {
 /// # Errors
 /// The filter leaves no cell.
 pub fn measure(formats: &[&'static Format], options: &Options) -> Result<Report, NoSuchCell> {
-    let (rounds, sample) = if options.short { (3, 1) } else { (9, 25) };
+    let (rounds, sample) = if options.short { (5, 1) } else { (9, 25) };
     let sample = Duration::from_millis(sample);
     let cells = selected(formats, options)?;
 
@@ -217,7 +217,7 @@ pub fn measure(formats: &[&'static Format], options: &Options) -> Result<Report,
         let outcome = match series {
             Ok(series) => {
                 let bandwidth = best(Limit::Bandwidth(cell.reads_from())).1.median;
-                // Only what is measured here has a peak here.
+                // A conversion multiplies floats, if anything.
                 let peak = cell.operation.is_product().then(|| best(Limit::Peak(cell.isa)).1.median);
                 Outcome::Measured(beside_limits(cell, series, bandwidth, peak))
             }

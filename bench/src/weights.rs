@@ -44,8 +44,8 @@ impl Weights {
         }
     }
 
-    /// How long the stream is: twice the last-level cache. Never less than is safely beyond most, or where
-    /// the CPU doesn't tell; never more than a small machine has to spare.
+    /// How long the stream is: twice the last-level cache. Where the CPU doesn't tell of one, several times
+    /// that of most; and no more than a small machine can spare.
     pub fn stream_bytes() -> usize {
         const LEAST: usize = 192 << 20;
         const MOST: usize = 1 << 30;

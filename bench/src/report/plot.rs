@@ -149,8 +149,10 @@ fn roofs(picture: &mut Document, x: Axis, y: Axis, bandwidths: &[(Place, f64)], 
         let along = text(from[0] + 10.0, from[1] - 6.0, &name).set("fill", ROOF);
         picture.append(along.set("transform", format!("rotate({slope:.2} {:.1} {:.1})", from[0], from[1])));
     }
+    let mut peaks = peaks.to_vec();
+    peaks.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     let mut free = f64::NEG_INFINITY;
-    for &(isa, peak) in peaks.iter().rev() {
+    for (isa, peak) in peaks {
         let at = y.pixel(peak);
         let start = x.pixel((peak / fastest).max(x.values[0]));
         picture.append(line([start, at], [RIGHT, at], colour(isa)).set("stroke-width", 1.5));
