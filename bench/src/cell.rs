@@ -90,6 +90,11 @@ impl Operation {
         }
     }
 
+    /// Of its rate, 10⁹ weights per second: a product multiplies and accumulates each once.
+    pub fn unit(self) -> &'static str {
+        if self.is_product() { "GMAC/s" } else { "Gweights/s" }
+    }
+
     /// Whether weights are multiplied, each once, rather than converted.
     pub fn is_product(self) -> bool {
         matches!(self, Self::Dot | Self::Gemv)
@@ -115,7 +120,7 @@ impl Place {
         match self {
             Self::L1 => 16 << 10,
             Self::L2 => 384 << 10,
-            Self::Memory => 8 << 20,
+            Self::Memory => 2 << 20,
         }
     }
 }

@@ -27,6 +27,7 @@ mod harness;
 mod limits;
 mod machine;
 pub mod report;
+mod series;
 mod weights;
 
 pub use cell::{Cell, Operation, Place, Workload, cells};

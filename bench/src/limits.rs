@@ -10,6 +10,7 @@ use std::hint::black_box;
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
+use crate::series::{Figure, Series};
 use crate::{Place, Weights};
 
 #[cfg(target_arch = "x86_64")]
@@ -32,7 +33,7 @@ pub(crate) struct Probe<'w> {
     pub by: &'static str,
     /// Bytes read, or products accumulated, by one call.
     pub work: f64,
-    pub run: Box<dyn FnMut() + 'w>,
+    pub series: Series<'w>,
 }
 
 /// Every way that this CPU has. The limit is the best of its ways: which loads are fastest differs between
@@ -48,6 +49,13 @@ pub(crate) fn probes(weights: &Weights) -> Vec<Probe<'_>> {
     probes
 }
 
+/// The way to a limit whose median is best, and how fast it is; `None` where no way is.
+pub(crate) fn best(probes: &[Probe], limit: Limit) -> Option<(&'static str, Figure)> {
+    let ways = probes.iter().filter(|probe| probe.limit == limit);
+    ways.map(|probe| (probe.by, probe.series.giga_per_second(probe.work)))
+        .max_by(|(_, a), (_, b)| a.median.total_cmp(&b.median))
+}
+
 /// Bytes that one call of a probe looks at: where they are few, the cost of a call, some ten cycles,
 /// vanishes in many passes.
 const BYTES_PER_CALL: usize = 1 << 20;
@@ -59,7 +67,7 @@ fn bandwidth<'w>(weights: &'w Weights, place: Place, by: &'static str, read: Rea
     let passes = BYTES_PER_CALL.div_ceil(place.bytes());
     let work = (passes * place.bytes()) as f64;
     let run = Box::new(move || read(weights.read(place, place.bytes()), passes));
-    Probe { limit: Limit::Bandwidth(place), by, work, run }
+    Probe { limit: Limit::Bandwidth(place), by, work, series: Series::new(run) }
 }
 
 /// The widest loads of an instruction set, where they differ from those of its base.
@@ -94,7 +102,12 @@ fn xor<const N: usize>(bytes: &[u8], passes: usize) {
 /// The ways to multiply and accumulate of an instruction set. One that has no instructions of its own for
 /// that is held against those of its base.
 fn peaks(weights: &Weights, isa: Supported) -> Vec<Probe<'_>> {
-    let probe = |by, work: usize, run| Probe { limit: Limit::Peak(isa.isa()), by, work: work as f64, run };
+    let probe = |by, work: usize, run| Probe {
+        limit: Limit::Peak(isa.isa()),
+        by,
+        work: work as f64,
+        series: Series::new(run),
+    };
     let codes = weights.read(Place::L1, Place::L1.bytes());
     let passes = BYTES_PER_CALL / codes.len();
     match isa.isa() {

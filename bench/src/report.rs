@@ -1,16 +1,17 @@
 //! Every cell beside the limits of the machine.
 //!
 //! Time on a shared machine is not steady, so nothing is measured once: in each of several rounds all
-//! limits and all cells have their turn, each for some milliseconds, and what is reported are medians over
-//! the rounds. What disturbs the machine for a while disturbs the limits as it does the cells.
+//! limits and all cells have their turn, some batches long. What counts of a turn is its median batch, and
+//! what is reported are medians over the rounds. Whatever slows the machine for a while slows the limits as it
+//! does the cells.
 
-use std::time::{Duration, Instant};
-
-use quantloom_kernels::{Format, Isa, IsaError};
+use quantloom_kernels::{Format, Isa};
 use serde::Serialize;
 
 pub use crate::limits::Limit;
-use crate::limits::{Probe, by_name, probes};
+use crate::limits::{Probe, best, by_name, probes};
+use crate::series::Series;
+pub use crate::series::{Effort, Figure};
 use crate::{Cache, Cell, Machine, Operation, Place, Weights, cells};
 
 mod command;
@@ -28,15 +29,18 @@ pub struct Options {
     pub filter: Option<String>,
 }
 
+/// Half a minute for the formats of this project.
+const FULL: Effort = Effort { rounds: 9, batches: 15, batch_us: 1000 };
+/// A few seconds.
+const SHORT: Effort = Effort { rounds: 3, batches: 5, batch_us: 100 };
+
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// On what.
     pub machine: Machine,
-    /// Over how many rounds the medians are.
-    pub rounds: usize,
-    /// The least time that each limit and each cell had in a round.
-    pub sample_ms: f64,
+    /// For how long.
+    pub effort: Effort,
     /// What one thread reads from each place, in GB/s.
     pub bandwidths: Vec<Bandwidth>,
     /// What one thread multiplies and accumulates, in GMAC/s.
@@ -100,8 +104,10 @@ pub struct Row {
     pub rows: usize,
     /// Weights per row.
     pub columns: usize,
-    /// Multiply-accumulates per byte of blocks: arithmetic intensity.
+    /// Weights per byte of blocks: the arithmetic intensity of a product.
     pub weights_per_byte: f64,
+    /// Of its rate: `GMAC/s`, `Gweights/s`.
+    pub unit: &'static str,
     /// How fast it is here.
     #[serde(flatten)]
     pub outcome: Outcome<Measured>,
@@ -125,25 +131,14 @@ pub enum Outcome<T> {
 pub struct Measured {
     /// Blocks, and of a conversion floats, in GB/s.
     pub gb_per_second: Figure,
-    /// Weights, in 10⁹ per second; of a product these are GMAC/s.
-    pub gweights_per_second: Figure,
+    /// Weights, in the unit of the row.
+    pub rate: Figure,
     /// What the machine doesn't let it exceed.
     pub limit: Limit,
-    /// How many 10⁹ weights per second that would be.
-    pub limit_gweights_per_second: f64,
-    /// The share of the limit that it reaches.
+    /// The rate at that limit.
+    pub at_most: f64,
+    /// The rate by the rate at the limit.
     pub share: f64,
-}
-
-/// A rate over the rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// The lower quartile.
-    pub low: f64,
-    /// The median.
-    pub median: f64,
-    /// The upper quartile.
-    pub high: f64,
 }
 
 /// A filter that no cell passes.
@@ -154,83 +149,40 @@ pub struct NoSuchCell {
     example: String,
 }
 
-/// Something that is measured round by round.
-struct Series<'w> {
-    run: Box<dyn FnMut() + 'w>,
-    /// Runs per round; none before the first.
-    runs: u32,
-    /// The time of one run in each round.
-    seconds: Vec<f64>,
-}
-
 /// Measures, on the thread that calls.
 ///
 /// # Errors
 /// The filter leaves no cell.
 pub fn measure(formats: &[&'static Format], options: &Options) -> Result<Report, NoSuchCell> {
-    let (rounds, sample) = if options.short { (5, 1) } else { (9, 25) };
-    let sample = Duration::from_millis(sample);
+    let effort = if options.short { SHORT } else { FULL };
     let cells = selected(formats, options)?;
 
     let weights = Weights::new();
-    let (limits, mut limit_series): (Vec<_>, Vec<_>) = probes(&weights)
+    let mut probes = probes(&weights);
+    let mut cells: Vec<(Cell, Option<Series>)> = cells
         .into_iter()
-        .map(|Probe { limit, by, work, run }| ((limit, by, work), Series::new(run)))
-        .unzip();
-    let mut cell_series: Vec<Result<Series, IsaError>> = cells
-        .iter()
         .map(|cell| {
-            let mut workload = cell.workload(&weights)?;
-            Ok(Series::new(Box::new(move || workload.run())))
+            let workload = cell.workload(&weights).ok();
+            (cell, workload.map(|mut workload| Series::new(Box::new(move || workload.run()))))
         })
         .collect();
-    for _ in 0..rounds {
-        for series in limit_series.iter_mut().chain(cell_series.iter_mut().flatten()) {
-            series.sample(sample);
-        }
+    for _ in 0..effort.rounds {
+        probes.iter_mut().for_each(|probe| probe.series.turn(effort));
+        cells.iter_mut().flat_map(|(_, series)| series).for_each(|series| series.turn(effort));
     }
 
-    // The best way is the one whose median is best.
-    let best = |limit: Limit| {
-        let ways = limits.iter().zip(&limit_series).filter(|((way, ..), _)| *way == limit);
-        let figures = ways.map(|((_, by, work), series)| (*by, series.giga_per_second(*work)));
-        figures.max_by(|(_, a), (_, b)| a.median.total_cmp(&b.median)).expect("every limit has a way")
-    };
     let machine = Machine::here();
-    let bandwidths = Place::ALL.map(|place| {
-        let working_set = if place == Place::Memory { Weights::stream_bytes() } else { place.bytes() };
-        let (by, gb_per_second) = best(Limit::Bandwidth(place));
-        let held_by = machine.holder(working_set);
-        Bandwidth { place, working_set, held_by, by, gb_per_second }
-    });
-    let peaks = Isa::ALL.iter().map(|&isa| {
-        let missing = isa.missing();
-        let outcome = if missing.is_empty() {
-            let (by, gmac_per_second) = best(Limit::Peak(isa));
-            Outcome::Measured(MeasuredPeak { by, gmac_per_second })
-        } else {
-            Outcome::NotRun { not_run: format!("this CPU lacks {}", missing.join(", ")) }
-        };
-        Peak { isa, features: isa.features(), outcome }
-    });
-    let rows = cells.iter().zip(&cell_series).map(|(cell, series)| {
-        let outcome = match series {
-            Ok(series) => {
-                let bandwidth = best(Limit::Bandwidth(cell.reads_from())).1.median;
-                // A conversion multiplies floats, if anything.
-                let peak = cell.operation.is_product().then(|| best(Limit::Peak(cell.isa)).1.median);
-                Outcome::Measured(beside_limits(cell, series, bandwidth, peak))
-            }
-            Err(error) => Outcome::NotRun { not_run: error.to_string() },
-        };
-        Row::new(cell, outcome)
-    });
     Ok(Report {
-        rounds,
-        sample_ms: sample.as_secs_f64() * 1e3,
-        bandwidths: bandwidths.into(),
-        peaks: peaks.collect(),
-        cells: rows.collect(),
+        effort,
+        bandwidths: Place::ALL.map(|place| Bandwidth::new(place, &probes, &machine)).into(),
+        peaks: Isa::ALL.iter().map(|&isa| Peak::new(isa, &probes)).collect(),
+        cells: cells
+            .iter()
+            .map(|(cell, series)| {
+                let measured = series.as_ref().map(|series| Measured::new(cell, series, &probes));
+                Row::new(cell, Outcome::of(cell.isa, measured))
+            })
+            .collect(),
         machine,
     })
 }
@@ -248,21 +200,42 @@ fn selected(formats: &[&'static Format], options: &Options) -> Result<Vec<Cell>,
     Ok(cells)
 }
 
-/// The roofline: what is moved can't exceed the bandwidth, what is multiplied can't exceed the peak.
-fn beside_limits(cell: &Cell, series: &Series, bandwidth: f64, peak: Option<f64>) -> Measured {
-    let (weights, bytes) = (cell.weights() as f64, cell.traffic() as f64);
-    let gweights_per_second = series.giga_per_second(weights);
-    let moved = weights / bytes * bandwidth;
-    let (limit, limit_gweights_per_second) = match peak {
-        Some(peak) if peak < moved => (Limit::Peak(cell.isa), peak),
-        _ => (Limit::Bandwidth(cell.reads_from()), moved),
-    };
-    Measured {
-        gb_per_second: series.giga_per_second(bytes),
-        gweights_per_second,
-        limit,
-        limit_gweights_per_second,
-        share: gweights_per_second.median / limit_gweights_per_second,
+impl Bandwidth {
+    fn new(place: Place, probes: &[Probe], machine: &Machine) -> Self {
+        let working_set = if place == Place::Memory { Weights::stream_bytes() } else { place.bytes() };
+        let (by, gb_per_second) = best(probes, Limit::Bandwidth(place)).expect("plain loads are everywhere");
+        Self { place, working_set, held_by: machine.holder(working_set), by, gb_per_second }
+    }
+}
+
+impl Peak {
+    fn new(isa: Isa, probes: &[Probe]) -> Self {
+        let best = best(probes, Limit::Peak(isa));
+        let measured = best.map(|(by, gmac_per_second)| MeasuredPeak { by, gmac_per_second });
+        let outcome = Outcome::of(isa, measured);
+        Self { isa, features: isa.features(), outcome }
+    }
+}
+
+impl Measured {
+    /// Under the roofline: what is moved can't exceed the bandwidth, what is multiplied not the peak.
+    fn new(cell: &Cell, series: &Series, probes: &[Probe]) -> Self {
+        let (weights, bytes) = (cell.weights() as f64, cell.traffic() as f64);
+        let rate = series.giga_per_second(weights);
+        let at_limit = |limit: Limit, weights_per_unit: f64| {
+            let (_, figure) = best(probes, limit).expect("what a cell runs with was measured");
+            (limit, weights_per_unit * figure.median)
+        };
+        let bandwidth = at_limit(Limit::Bandwidth(cell.reads_from()), weights / bytes);
+        let peak = cell.operation.is_product().then(|| at_limit(Limit::Peak(cell.isa), 1.0));
+        let (limit, at_most) = peak.filter(|peak| peak.1 < bandwidth.1).unwrap_or(bandwidth);
+        Self {
+            gb_per_second: series.giga_per_second(bytes),
+            rate,
+            limit,
+            at_most,
+            share: rate.median / at_most,
+        }
     }
 }
 
@@ -277,59 +250,26 @@ impl Row {
             rows: cell.rows(),
             columns: cell.columns,
             weights_per_byte: cell.weights() as f64 / cell.bytes() as f64,
+            unit: cell.operation.unit(),
             outcome,
         }
     }
 }
 
 impl<T> Outcome<T> {
+    /// What was measured with an instruction set; `None` where this CPU lacks it.
+    fn of(isa: Isa, measured: Option<T>) -> Self {
+        match measured {
+            Some(measured) => Self::Measured(measured),
+            None => Self::NotRun { not_run: format!("this CPU lacks {}", isa.missing().join(", ")) },
+        }
+    }
+
     /// What was measured, if anything was.
     pub fn measured(&self) -> Option<&T> {
         match self {
             Self::Measured(measured) => Some(measured),
             Self::NotRun { .. } => None,
         }
-    }
-}
-
-impl<'w> Series<'w> {
-    fn new(run: Box<dyn FnMut() + 'w>) -> Self {
-        Self { run, runs: 0, seconds: Vec::new() }
-    }
-
-    /// One round.
-    fn sample(&mut self, least: Duration) {
-        // Others ran in between: this one brings its bytes back to where they belong.
-        (self.run)();
-        if self.runs == 0 {
-            self.runs = 1;
-            let mut time = self.time();
-            while time < least / 4 {
-                self.runs *= 4;
-                time = self.time();
-            }
-            let enough = f64::from(self.runs) * least.as_secs_f64() / time.as_secs_f64();
-            self.runs = (enough.ceil() as u32).max(1);
-        }
-        let time = self.time();
-        self.seconds.push(time.as_secs_f64() / f64::from(self.runs));
-    }
-
-    fn time(&mut self) -> Duration {
-        let started = Instant::now();
-        (0..self.runs).for_each(|_| (self.run)());
-        started.elapsed()
-    }
-
-    /// The rate at which `work` is done by one run, in 10⁹ per second.
-    fn giga_per_second(&self, work: f64) -> Figure {
-        let mut rates: Vec<f64> = self.seconds.iter().map(|seconds| work / seconds / 1e9).collect();
-        rates.sort_unstable_by(f64::total_cmp);
-        let [low, median, high] = [0.25, 0.5, 0.75].map(|quantile| {
-            let position = quantile * (rates.len() - 1) as f64;
-            let (below, above) = (rates[position.floor() as usize], rates[position.ceil() as usize]);
-            below + (above - below) * position.fract()
-        });
-        Figure { low, median, high }
     }
 }

@@ -140,8 +140,8 @@ mod tests {
             for (what, number) in [
                 ("share", share),
                 ("bytes", &row["gb_per_second"]["median"]),
-                ("weights", &row["gweights_per_second"]["median"]),
-                ("limit", &row["limit_gweights_per_second"]),
+                ("rate", &row["rate"]["median"]),
+                ("limit", &row["at_most"]),
             ] {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 assert!(number.is_finite() && number > 0.0, "{name}: {what} is {number}");

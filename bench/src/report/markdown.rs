@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Figure, Outcome, Report, Row};
+use super::{Effort, Figure, Outcome, Report, Row};
 use crate::Cache;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { machine, rounds, sample_ms, .. } = self;
+        let Self { machine, effort: Effort { rounds, batches, batch_us }, .. } = self;
         let caches: Vec<String> = machine.caches.iter().map(Cache::to_string).collect();
         let caches = if caches.is_empty() { "unknown".into() } else { caches.join(", ") };
         writeln!(f, "# Kernels beside the limits of the machine\n")?;
@@ -16,8 +16,9 @@ impl Display for Report {
         writeln!(f, "- built by {}, {}", machine.compiler, machine.build)?;
         writeln!(
             f,
-            "- one thread; medians of {rounds} rounds, in each of which every limit and every cell had \
-             {sample_ms} ms; spread is the distance of the quartiles"
+            "- one thread; medians of {rounds} rounds, in each of which every limit and every cell had a turn \
+             of {batches} batches of {batch_us} µs at least, of which the median counts; spread is the distance \
+             of the quartiles over the rounds"
         )?;
 
         writeln!(f, "\n## Read bandwidth\n")?;
@@ -57,7 +58,7 @@ impl Display for Report {
                  place's bandwidth times multiply-accumulates per byte; a share is GMAC/s by it. \
                  Activations, which stay in L1, and all work in floats count as nothing.\n"
             )?;
-            cells(f, "GMAC/s", &products)?;
+            cells(f, &products)?;
         }
         if !conversions.is_empty() {
             writeln!(
@@ -66,14 +67,15 @@ impl Display for Report {
                  GB/s are bytes of blocks and of floats together, one of them read and the other written; \
                  the limit is the bandwidth of reading as much.\n"
             )?;
-            cells(f, "Gweights/s", &conversions)?;
+            cells(f, &conversions)?;
         }
         writeln!(f, "\n![Every product under the machine's roofline](roofline.svg)")
     }
 }
 
-/// Cells of which a weight is worth one `unit`.
-fn cells(f: &mut Formatter<'_>, unit: &str, rows: &[&Row]) -> fmt::Result {
+/// Cells whose rates are of one unit.
+fn cells(f: &mut Formatter<'_>, rows: &[&Row]) -> fmt::Result {
+    let unit = rows.first().map_or("", |row| row.unit);
     let header = ["cell", "GB/s", unit, "spread", "at most", "share", "limit"];
     let rows = rows.iter().map(|row| {
         let name = row.name.clone();
@@ -81,9 +83,9 @@ fn cells(f: &mut Formatter<'_>, unit: &str, rows: &[&Row]) -> fmt::Result {
             Outcome::Measured(measured) => [
                 name,
                 rate(measured.gb_per_second.median),
-                rate(measured.gweights_per_second.median),
-                spread(measured.gweights_per_second),
-                rate(measured.limit_gweights_per_second),
+                rate(measured.rate.median),
+                spread(measured.rate),
+                rate(measured.at_most),
                 percent(measured.share),
                 measured.limit.to_string(),
             ],
@@ -168,7 +170,8 @@ mod tests {
         let because = || Outcome::NotRun { not_run: "this CPU lacks vectors".into() };
         let cells: Vec<_> = cells(FORMATS).iter().map(|cell| Row::new(cell, because())).collect();
         let (machine, bandwidths, peaks) = (Machine::here(), Vec::new(), Vec::new());
-        let report = Report { machine, rounds: 9, sample_ms: 25.0, bandwidths, peaks, cells };
+        let effort = Effort { rounds: 9, batches: 15, batch_us: 1000 };
+        let report = Report { machine, effort, bandwidths, peaks, cells };
         let (text, json) = (report.to_string(), serde_json::to_value(&report).unwrap());
         for (row, json) in report.cells.iter().zip(json["cells"].as_array().unwrap()) {
             let line = text.lines().find(|line| line.starts_with(&format!("| {} ", row.name)));

@@ -85,7 +85,7 @@ pub fn roofline(report: &Report) -> String {
         pixels: [LEFT, RIGHT],
         digits: &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
     };
-    let rates = products.iter().map(|(_, measured)| measured.gweights_per_second.median);
+    let rates = products.iter().map(|(_, measured)| measured.rate.median);
     let starts = bandwidths.iter().map(|(_, bandwidth)| bandwidth * x.values[0]);
     let y = Axis {
         values: [rates.chain(starts).fold(highest, f64::min) / 1.6, highest * 1.6],
@@ -192,7 +192,7 @@ fn formats(picture: &mut Document, x: Axis, products: &[(&Row, &Measured)]) {
 
 /// A mark that names its cell where a mouse rests on it.
 fn point(row: &Row, measured: &Measured, x: Axis, y: Axis) -> Group {
-    let Measured { gweights_per_second: gmac, gb_per_second: gb, limit, share, .. } = measured;
+    let Measured { rate: gmac, gb_per_second: gb, limit, share, .. } = measured;
     let aside = index(row.isa) as f64 - (Isa::ALL.len() - 1) as f64 / 2.0;
     let at = [x.pixel(row.weights_per_byte) + STEP * aside, y.pixel(gmac.median)];
     let title = format!(
