@@ -18,7 +18,7 @@ const HEIGHT: f64 = 720.0;
 /// Of the plot inside the picture.
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 880.0;
-const TOP: f64 = 96.0;
+const TOP: f64 = 108.0;
 const BOTTOM: f64 = 640.0;
 
 /// Okabe and Ito's colours, which also the colour-blind tell apart; one for each instruction set in turn.
