@@ -179,7 +179,7 @@ fn formats(picture: &mut Document, x: Axis, products: &[(&Row, &Measured)]) {
     let mut free = [f64::NEG_INFINITY; 2];
     for (weights_per_byte, names) in places {
         let at = x.pixel(weights_per_byte);
-        let half = 3.8 * names.chars().count() as f64;
+        let half = 4.0 + 4.2 * names.chars().count() as f64;
         let level = free.iter().position(|&free| free < at - half).unwrap_or(free.len());
         if let Some(free) = free.get_mut(level) {
             *free = at + half;
