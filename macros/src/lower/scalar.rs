@@ -16,6 +16,7 @@ impl Isa for Scalar {
             summary: "plain Rust, on every machine",
             arch: None,
             features: &[],
+            registers: 16,
         }
     }
 
