@@ -44,15 +44,10 @@ pub enum Error {
     Ambiguous(String, String, String),
     /// No loop has the work of whole blocks.
     #[error(
-        "{cell}: no loop over blocks that computes with `{step:?}`. Is it compiled without optimisation? Kernels \
-         need `opt-level = 3` and `debug-assertions = false` in `[profile.dev.package.…]`"
+        "{0}: no loop with the work of whole blocks. Is it compiled without optimisation? Kernels need \
+         `opt-level = 3` and `debug-assertions = false` in `[profile.dev.package.…]`"
     )]
-    NoLoop {
-        /// Whose.
-        cell: String,
-        /// The instruction that it was known by.
-        step: Mnemonic,
-    },
+    NoLoop(String),
 }
 
 /// What a kernel does.
@@ -138,38 +133,51 @@ pub fn assert_invariants(cells: &[Cell], ceilings: &[Ceiling]) {
 }
 
 fn cell(binary: &Binary, format: &Format, operation: Operation, isa: Isa) -> Result<Cell, Error> {
-    let prefix = format.name.to_lowercase();
-    let kernel = format!("{prefix}_{}", operation.name());
-    let name = format!("{kernel}_{isa}");
-    let function = binary.function(&name)?;
+    let function = binary.function(&kernel_name(format, operation.name(), isa))?;
+    let callees = binary.callees(&function, &kernel_name(format, "rows", isa))?;
+    let mut cell = largest(format, operation, isa, &function, &callees)?;
+    cell.text = binary.text(&cell.instructions);
+    Ok(cell)
+}
+
+/// `q4_0_gemv_avx_vnni`, as the macro names kernels.
+fn kernel_name(format: &Format, operation: &str, isa: Isa) -> String {
+    format!("{}_{operation}_{isa}", format.name.to_lowercase())
+}
+
+/// The loop that does most, of those over blocks in a kernel and in the functions for its rows.
+fn largest(
+    format: &Format,
+    operation: Operation,
+    isa: Isa,
+    function: &Function,
+    callees: &[Function],
+) -> Result<Cell, Error> {
     let own = loops::of(&function.instructions);
-    let mut candidates: Vec<(&Function, Loop)> = match operation {
-        Operation::Gemv => own.into_iter().flat_map(Loop::inner).map(|inner| (&function, inner)).collect(),
-        Operation::Dot | Operation::Dequantize => own.into_iter().map(|own| (&function, own)).collect(),
+    let own: Vec<Loop> = match operation {
+        Operation::Gemv => own.into_iter().flat_map(Loop::inner).collect(),
+        Operation::Dot | Operation::Dequantize => own,
     };
-    let callees = binary.callees(&function, &format!("{prefix}_rows_{isa}"))?;
-    for callee in &callees {
-        candidates.extend(loops::of(&callee.instructions).into_iter().map(|own| (callee, own)));
-    }
-    let read = |(function, found): (&Function, Loop)| {
+    let called = callees
+        .iter()
+        .flat_map(|callee| loops::of(&callee.instructions).into_iter().map(move |own| (callee, own)));
+    let candidates = own.into_iter().map(|own| (function, own)).chain(called).map(|(function, found)| {
         let instructions = found.instructions(&function.instructions);
         Cell {
-            kernel: kernel.clone(),
+            kernel: format!("{}_{}", format.name.to_lowercase(), operation.name()),
             operation,
             isa,
             blocks: blocks(format, operation, isa, &instructions, function.frame),
             frame: function.frame,
-            text: binary.text(&instructions),
+            text: String::new(),
             instructions,
         }
-    };
+    });
+    let candidates: Vec<_> = candidates.collect();
     // Of equals `max_by_key` takes the last.
-    let largest = candidates.into_iter().map(read).rev().max_by_key(|cell| (cell.blocks, cell.instructions.len()));
-    let step = step(isa).map_or(Mnemonic::Mulps, |(step, _)| step);
-    match largest {
-        Some(cell) if cell.blocks.is_some() || isa == Isa::Scalar => Ok(cell),
-        _ => Err(Error::NoLoop { cell: name, step }),
-    }
+    let largest = candidates.into_iter().rev().max_by_key(|cell| (cell.blocks, cell.instructions.len()));
+    let found = largest.filter(|cell| cell.blocks.is_some() || isa == Isa::Scalar);
+    found.ok_or_else(|| Error::NoLoop(kernel_name(format, operation.name(), isa)))
 }
 
 /// The instruction that multiplies codes with activations, and its encoding.
@@ -248,8 +256,9 @@ impl Cell {
             (Invariant::Stack, self.first(|i| self.isa != Isa::Scalar && self.uses_stack(i))),
             (Invariant::Ceiling, self.above(ceilings)),
         ];
-        let violation =
-            |(invariant, found): (_, Option<String>)| Some(Violation { cell: self.name(), invariant, found: found? });
+        let violation = |(invariant, found): (_, Option<String>)| {
+            Some(Violation { cell: self.name(), invariant, found: found? })
+        };
         found.into_iter().filter_map(violation).collect()
     }
 
@@ -300,9 +309,9 @@ impl Cell {
         let count = self.instructions.len();
         match self.blocks {
             None => format!("{count} instructions"),
-            Some(1) => format!("{count} instructions, 1 block"),
+            Some(1) => format!("{count} instructions for 1 block"),
             Some(blocks) => {
-                format!("{count} instructions, {blocks} blocks: {} a block", count as f64 / blocks as f64)
+                format!("{count} instructions for {blocks} blocks: {} a block", count as f64 / blocks as f64)
             }
         }
     }

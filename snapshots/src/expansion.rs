@@ -26,7 +26,10 @@ pub fn declarations(source: &str) -> syn::Result<Vec<Declaration>> {
     });
     let declarations: Vec<_> = lists.flat_map(split).collect();
     if declarations.is_empty() {
-        return Err(syn::Error::new(Span::call_site(), "no quant_format! that declares a block at the top level"));
+        return Err(syn::Error::new(
+            Span::call_site(),
+            "no quant_format! that declares a block at the top level",
+        ));
     }
     Ok(declarations)
 }

@@ -44,7 +44,7 @@
 //! and the loop of `gemv` for AVX-VNNI in it, four rows at once, becomes
 //!
 //! ```text
-//! x
+#![doc = include_str!("../assembly/q4_0_gemv_avx_vnni.snap")]
 //! ```
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

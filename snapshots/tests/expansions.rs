@@ -4,7 +4,8 @@ use quantloom_snapshots::{assert_snapshots, expansion};
 
 #[test]
 fn formats() {
-    let declarations = expansion::declarations(include_str!("../../kernels/src/formats.rs")).expect("it compiles");
+    let declarations =
+        expansion::declarations(include_str!("../../kernels/src/formats.rs")).expect("it compiles");
     assert_snapshots!("../expansions", declarations.iter().map(|format| (&format.name, format.expansion())));
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, MemorySizeOptions, OpKind, Register,
-    SymbolResolver, SymbolResult,
+    Decoder, DecoderOptions, EncodingKind, FlowControl, Formatter, Instruction, IntelFormatter,
+    MemorySizeOptions, OpKind, Register, SymbolResolver, SymbolResult,
 };
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 
@@ -36,7 +36,8 @@ impl<'d> Binary<'d> {
     /// The executable that is `bytes`.
     pub fn parse(bytes: &'d [u8]) -> Result<Self, object::Error> {
         let file = object::File::parse(bytes)?;
-        let functions = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0);
+        let functions =
+            file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0);
         let symbols = functions.filter_map(|symbol| {
             let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
             Some(Symbol { address: symbol.address(), size: symbol.size(), name })
@@ -59,7 +60,8 @@ impl<'d> Binary<'d> {
         let calls = function.instructions.iter().filter(|instruction| is_call(instruction));
         let mut callees = BTreeMap::new();
         for target in calls.map(Instruction::near_branch_target) {
-            let called = self.symbols.iter().find(|symbol| symbol.address == target && symbol.is_called(name));
+            let called =
+                self.symbols.iter().find(|symbol| symbol.address == target && symbol.is_called(name));
             if let Some(symbol) = called {
                 callees.insert(target, self.read(symbol)?);
             }
@@ -68,21 +70,28 @@ impl<'d> Binary<'d> {
     }
 
     fn read(&self, symbol: &Symbol) -> Result<Function, Error> {
-        let code = self.bytes(symbol.address, symbol.size).ok_or_else(|| Error::Missing(symbol.name.clone()))?;
+        let code =
+            self.bytes(symbol.address, symbol.size).ok_or_else(|| Error::Missing(symbol.name.clone()))?;
         Ok(Function::decode(code, symbol.address))
     }
 
     /// What the file holds for `size` bytes of memory from `address` on, where they are not written at run time.
     fn bytes(&self, address: u64, size: u64) -> Option<&'d [u8]> {
         let mut sections = self.file.sections();
-        let constant = |kind| matches!(kind, SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString);
-        sections.find_map(|section| section.data_range(address, size).ok()?.filter(|_| constant(section.kind())))
+        let constant = |kind| {
+            matches!(kind, SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString)
+        };
+        sections
+            .find_map(|section| section.data_range(address, size).ok()?.filter(|_| constant(section.kind())))
     }
 
     /// Instructions a line each, with labels where jumps among them lead.
     pub fn text(&self, instructions: &[Instruction]) -> String {
         let jumps = instructions.iter().filter(|instruction| {
-            matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
+            matches!(
+                instruction.flow_control(),
+                FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+            )
         });
         let mut targets: Vec<_> = jumps.map(Instruction::near_branch_target).collect();
         targets.retain(|target| instructions.iter().any(|instruction| instruction.ip() == *target));
@@ -102,7 +111,7 @@ impl<'d> Binary<'d> {
         options.set_memory_size_options(MemorySizeOptions::Never);
         options.set_rip_relative_addresses(false);
         options.set_show_branch_size(false);
-        options.set_first_operand_char_index(12);
+        options.set_first_operand_char_index(16);
 
         let mut text = String::new();
         for instruction in instructions {
@@ -111,7 +120,9 @@ impl<'d> Binary<'d> {
             }
             let mut line = String::new();
             formatter.format(instruction, &mut line);
-            text += &format!("    {line}\n");
+            // Text alone does not tell a VEX `vpdpbusd` from an EVEX one.
+            let mark = if instruction.encoding() == EncodingKind::EVEX { "    ; EVEX" } else { "" };
+            text += &format!("    {line}{mark}\n");
         }
         text
     }
@@ -120,11 +131,15 @@ impl<'d> Binary<'d> {
     fn names(&self, instruction: &Instruction, labels: &BTreeMap<u64, String>) -> Option<(u64, String)> {
         let ip = instruction.ip();
         if is_call(instruction) {
-            let called = self.symbols.iter().find(|symbol| symbol.address == instruction.near_branch_target());
+            let called =
+                self.symbols.iter().find(|symbol| symbol.address == instruction.near_branch_target());
             return Some((ip, called.map_or("…".to_owned(), |symbol| symbol.name.clone())));
         }
         if instruction.op0_kind() == OpKind::NearBranch64 {
-            return Some((ip, labels.get(&instruction.near_branch_target()).cloned().unwrap_or("…".to_owned())));
+            return Some((
+                ip,
+                labels.get(&instruction.near_branch_target()).cloned().unwrap_or("…".to_owned()),
+            ));
         }
         if instruction.is_ip_rel_memory_operand() {
             let size = instruction.memory_size().size();
@@ -146,7 +161,8 @@ impl Symbol {
 impl Function {
     /// The function whose code is `bytes` and lies at `address`.
     pub fn decode(bytes: &[u8], address: u64) -> Self {
-        let instructions: Vec<_> = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).into_iter().collect();
+        let instructions: Vec<_> =
+            Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).into_iter().collect();
         let sets_frame = |instruction: &Instruction| {
             instruction.op0_register() == Register::RBP && instruction.op1_register() == Register::RSP
         };
@@ -155,7 +171,7 @@ impl Function {
 }
 
 /// A constant, as an array in Rust: of bytes, or of larger numbers where one is repeated.
-fn content(bytes: &[u8]) -> String {
+pub fn content(bytes: &[u8]) -> String {
     let repeated = [1, 2, 4, 8].into_iter().find(|&width| {
         bytes.len().is_multiple_of(width) && bytes.chunks(width).all(|number| *number == bytes[..width])
     });
@@ -183,7 +199,8 @@ impl SymbolResolver for Names {
     ) -> Option<SymbolResult<'_>> {
         // Also asked for immediates and displacements, which are no addresses.
         let kind = instruction.op_kind(instruction_operand?);
-        let is_address = matches!(kind, OpKind::NearBranch64) || kind == OpKind::Memory && instruction.is_ip_rel_memory_operand();
+        let is_address = matches!(kind, OpKind::NearBranch64)
+            || kind == OpKind::Memory && instruction.is_ip_rel_memory_operand();
         let name = self.0.get(&instruction.ip()).filter(|_| is_address)?;
         Some(SymbolResult::with_str(address, name))
     }

@@ -49,11 +49,12 @@ fn outermost(graph: &Graph) -> Vec<Loop> {
             let inside = |node: usize| nodes.binary_search(&node).is_ok();
             let edges = graph.all_edges().filter(|&(from, to, _)| inside(from) && inside(to));
             let is_entry = |node: &usize| graph.neighbors_directed(*node, Incoming).any(|from| !inside(from));
-            Loop {
-                graph: edges.map(|(from, to, _)| (from, to)).collect(),
-                entries: nodes.iter().copied().filter(is_entry).collect(),
-                nodes,
+            let mut entries: Vec<_> = nodes.iter().copied().filter(is_entry).collect();
+            if entries.is_empty() {
+                // Nothing stands before it: the function begins with it.
+                entries.push(nodes[0]);
             }
+            Loop { graph: edges.map(|(from, to, _)| (from, to)).collect(), entries, nodes }
         })
         .collect();
     loops.sort_by_key(|found| found.nodes[0]);
@@ -74,6 +75,10 @@ impl Loop {
 
     /// Its instructions without padding.
     pub fn instructions(&self, all: &[Instruction]) -> Vec<Instruction> {
-        self.nodes.iter().map(|&i| all[i]).filter(|instruction| instruction.mnemonic() != Mnemonic::Nop).collect()
+        self.nodes
+            .iter()
+            .map(|&i| all[i])
+            .filter(|instruction| instruction.mnemonic() != Mnemonic::Nop)
+            .collect()
     }
 }
