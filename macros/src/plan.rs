@@ -1,6 +1,8 @@
 //! The steps of each operation, free of any instruction set: which bytes a vector of codes comes from,
 //! which scale each lane needs, how many rows go through the registers together.
 
+use std::collections::BTreeSet;
+
 use crate::model::{CHUNK, Codes, Format, GroupScale, Product, Term, Value};
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
@@ -44,6 +46,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// Vectors that only scattered bits need: the index, and a mask for each shift.
+    fn constants(&self) -> usize {
+        match self {
+            Self::Run { .. } | Self::Halves { .. } => 0,
+            Self::Shuffle { shifts, .. } => 1 + shifts.iter().collect::<BTreeSet<_>>().len(),
+        }
+    }
+
     fn first_byte(&self) -> usize {
         match self {
             Self::Run { offset, .. } => *offset,
@@ -88,7 +98,8 @@ impl Plan<'_> {
     ///
     /// A row holds its sums, its scales and the bytes that its chunks share, of each plane after the first.
     /// Beside them a step needs activations, seed, steps, codes, mask and product; for each plane after the
-    /// first its own bits and mask; for group scales those of its lanes.
+    /// first its own bits and mask; for scattered bits an index and a mask for each shift; for group scales
+    /// those of its lanes.
     pub fn rows(&self, registers: usize) -> usize {
         const STEP: usize = 6;
         let weight = &self.format.weight;
@@ -96,7 +107,8 @@ impl Plan<'_> {
         let minimum = weight.minimum.as_ref().map_or(0, |minimum| vectors(&minimum.product));
         let planes = self.format.weight_codes().terms.len() - 1;
         let per_row = 1 + vectors(&weight.scale) + minimum + planes;
-        let step = STEP + 2 * planes + usize::from(weight.scale.group.is_some());
+        let scattered: usize = self.chunks[0].planes.iter().map(|plane| plane.source.constants()).sum();
+        let step = STEP + 2 * planes + scattered + usize::from(weight.scale.group.is_some());
         [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
     }
 

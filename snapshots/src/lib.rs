@@ -18,7 +18,7 @@
 //! fn assembly() {
 //!     let cells = assembly::cells(&[my_formats::Q6_0::FORMAT]).unwrap();
 //!     assert_snapshots!("assembly", cells.iter().map(|cell| (cell.name(), cell)));
-//!     assembly::assert_invariants(&cells, &[("q6_0_dot", &[200, 40, 35, 35])]);
+//!     assembly::assert_invariants(&cells, CEILINGS, &[]);
 //! }
 //! ```
 //!

@@ -6,7 +6,7 @@ use quantloom_kernels::{BlockFormat, Isa};
 use super::Invariant::{Call, Ceiling, Encoding, Instruction, Stack};
 use super::Operation::{Dequantize, Dot, Gemv};
 use super::binary::{Function, content};
-use super::{Cell, Operation, largest};
+use super::{Cell, Exception, Operation, largest};
 
 /// `vpdpbusd ymm0, ymm1, [rdi+rax]` in VEX and in EVEX, and its predecessor.
 const DPBUSD: &[u8] = &[0xC4, 0xE2, 0x75, 0x50, 0x04, 0x07];
@@ -25,6 +25,9 @@ const FRAME: &[u8] = &[0x48, 0x89, 0xE5];
 const STORE: &[u8] = &[0xC5, 0xFC, 0x11, 0x04, 0x07];
 const CONVERT: &[u8] = &[0xC5, 0xFC, 0x5B, 0xC0];
 
+/// Instructions one after another.
+type Code = &'static [&'static [u8]];
+
 /// The body again and again, while flags say so.
 fn repeated(body: &[&[u8]]) -> Vec<u8> {
     let mut code = body.concat();
@@ -41,7 +44,7 @@ fn cell(operation: Operation, isa: Isa, code: &[&[u8]]) -> Cell {
 
 #[test]
 fn each_invariant_can_fail() {
-    let cases: &[(&str, Operation, Isa, &[&[u8]], &[super::Invariant])] = &[
+    let cases: &[(&str, Operation, Isa, Code, &[super::Invariant])] = &[
         ("as it should be", Dot, Isa::AvxVnni, &[DPBUSD], &[]),
         ("as it should be", Dot, Isa::Avx512Vnni, &[DPBUSD_EVEX, XOR_EVEX], &[]),
         ("as it should be", Dot, Isa::Avx2Fma, &[MADDUBSW], &[]),
@@ -74,19 +77,39 @@ fn each_invariant_can_fail() {
 }
 
 #[test]
+fn exceptions_are_for_what_fails() {
+    let cells = [cell(Dot, Isa::AvxVnni, &[&repeated(&[DPBUSD, SPILL])])];
+    let cases: &[(&[Exception], Option<&str>)] = &[
+        (&[("q4_0_dot_avx_vnni", Stack, "by hand")], None),
+        (&[], Some("q4_0_dot_avx_vnni: Stack: `vmovups")),
+        (
+            &[("q4_0_dot_avx_vnni", Stack, ""), ("q4_0_dot_avx_vnni", Call, "")],
+            Some("Call holds: strike out"),
+        ),
+        (&[("q4_0_gemv_avx_vnni", Stack, "")], Some("q4_0_gemv_avx_vnni: Stack holds")),
+    ];
+    for (exceptions, expected) in cases {
+        let check = || super::assert_invariants(&cells, &[("q4_0_dot", &[9; 4])], exceptions);
+        let message = std::panic::catch_unwind(check).err().and_then(|panic| panic.downcast::<String>().ok());
+        assert_eq!(message.is_some(), expected.is_some(), "{message:?}");
+        assert!(message.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
+    }
+}
+
+#[test]
 fn the_loop_over_blocks_is_taken() {
     let rows = |body| repeated(&[RELOAD, body]);
     let (one, two) = (repeated(&[DPBUSD]), repeated(&[DPBUSD, DPBUSD]));
-    let cases: &[(&str, Operation, &[&[u8]], usize, usize)] = &[
-        ("dot: the outermost loop, with the one inside", Dot, &[&rows(&one)], 4, 1),
-        ("gemv: inside the loop over rows", Gemv, &[&rows(&one)], 2, 1),
-        ("the one that does more, before", Dot, &[&two, &one], 3, 2),
-        ("the one that does more, after", Dot, &[&one, &two], 3, 2),
-        ("the work counts, not the length", Dot, &[&repeated(&[RELOAD, RELOAD, RELOAD]), &one], 2, 1),
+    let cases: [(_, _, [&[u8]; 2], _, _); 5] = [
+        ("dot: the outermost loop, with the one inside", Dot, [&rows(&one), &[]], 4, 1),
+        ("gemv: inside the loop over rows", Gemv, [&rows(&one), &[]], 2, 1),
+        ("the one that does more, before", Dot, [&two, &one], 3, 2),
+        ("the one that does more, after", Dot, [&one, &two], 3, 2),
+        ("the work counts, not the length", Dot, [&repeated(&[RELOAD, RELOAD, RELOAD]), &one], 2, 1),
     ];
     for (what, operation, code, instructions, blocks) in cases {
-        let cell = cell(*operation, Isa::AvxVnni, code);
-        assert_eq!((cell.instructions.len(), cell.blocks), (*instructions, Some(*blocks)), "{what}");
+        let cell = cell(operation, Isa::AvxVnni, &code);
+        assert_eq!((cell.instructions.len(), cell.blocks), (instructions, Some(blocks)), "{what}");
     }
     let function = Function::decode(&repeated(&[MADDUBSW]), 0);
     let error = largest(Q4_0::FORMAT, Dot, Isa::AvxVnni, &function, &[]).err().expect("no work in any loop");
