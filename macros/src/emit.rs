@@ -387,7 +387,8 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
 /// All kernels of one format for one instruction set.
 fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
-    let (bytes, chunks, rows) = (format.bytes(), format.chunks(), plan.rows);
+    let (bytes, chunks) = (format.bytes(), format.chunks());
+    let rows = plan.rows(isa.target().registers);
     let [rows_name, dot_name, gemv_name, dequantize_name] =
         ["rows", "dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);

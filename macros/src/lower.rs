@@ -34,6 +34,8 @@ pub struct Target {
     pub arch: Option<&'static str>,
     /// `target_feature` names.
     pub features: &'static [&'static str],
+    /// Vector registers that a kernel can count on.
+    pub registers: usize,
 }
 
 /// The primitives. Arguments and results are expressions.
@@ -192,7 +194,8 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let load_scales = per_row(&scales.in_block(&block));
     let load_minima = minima.as_ref().map(|(_, minima)| per_row(&minima.in_block(&block)));
 
-    let steps = plan.chunks.iter().enumerate().map(|(c, chunk)| {
+    let steps = plan.chunks.iter().map(|chunk| {
+        let c = chunk.number;
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
@@ -288,7 +291,8 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     };
     let load_scales = per_block(&scales.in_block(&block));
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(&minima.in_block(&block)));
-    let steps = plan.chunks.iter().enumerate().map(|(c, chunk)| {
+    let steps = plan.chunks.iter().map(|chunk| {
+        let c = chunk.number;
         let codes = codes(isa, &chunk.planes, &block, &weight.value);
         let eighths = (0..CHUNK / LANES).map(|k| {
             let eighth = c * (CHUNK / LANES) + k;

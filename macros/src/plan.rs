@@ -1,7 +1,9 @@
 //! The steps of each operation, free of any instruction set: which bytes a vector of codes comes from,
 //! which scale each lane needs, how many rows go through the registers together.
 
-use crate::model::{CHUNK, Codes, Format, GroupScale, Term, Value};
+use std::collections::BTreeSet;
+
+use crate::model::{CHUNK, Codes, Format, GroupScale, Product, Term, Value};
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
 pub const LANES: usize = 8;
@@ -12,14 +14,16 @@ const SCALES_PER_VECTOR: usize = 8;
 /// Everything that lowering needs to know of a format.
 pub struct Plan<'f> {
     pub format: &'f Format,
-    /// Rows that share one pass over the activations.
-    pub rows: usize,
+    /// In the order in which they are worked on: those that share bytes follow each other, so that these are
+    /// loaded once and need no register for long.
     pub chunks: Vec<Chunk>,
     pub quantizer: Option<Quantizer>,
 }
 
 /// [`CHUNK`] consecutive weights of a block.
 pub struct Chunk {
+    /// Which of the block's chunks.
+    pub number: usize,
     /// The planes of their codes, to be joined by OR.
     pub planes: Vec<Plane>,
 }
@@ -39,6 +43,23 @@ pub enum Source {
     Halves { offsets: [usize; 2], shifts: [i32; 2] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
+}
+
+impl Source {
+    /// Vectors that only scattered bits need: the index, and a mask for each shift.
+    fn constants(&self) -> usize {
+        match self {
+            Self::Run { .. } | Self::Halves { .. } => 0,
+            Self::Shuffle { shifts, .. } => 1 + shifts.iter().collect::<BTreeSet<_>>().len(),
+        }
+    }
+
+    fn first_byte(&self) -> usize {
+        match self {
+            Self::Run { offset, .. } => *offset,
+            Self::Halves { offsets: [low, _], .. } | Self::Shuffle { windows: [low, _], .. } => *low,
+        }
+    }
 }
 
 /// Which of the group scales apply to eight consecutive lanes.
@@ -62,15 +83,35 @@ pub enum Quantizer {
 
 pub fn plan(format: &Format) -> Plan<'_> {
     let codes = format.weight_codes();
-    let chunks = (0..format.chunks())
-        .map(|chunk| Chunk {
-            planes: codes.terms.iter().map(|term| plane(format, codes, term, chunk)).collect(),
-        })
-        .collect();
-    Plan { format, rows: rows_per_pass(format), chunks, quantizer: quantizer(format) }
+    let chunk = |number| Chunk {
+        number,
+        planes: codes.terms.iter().map(|term| plane(format, codes, term, number)).collect(),
+    };
+    let mut chunks: Vec<_> = (0..format.chunks()).map(chunk).collect();
+    chunks.sort_by_key(|chunk| chunk.planes[0].source.first_byte());
+    Plan { format, chunks, quantizer: quantizer(format) }
 }
 
 impl Plan<'_> {
+    /// How many rows share one pass over the activations: of 4, 2 and 1 as many as fit so many registers
+    /// without a spill.
+    ///
+    /// A row holds its sums, its scales and the bytes that its chunks share, of each plane after the first.
+    /// Beside them a step needs activations, seed, steps, codes, mask and product; for each plane after the
+    /// first its own bits and mask; for scattered bits an index and a mask for each shift; for group scales
+    /// those of its lanes.
+    pub fn rows(&self, registers: usize) -> usize {
+        const STEP: usize = 6;
+        let weight = &self.format.weight;
+        let vectors = |product: &Product| product.group.as_ref().map_or(1, |group| self.scale_vectors(group));
+        let minimum = weight.minimum.as_ref().map_or(0, |minimum| vectors(&minimum.product));
+        let planes = self.format.weight_codes().terms.len() - 1;
+        let per_row = 1 + vectors(&weight.scale) + minimum + planes;
+        let scattered: usize = self.chunks[0].planes.iter().map(|plane| plane.source.constants()).sum();
+        let step = STEP + 2 * planes + scattered + usize::from(weight.scale.group.is_some());
+        [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
+    }
+
     /// The scales of the eight lanes of `chunk`'s dot product, four weights to a lane.
     pub fn dot_lanes(&self, group: &GroupScale, chunk: usize) -> Lanes {
         lanes(group, chunk * CHUNK, CHUNK / LANES)
@@ -93,20 +134,6 @@ fn lanes(group: &GroupScale, first: usize, weights_per_lane: usize) -> Lanes {
     let scale = |lane: usize| (first + lane * weights_per_lane) / group.size;
     let vector = scale(0) / SCALES_PER_VECTOR;
     Lanes { vector, index: std::array::from_fn(|lane| (scale(lane) % SCALES_PER_VECTOR) as u8) }
-}
-
-/// As many rows, of 4, 2 and 1, as keep their sums and scales in the 16 registers of AVX2 beside six
-/// that a step needs for itself: activations, seed, steps, codes, mask, product.
-fn rows_per_pass(format: &Format) -> usize {
-    const REGISTERS: usize = 16;
-    const STEP: usize = 6;
-    let vectors = |group: &Option<GroupScale>| match group {
-        Some(group) => format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR),
-        None => 1,
-    };
-    let minimum = format.weight.minimum.as_ref().map_or(0, |minimum| vectors(&minimum.product.group));
-    let per_row = 1 + vectors(&format.weight.scale.group) + minimum;
-    [4, 2].into_iter().find(|rows| rows * per_row + STEP <= REGISTERS).unwrap_or(1)
 }
 
 fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {

@@ -1,10 +1,55 @@
-//! Reviewable snapshots of what the macro generates: `expansions` holds one file per format that
-//! `quantloom-kernels` declares.
+//! Reviewable snapshots of what stands behind a declaration, one readable file for each:
 //!
-//! A procedural macro can't be called as a function, so this crate compiles the macro's modules once more
-//! and calls their pipeline itself, on the declarations in `kernels/src/formats.rs`.
+//! - `expansions/q4_0.snap`: all that the macro generates for a format, as rustfmt would print it ([`expansion`]);
+//! - `assembly/q4_0_gemv_avx_vnni.snap`: what the compiler makes of a kernel's loop, disassembled from the
+//!   test's own binary ([`assembly`]), with invariants that hold whatever a reviewer accepts.
+//!
+//! `cargo test -p quantloom-snapshots` compares them, with no other tool than cargo; with `INSTA_UPDATE=always` before it, it
+//! accepts what changed, and the diff shows that.
+//!
+//! # Formats of your own
+//!
+//! A crate that declares a format gets the same with this crate among its `dev-dependencies` and a test like
+//!
+//! ```ignore
+//! use quantloom_snapshots::{assembly, assert_snapshots};
+//!
+//! #[test]
+//! fn assembly() {
+//!     let cells = assembly::cells(&[my_formats::Q6_0::FORMAT]).unwrap();
+//!     assert_snapshots!("assembly", cells.iter().map(|cell| (cell.name(), cell)));
+//!     assembly::assert_invariants(&cells, CEILINGS, &[]);
+//! }
+//! ```
+//!
+//! whose kernels are compiled as this workspace compiles its own:
+//!
+//! ```toml
+//! [profile.dev.package.my-formats]
+//! opt-level = 3
+//! codegen-units = 1
+//! incremental = false
+//! debug-assertions = false
+//! overflow-checks = false
+//! ```
+//!
+//! # What one looks like
+//!
+//! The declaration of Q4_0 in `kernels/src/formats.rs` expands to
+//!
+//! ```ignore
+#![doc = include_str!("../expansions/q4_0.snap")]
+//! ```
+//!
+//! and the loop of `gemv` for AVX-VNNI in it, four rows at once, becomes
+//!
+//! ```text
+#![doc = include_str!("../assembly/q4_0_gemv_avx_vnni.snap")]
+//! ```
 
-use proc_macro2::{TokenStream, TokenTree};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod assembly;
+pub mod expansion;
 
 #[path = "../../macros/src"]
 mod macros {
@@ -18,75 +63,42 @@ mod macros {
     pub mod plan;
 }
 
-// The modules name each other from the root of their crate.
+// The macro's modules name each other from the root of their crate.
 use macros::*;
 
-/// A format's declaration, cut out of those beside it.
-pub struct Declaration {
-    /// Its name in lower case, as in kernel names.
-    pub name: String,
-    tokens: TokenStream,
+/// For [`assert_snapshots!`].
+#[doc(hidden)]
+pub use insta;
+
+/// Asserts with insta that each of a sequence of texts, `(name, text)`, is as it was reviewed: `name.snap` in a
+/// directory given from that of the test file. All that differ are reported, not only the first.
+#[macro_export]
+macro_rules! assert_snapshots {
+    ($directory:expr, $texts:expr) => {
+        $crate::each($texts, |name, text| {
+            $crate::insta::with_settings!({
+                snapshot_path => $directory,
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                $crate::insta::assert_snapshot!(name, text);
+            });
+        })
+    };
 }
 
-/// The declarations of `kernels/src/formats.rs`.
-///
-/// # Panics
-/// That file holds no `quant_format!`.
-pub fn declarations() -> Vec<Declaration> {
-    let file = syn::parse_file(include_str!("../../kernels/src/formats.rs")).expect("it compiles elsewhere");
-    let tokens = file.items.into_iter().find_map(|item| match item {
-        syn::Item::Macro(item) if item.mac.path.is_ident("quant_format") => Some(item.mac.tokens),
-        _ => None,
-    });
-    split(tokens.expect("a quant_format!"))
-}
-
-impl Declaration {
-    /// Everything that the macro generates for it, as rustfmt would print it.
-    ///
-    /// # Panics
-    /// The expansion is not Rust.
-    pub fn expansion(&self) -> String {
-        pretty(expand::expand(&quote::quote!(::quantloom_kernels), self.tokens.clone()))
-    }
-}
-
-/// What the macro generates of instruction sets.
-///
-/// # Panics
-/// As [`Declaration::expansion`].
-pub fn instruction_sets() -> String {
-    pretty(emit::instruction_sets(lower::ALL))
-}
-
-/// A format ends with its braces, a list of formats with its semicolon.
-fn split(tokens: TokenStream) -> Vec<Declaration> {
-    let (mut declarations, mut tokens_of_one) = (Vec::new(), Vec::new());
-    for token in tokens {
-        let is_brace =
-            matches!(&token, TokenTree::Group(group) if group.delimiter() == proc_macro2::Delimiter::Brace);
-        let is_semicolon = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == ';');
-        tokens_of_one.push(token);
-        if is_brace {
-            let tokens = TokenStream::from_iter(tokens_of_one.drain(..));
-            declarations.push(Declaration { name: name(tokens.clone()), tokens });
-        } else if is_semicolon {
-            tokens_of_one.clear();
+/// For [`assert_snapshots!`]: insta's assertion panics, after it has shown the difference.
+#[doc(hidden)]
+pub fn each<N: ToString, T: ToString>(
+    texts: impl IntoIterator<Item = (N, T)>,
+    assert: impl Fn(String, String) + std::panic::RefUnwindSafe,
+) {
+    let mut differ = Vec::new();
+    for (name, text) in texts {
+        let (name, text) = (name.to_string(), text.to_string());
+        if std::panic::catch_unwind(|| assert(name.clone(), text)).is_err() {
+            differ.push(name);
         }
     }
-    declarations
-}
-
-/// The identifier after `block`.
-fn name(tokens: TokenStream) -> String {
-    let mut names = tokens.into_iter().filter_map(|token| match token {
-        TokenTree::Ident(ident) => Some(ident.to_string()),
-        _ => None,
-    });
-    names.find(|name| name == "block");
-    names.next().expect("a block has a name").to_lowercase()
-}
-
-fn pretty(tokens: TokenStream) -> String {
-    prettyplease::unparse(&syn::parse2(tokens).expect("the expansion is Rust"))
+    assert!(differ.is_empty(), "not as reviewed: {}", differ.join(", "));
 }

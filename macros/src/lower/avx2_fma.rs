@@ -20,6 +20,7 @@ impl Isa for Avx2Fma {
             summary: "256-bit vpmaddubsw and FMA: x86-64 CPUs since 2013",
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c"],
+            registers: 16,
         }
     }
 

@@ -17,6 +17,7 @@ impl Isa for AvxVnni {
             summary: "256-bit VEX vpdpbusd: Intel since Alder Lake, AMD since Zen 5",
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c", "avxvnni"],
+            registers: 16,
         }
     }
 

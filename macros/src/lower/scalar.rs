@@ -16,6 +16,7 @@ impl Isa for Scalar {
             summary: "plain Rust, on every machine",
             arch: None,
             features: &[],
+            registers: 16,
         }
     }
 
@@ -101,7 +102,7 @@ impl Isa for Scalar {
     }
 
     fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
-        quote!([::quantloom_kernels::bytes::f16_at::<#offset, _>(#block).to_f32(); 8])
+        quote!(portable::splat_f16::<#offset, _>(#block))
     }
 
     fn splat(&self, value: TokenStream) -> TokenStream {

@@ -1,0 +1,31 @@
+//! What the macro makes of Q6_0 and the compiler of its kernels is as it was reviewed: `INSTA_UPDATE=always` accepts
+//! what changed, and the diff shows it.
+
+use quantloom_snapshots::{assert_snapshots, expansion};
+
+#[test]
+fn expansion() {
+    let declarations = expansion::declarations(include_str!("../src/lib.rs")).unwrap();
+    assert_snapshots!("../snapshots", declarations.iter().map(|format| (&format.name, format.expansion())));
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn assembly() {
+    use custom_format::Q6_0;
+    use quantloom_kernels::BlockFormat;
+    use quantloom_snapshots::assembly;
+
+    let cells = assembly::cells(&[Q6_0::FORMAT]).unwrap();
+    assert_snapshots!("../snapshots", cells.iter().map(|cell| (cell.name(), cell)));
+    // The most instructions per block on scalar, avx2_fma, avx_vnni and avx512_vnni.
+    assembly::assert_invariants(
+        &cells,
+        &[
+            ("q6_0_dot", &[400, 30, 30, 30]),
+            ("q6_0_gemv", &[400, 30, 30, 30]),
+            ("q6_0_dequantize", &[400, 60, 60, 60]),
+        ],
+        &[],
+    );
+}
