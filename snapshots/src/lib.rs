@@ -4,21 +4,22 @@
 //! - `assembly/q4_0_gemv_avx_vnni.snap`: what the compiler makes of a kernel's loop, disassembled from the
 //!   test's own binary ([`assembly`]), with invariants that hold whatever a reviewer accepts.
 //!
-//! `cargo test -p quantloom-snapshots` compares them, with no other tool than cargo; with `INSTA_UPDATE=always` before it, it
-//! accepts what changed, and the diff shows that.
+//! `cargo test -p quantloom-snapshots` compares them, with no other tool than cargo; with `INSTA_UPDATE=always`
+//! before it, it accepts what changed, and the diff shows that.
 //!
 //! # Formats of your own
 //!
 //! A crate that declares a format gets the same with this crate among its `dev-dependencies` and a test like
 //!
 //! ```ignore
+//! use quantloom_kernels::BlockFormat;
 //! use quantloom_snapshots::{assembly, assert_snapshots};
 //!
 //! #[test]
 //! fn assembly() {
-//!     let cells = assembly::cells(&[my_formats::Q6_0::FORMAT]).unwrap();
+//!     let cells = assembly::cells(&[my_formats::Q6_0::FORMAT]).unwrap_or_else(|error| panic!("{error}"));
 //!     assert_snapshots!("assembly", cells.iter().map(|cell| (cell.name(), cell)));
-//!     assembly::assert_invariants(&cells, CEILINGS, &[]);
+//!     assembly::assert_invariants(&cells, &[("q6_0_dot", &[290, 46, 46, 37])], &[]);
 //! }
 //! ```
 //!
