@@ -23,14 +23,19 @@ fn each<T: Copy + Default, const N: usize>(element: impl Fn(usize) -> T) -> [T; 
     array
 }
 
-/// Twice 16 consecutive bytes, each half shifted (right, or left by a negative amount) and masked.
+/// Two or four runs of consecutive bytes, each shifted (right, or left by a negative amount) and masked.
 #[inline(always)]
-pub fn plane<const N: usize>(block: &[u8; N], offsets: [usize; 2], shifts: [i32; 2], mask: u8) -> Codes {
+pub fn plane<const N: usize, const PARTS: usize>(
+    block: &[u8; N],
+    offsets: [usize; PARTS],
+    shifts: [i32; PARTS],
+    mask: u8,
+) -> Codes {
     let mut codes = [0; 32];
-    for half in 0..2 {
-        let bytes = &block[offsets[half]..][..16];
-        for (code, &byte) in codes[16 * half..].iter_mut().zip(bytes) {
-            *code = shifted(byte, shifts[half]) & mask;
+    for (part, codes) in codes.chunks_exact_mut(32 / PARTS).enumerate() {
+        let bytes = &block[offsets[part]..][..32 / PARTS];
+        for (code, &byte) in codes.iter_mut().zip(bytes) {
+            *code = shifted(byte, shifts[part]) & mask;
         }
     }
     codes

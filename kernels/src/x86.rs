@@ -32,6 +32,19 @@ pub fn broadcast_128<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __
     _mm256_broadcastsi128_si256(load_128::<OFFSET, N>(block))
 }
 
+/// 8 bytes of a block.
+#[inline]
+pub fn load_64<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> i64 {
+    i64::from_le_bytes(*crate::bytes::field::<OFFSET, 8, N>(block))
+}
+
+/// 8 bytes of a block, in all four quarters.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn broadcast_64<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    _mm256_set1_epi64x(load_64::<OFFSET, N>(block))
+}
+
 /// The f16 at `OFFSET` as an f32 in every lane.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

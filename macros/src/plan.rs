@@ -41,6 +41,8 @@ pub enum Source {
     Run { offset: usize, shift: i32 },
     /// Twice 16 consecutive bytes, each half under its own shift.
     Halves { offsets: [usize; 2], shifts: [i32; 2] },
+    /// Four times 8 consecutive bytes, each quarter under its own shift.
+    Quarters { offsets: [usize; 4], shifts: [i32; 4] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
 }
@@ -49,7 +51,7 @@ impl Source {
     /// Vectors that only scattered bits need: the index, and a mask for each shift.
     fn constants(&self) -> usize {
         match self {
-            Self::Run { .. } | Self::Halves { .. } => 0,
+            Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } => 0,
             Self::Shuffle { shifts, .. } => 1 + shifts.iter().collect::<BTreeSet<_>>().len(),
         }
     }
@@ -57,7 +59,9 @@ impl Source {
     fn first_byte(&self) -> usize {
         match self {
             Self::Run { offset, .. } => *offset,
-            Self::Halves { offsets: [low, _], .. } | Self::Shuffle { windows: [low, _], .. } => *low,
+            Self::Halves { offsets: [first, _], .. }
+            | Self::Quarters { offsets: [first, ..], .. }
+            | Self::Shuffle { windows: [first, _], .. } => *first,
         }
     }
 }
@@ -142,16 +146,24 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
         let (byte, shift) = codes.locate(term, chunk * CHUNK + i);
         (field + byte, shift as i32 - term.position as i32)
     });
-    let run = |places: &[(usize, i32)]| {
-        let (offset, shift) = places[0];
-        places.iter().enumerate().all(|(i, place)| *place == (offset + i, shift))
-    };
-    let (low, high) = places.split_at(CHUNK / 2);
-    let source = if run(&places) {
-        Source::Run { offset: low[0].0, shift: low[0].1 }
-    } else if run(low) && run(high) {
-        Source::Halves { offsets: [low[0].0, high[0].0], shifts: [low[0].1, high[0].1] }
+    // The places of `N` runs of consecutive bytes, each under one shift.
+    fn runs<const N: usize>(places: &[(usize, i32); CHUNK]) -> Option<([usize; N], [i32; N])> {
+        let first: [(usize, i32); N] = std::array::from_fn(|part| places[part * (CHUNK / N)]);
+        let is_run = |(part, places): (usize, &[(usize, i32)])| {
+            let (offset, shift) = first[part];
+            places.iter().enumerate().all(|(i, place)| *place == (offset + i, shift))
+        };
+        let all = places.chunks_exact(CHUNK / N).enumerate().all(is_run);
+        all.then(|| (first.map(|place| place.0), first.map(|place| place.1)))
+    }
+    let source = if let Some(([offset], [shift])) = runs(&places) {
+        Source::Run { offset, shift }
+    } else if let Some((offsets, shifts)) = runs(&places) {
+        Source::Halves { offsets, shifts }
+    } else if let Some((offsets, shifts)) = runs(&places) {
+        Source::Quarters { offsets, shifts }
     } else {
+        let (low, high) = places.split_at(CHUNK / 2);
         // The checker has seen to it that a half spans at most 16 bytes of a block of at least 16.
         let window = |half: &[(usize, i32)]| {
             let first = half.iter().map(|place| place.0).min().unwrap_or(0);

@@ -52,12 +52,17 @@ impl Isa for Avx2Fma {
                     quote!(_mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)))
                 };
                 let [low, high] = *shifts;
-                let moved = if low == high {
-                    shifted(bytes, low)
+                masked(shifted_by_quarters(bytes, [low, low, high, high]), plane.mask)
+            }
+            Source::Quarters { offsets, shifts } => {
+                let [first, rest @ ..] = offsets;
+                let bytes = if rest.iter().all(|offset| offset == first) {
+                    quote!(x86::broadcast_64::<#first, _>(#block))
                 } else {
-                    shifted_by_halves(shifted_by_halves(bytes, *shifts, true), *shifts, false)
+                    let quarters = offsets.iter().rev();
+                    quote!(_mm256_set_epi64x(#(x86::load_64::<#quarters, _>(#block)),*))
                 };
-                masked(moved, plane.mask)
+                masked(shifted_by_quarters(bytes, *shifts), plane.mask)
             }
             Source::Shuffle { windows: [low, high], index, shifts } => {
                 let index = index.iter().map(|&i| Literal::i8_unsuffixed(i as i8));
@@ -201,15 +206,23 @@ fn shifted(bytes: TokenStream, shift: i32) -> TokenStream {
     }
 }
 
-/// Each half shifted by its own amount, to the right where that is positive, to the left where negative.
-fn shifted_by_halves(bytes: TokenStream, shifts: [i32; 2], right: bool) -> TokenStream {
-    let [low, high] = shifts.map(|shift| if right { shift.max(0) } else { -shift.min(0) });
-    if low == 0 && high == 0 {
-        return bytes;
+/// Each quarter shifted by its own amount, to the right where that is positive, to the left where negative.
+fn shifted_by_quarters(bytes: TokenStream, shifts: [i32; 4]) -> TokenStream {
+    if shifts.iter().all(|&shift| shift == shifts[0]) {
+        return shifted(bytes, shifts[0]);
     }
-    let instruction = if right { quote!(_mm256_srlv_epi64) } else { quote!(_mm256_sllv_epi64) };
-    let (low, high) = (Literal::i32_unsuffixed(low), Literal::i32_unsuffixed(high));
-    quote!(#instruction(#bytes, _mm256_setr_epi64x(#low, #low, #high, #high)))
+    let by = |bytes, instruction: TokenStream, amounts: [i32; 4]| {
+        let amounts = amounts.map(Literal::i32_unsuffixed);
+        quote!(#instruction(#bytes, _mm256_setr_epi64x(#(#amounts),*)))
+    };
+    let mut moved = bytes;
+    if shifts.iter().any(|&shift| shift > 0) {
+        moved = by(moved, quote!(_mm256_srlv_epi64), shifts.map(|shift| shift.max(0)));
+    }
+    if shifts.iter().any(|&shift| shift < 0) {
+        moved = by(moved, quote!(_mm256_sllv_epi64), shifts.map(|shift| -shift.min(0)));
+    }
+    moved
 }
 
 fn masked(bytes: TokenStream, mask: u8) -> TokenStream {

@@ -37,12 +37,16 @@ impl Isa for Scalar {
     fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
         let mask = plane.mask;
         match &plane.source {
+            // Vectors of every x86-64 CPU have 16 bytes.
             Source::Run { offset, shift } => {
-                let (first, second) = (*offset, offset + 16);
-                quote!(portable::plane(#block, [#first, #second], [#shift, #shift], #mask))
+                let second = offset + 16;
+                quote!(portable::plane(#block, [#offset, #second], [#shift, #shift], #mask))
             }
-            Source::Halves { offsets: [low, high], shifts: [by, by_high] } => {
-                quote!(portable::plane(#block, [#low, #high], [#by, #by_high], #mask))
+            Source::Halves { offsets, shifts } => {
+                quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
+            }
+            Source::Quarters { offsets, shifts } => {
+                quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
             Source::Shuffle { windows: [low, high], index, shifts } => {
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
