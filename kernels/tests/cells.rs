@@ -67,9 +67,12 @@ fn dequantize_is_the_formula_in_f32() {
 #[test]
 fn dot_and_gemv_agree_with_the_oracle() {
     let rows = [1, 2, 3, 4, 5, 7, 9];
-    // Miri takes a second for what takes a machine a millisecond.
-    let blocks: &[usize] = if cfg!(miri) { &[1, 8] } else { &[1, 2, 3, 5, 8, 9, 22, 64] };
-    let shapes: Vec<_> = blocks.iter().flat_map(|&blocks| rows.map(|rows| (rows, blocks))).collect();
+    let blocks = [1, 2, 3, 5, 8, 9, 22, 64];
+    let mut shapes: Vec<_> = blocks.iter().flat_map(|&blocks| rows.map(|rows| (rows, blocks))).collect();
+    if cfg!(miri) {
+        // It takes a second for what takes a machine a millisecond.
+        shapes = vec![(1, 1), (5, 3)];
+    }
     for &format in FORMATS {
         let (scales, oracle) = layout(format);
         oracle::check_gemv(format, oracle, scales, &shapes);

@@ -87,7 +87,8 @@ fn write_seeds() {
     let Some(corpus) = env::args().skip(1).find(|arg| Path::new(arg).is_dir()) else { return };
     let corpus = Path::new(&corpus);
     // One head of two numbers and one hidden number: matrices of any type in few bytes.
-    let small = Shape { layers: 1, heads: 1, kv_heads: 1, head_dim: 2, rope_dims: 2, feed_forward: 1, ..SHAPE };
+    let small =
+        Shape { layers: 1, heads: 1, kv_heads: 1, head_dim: 2, rope_dims: 2, feed_forward: 1, ..SHAPE };
     let plain: &[_] = &[("attn_output", "F32"), ("ffn_down", "F16")];
     let blocks = Shape { embedding: 32, tied: true, vocab: 24, except: plain, ..small };
     let shapes = [

@@ -77,7 +77,8 @@ impl From<&AnyValue<'_>> for Value {
 }
 
 fuzz_target!(|input: Input| {
-    let message = |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+    let message =
+        |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
     let conversation: Vec<_> = input.conversation.iter().take(8).map(message).collect();
     speak(&metadata(&input), &conversation, input.text);
 });
@@ -100,7 +101,8 @@ fn metadata(input: &Input) -> Metadata {
     let mut merges = Vec::new();
     if tokens.len() > own {
         for (left, right) in input.merges.iter().take(MAX_TOKENS) {
-            let [left, right] = [left, right].map(|place| &tokens[own + usize::from(*place) % (tokens.len() - own)].0);
+            let [left, right] =
+                [left, right].map(|place| &tokens[own + usize::from(*place) % (tokens.len() - own)].0);
             merges.push((format!("{left} {right}"), format!("{left}{right}")));
         }
     }
