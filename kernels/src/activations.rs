@@ -70,8 +70,9 @@ fn scalar(x: &[f32; 32]) -> ActivationBlock {
     for (lane, x) in x.as_chunks::<4>().0.iter().enumerate() {
         // Magnitudes order like their bits, and NaN above all: an integer maximum keeps it.
         let max = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
-        // Up to a bf16 by way of the bits. The maximum is for NaN, whose bits may overflow.
-        let bits = (max / 127.0).to_bits() as i32;
+        // Up to a bf16 by way of the bits. The maximum is for NaN, whose bits may overflow, and which comes
+        // out of a division with either sign.
+        let bits = (max / 127.0).abs().to_bits() as i32;
         let scale = f32::from_bits((bits.wrapping_add(0xFFFF).max(bits) & !0xFFFF) as u32);
         let inverse = 1.0 / scale;
         // Of 0, and of what is next to it, there is no inverse: such activations round to 0.
@@ -100,10 +101,12 @@ fn avx2(x: &[[f32; 32]], blocks: &mut [ActivationBlock]) {
         for i in 0..4 {
             // Step by step as in `scalar`, two lanes of four at a time.
             let x = x86::load(&eights[i]);
-            let max = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(i32::MAX));
+            let magnitude = _mm256_set1_epi32(i32::MAX);
+            let max = _mm256_and_si256(_mm256_castps_si256(x), magnitude);
             let max = _mm256_max_epi32(max, _mm256_shuffle_epi32::<0b01_00_11_10>(max));
             let max = _mm256_max_epi32(max, _mm256_shuffle_epi32::<0b10_11_00_01>(max));
             let bits = _mm256_castps_si256(_mm256_div_ps(_mm256_castsi256_ps(max), _mm256_set1_ps(127.0)));
+            let bits = _mm256_and_si256(bits, magnitude);
             let up = _mm256_max_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0xFFFF)), bits);
             let scale = _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(!0xFFFF)));
             let inverse = _mm256_div_ps(_mm256_set1_ps(1.0), scale);

@@ -48,6 +48,31 @@ fn activations_are_the_same_on_all_instruction_sets() {
     }
 }
 
+/// The two ways to a product, for all kernels at once: what `cells` does thoroughly, short enough for Miri.
+#[test]
+fn products_are_those_of_dequantized_weights() {
+    for (&format, isa) in FORMATS.iter().flat_map(|format| Supported::all().map(move |isa| (format, isa))) {
+        let (rows, cols) = (5, 2 * format.block_len);
+        let kernels = format.kernels(isa);
+        let mut matrix = vec![0; format.bytes_for(rows * cols)];
+        kernels.quantize(&ramp(rows * cols, 9), &mut matrix).unwrap();
+        let mut weights = vec![f32::NAN; rows * cols];
+        kernels.dequantize(&matrix, &mut weights).unwrap();
+        let a = activations(isa, &ramp(cols, 4));
+        let mut y = vec![f32::NAN; rows];
+        kernels.gemv(&matrix, &a, &mut y).unwrap();
+        for ((y, weights), row) in
+            y.iter().zip(weights.chunks(cols)).zip(matrix.chunks(format.bytes_for(cols)))
+        {
+            let x = a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.q[i]) * a.scales[i / 4].to_f32()));
+            let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
+            let cell = format!("{} on {}", format.name, isa.isa());
+            assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");
+            assert_eq!(kernels.dot(row, &a).unwrap(), *y, "{cell}");
+        }
+    }
+}
+
 #[test]
 fn lengths_are_checked() {
     for (&format, isa) in FORMATS.iter().flat_map(|format| Supported::all().map(move |isa| (format, isa))) {

@@ -1,0 +1,45 @@
+//! What both fuzz targets do with a vocabulary: as a user would, checking what is promised of any input.
+
+use quantloom::chat::{ChatTemplate, Message};
+use quantloom::gguf::Metadata;
+use quantloom::tokenizer::{EncodeOptions, SpecialTokens, Tokenizer};
+
+/// Makes a tokenizer and a chat template of `metadata` where that is possible, and takes the conversation and
+/// then `text` through them. The tokens of `text`.
+pub fn speak(metadata: &Metadata, conversation: &[Message], text: &str) -> Option<Vec<u32>> {
+    let tokenizer = Tokenizer::from_metadata(metadata).map_err(check_error).ok()?;
+    let template = ChatTemplate::from_metadata(metadata, &tokenizer).map_err(check_error).ok().flatten();
+    if let Some(template) = template {
+        match template.render(conversation) {
+            Ok(prompt) if prompt.len() < 4096 => _ = round_trip(&tokenizer, &prompt, true),
+            Ok(_) => {}
+            Err(error) => check_error(error),
+        }
+    }
+    round_trip(&tokenizer, text, true);
+    Some(round_trip(&tokenizer, text, false))
+}
+
+fn round_trip(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> Vec<u32> {
+    let ids = tokenizer.encode(text, EncodeOptions { add_bos: true, add_eos: true, parse_special });
+    for &id in &ids {
+        assert!((id as usize) < tokenizer.vocab_size(), "token {id} of {text:?}");
+        assert!(tokenizer.token_text(id).is_some() && tokenizer.token_bytes(id).is_some());
+        tokenizer.is_end_of_generation(id);
+    }
+    for special in [SpecialTokens::Skip, SpecialTokens::Render] {
+        let whole = tokenizer.decode(&ids, special);
+        let mut decoder = tokenizer.decoder(special);
+        let mut parts: String = ids.iter().map(|&id| decoder.push(id).to_owned()).collect();
+        parts += decoder.finish();
+        // A generation keeps the space that a SentencePiece vocabulary puts before a text.
+        assert!(parts.ends_with(&whole) && parts.len() <= whole.len() + 1, "{parts:?} and {whole:?}");
+    }
+    ids
+}
+
+/// An error is one line for people.
+pub fn check_error(error: impl std::error::Error) {
+    let text = error.to_string();
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
