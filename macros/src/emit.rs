@@ -6,7 +6,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
 use crate::error::Errors;
-use crate::lower::{self, Isa};
+use crate::lower::{self, Isa, Products};
 use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
@@ -388,7 +388,7 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
 fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
-    let rows = plan.rows(isa.target().registers);
+    let rows = plan.rows(isa.registers());
     let [rows_name, dot_name, gemv_name, dequantize_name] =
         ["rows", "dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
@@ -491,6 +491,15 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
         });
         inner.map(move |(_, inner_variant)| quote!((Self::#outer_variant, Self::#inner_variant)))
     });
+    let option = |product| match product {
+        Some(mnemonic) => quote!(::core::option::Option::Some(#mnemonic)),
+        None => quote!(::core::option::Option::None),
+    };
+    let products = isas.iter().zip(&variants).map(|(isa, variant)| {
+        let Products { unsigned, signed } = isa.products();
+        let (unsigned, signed) = (option(unsigned), option(signed));
+        quote!((Self::#variant, false) => #unsigned, (Self::#variant, true) => #signed,)
+    });
     let missing = targets.iter().zip(&variants).map(|(target, variant)| {
         let features = target.features;
         match target.arch {
@@ -528,6 +537,14 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
             pub const fn features(self) -> &'static [&'static str] {
                 match self {
                     #(Self::#variants => &[#(#features),*],)*
+                }
+            }
+
+            /// The instruction that multiplies a weight's codes, of both signs or from 0 up, with activations: a
+            /// kernel's assembly is recognised by it. `None` where the compiler chooses.
+            pub const fn product(self, signed: bool) -> ::core::option::Option<&'static str> {
+                match (self, signed) {
+                    #(#products)*
                 }
             }
 

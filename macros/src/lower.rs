@@ -18,8 +18,13 @@ mod avx_vnni;
 mod scalar;
 
 /// Every instruction set, the plainest first; of those that a CPU has, the last is used.
-pub const ALL: &[&dyn Isa] =
-    &[&scalar::Scalar, &avx2_fma::Avx2Fma, &avx_vnni::AvxVnni, &avx512_vnni::Avx512Vnni];
+#[rustfmt::skip]
+pub const ALL: &[&dyn Isa] = &[
+    &scalar::Scalar,
+    &avx2_fma::Avx2Fma,
+    &avx_vnni::AvxVnni,
+    &avx512_vnni::Avx512Vnni,
+];
 
 /// What an instruction set is called and what it needs. The one source of the `target_feature`
 /// attribute, of run-time detection, and of what the documentation says.
@@ -34,8 +39,16 @@ pub struct Target {
     pub arch: Option<&'static str>,
     /// `target_feature` names.
     pub features: &'static [&'static str],
-    /// Vector registers that a kernel can count on.
-    pub registers: usize,
+}
+
+/// The instructions that multiply codes with activations, by which a kernel is recognised in its assembly; `None`
+/// where the compiler chooses.
+#[derive(Clone, Copy)]
+pub struct Products {
+    /// Codes from 0 up.
+    pub unsigned: Option<&'static str>,
+    /// Codes of both signs.
+    pub signed: Option<&'static str>,
 }
 
 /// The primitives. Arguments and results are expressions.
@@ -45,6 +58,14 @@ pub trait Isa: Sync {
     /// Where primitives come from that this instruction set doesn't state.
     fn base(&self) -> &'static dyn Isa;
 
+    /// Vector registers that a kernel can count on.
+    fn registers(&self) -> usize {
+        self.base().registers()
+    }
+    /// What multiplies.
+    fn products(&self) -> Products {
+        self.base().products()
+    }
     /// `use` declarations at the head of a kernel.
     fn prelude(&self) -> TokenStream {
         self.base().prelude()

@@ -102,9 +102,10 @@ pub struct Violation {
     pub found: String,
 }
 
-/// Of a kernel, as `q4_0_gemv`, the most instructions per block for each instruction set, in the order of
-/// [`Isa::ALL`]; per iteration where the code does not tell how many blocks that takes.
-pub type Ceiling<'a> = (&'a str, &'a [usize]);
+/// Of a kernel, as `q4_0_gemv`, the most instructions per block on each instruction set; per iteration where the
+/// code does not tell how many blocks that takes. One that is not named, as a new one, may have no more than the
+/// nearest before it that it includes.
+pub type Ceiling<'a> = (&'a str, &'a [(&'a str, usize)]);
 
 /// A cell, as `q4_0_gemv_avx_vnni`, and an invariant that does not hold of it, with the reason.
 pub type Exception<'a> = (&'a str, Invariant, &'a str);
@@ -194,19 +195,19 @@ fn largest(
     found.ok_or_else(|| Error::NoLoop(kernel_name(format, operation.name(), isa)))
 }
 
-/// The instruction that multiplies codes with activations, and its encoding.
-fn step(isa: Isa) -> Option<(Mnemonic, EncodingKind)> {
-    match isa {
-        Isa::Scalar => None,
-        Isa::Avx2Fma => Some((Mnemonic::Vpmaddubsw, EncodingKind::VEX)),
-        Isa::AvxVnni => Some((Mnemonic::Vpdpbusd, EncodingKind::VEX)),
-        Isa::Avx512Vnni => Some((Mnemonic::Vpdpbusd, EncodingKind::EVEX)),
-    }
+/// The instructions that multiply codes with activations; none where the compiler chooses.
+fn products(isa: Isa) -> Vec<Mnemonic> {
+    let ours = [isa.product(false), isa.product(true)];
+    Mnemonic::values().filter(|mnemonic| ours.contains(&Some(&*lower(*mnemonic)))).collect()
 }
 
-/// The largest encoding that an instruction set allows; each allows those before it.
-fn largest_encoding(isa: Isa) -> EncodingKind {
-    step(isa).map_or(EncodingKind::Legacy, |(_, encoding)| encoding)
+/// The encoding of an instruction set's own instructions; those of its bases may be in the ones before it.
+fn encoding(isa: Isa) -> EncodingKind {
+    match isa.features() {
+        [] => EncodingKind::Legacy,
+        features if features.iter().any(|feature| feature.starts_with("avx512")) => EncodingKind::EVEX,
+        _ => EncodingKind::VEX,
+    }
 }
 
 /// How many blocks one iteration takes: for a dot product by its steps, one for each 32 weights; for the
@@ -220,8 +221,8 @@ fn blocks(
 ) -> Option<usize> {
     let (work, per_block) = match operation {
         Operation::Dot | Operation::Gemv => {
-            let (step, _) = step(isa)?;
-            let steps = instructions.iter().filter(|instruction| instruction.mnemonic() == step).count();
+            let products = products(isa);
+            let steps = instructions.iter().filter(|i| products.contains(&i.mnemonic())).count();
             (steps, format.block_len / ActivationBlock::LEN)
         }
         Operation::Dequantize => {
@@ -265,7 +266,7 @@ impl Cell {
     pub fn violations(&self, ceilings: &[Ceiling]) -> Vec<Violation> {
         let found = [
             (Invariant::Instruction, self.wrong_instruction()),
-            (Invariant::Encoding, self.first(|i| rank(i.encoding()) > rank(largest_encoding(self.isa)))),
+            (Invariant::Encoding, self.first(|i| rank(i.encoding()) > rank(encoding(self.isa)))),
             (Invariant::Call, self.first(is_call)),
             (Invariant::Stack, self.first(|i| self.isa != Isa::Scalar && self.uses_stack(i))),
             (Invariant::Ceiling, self.above(ceilings)),
@@ -284,21 +285,24 @@ impl Cell {
     }
 
     fn wrong_instruction(&self) -> Option<String> {
-        let (step, encoding) = step(self.isa)?;
-        let is = |mnemonic| move |i: &&Instruction| i.mnemonic() == mnemonic;
+        let products = products(self.isa);
+        if products.is_empty() {
+            return None;
+        }
+        let mnemonics = || self.instructions.iter().map(Instruction::mnemonic);
         if self.operation == Operation::Dequantize {
-            let converts = self.instructions.iter().any(|i| is(Mnemonic::Vcvtdq2ps)(&i));
-            return (!converts).then(|| "no vcvtdq2ps".to_owned());
+            return (!mnemonics().any(|m| m == Mnemonic::Vcvtdq2ps)).then(|| "no vcvtdq2ps".to_owned());
         }
-        let steps: Vec<_> = self.instructions.iter().filter(is(step)).collect();
-        if steps.is_empty() {
-            return Some(format!("no {}", lower(step)));
+        let mut steps = self.instructions.iter().filter(|i| products.contains(&i.mnemonic())).peekable();
+        if steps.peek().is_none() {
+            return Some(format!("no {}", products.into_iter().map(lower).collect::<Vec<_>>().join(" or ")));
         }
-        if let Some(other) = steps.iter().find(|i| i.encoding() != encoding) {
-            return Some(format!("{} in the encoding {:?}", lower(step), other.encoding()));
+        if let Some(step) = steps.find(|step| step.encoding() != encoding(self.isa)) {
+            return Some(format!("{} in the encoding {:?}", lower(step.mnemonic()), step.encoding()));
         }
-        let other = if step == Mnemonic::Vpdpbusd { Mnemonic::Vpmaddubsw } else { Mnemonic::Vpdpbusd };
-        self.instructions.iter().any(|i| is(other)(&i)).then(|| format!("{} beside it", lower(other)))
+        let others: Vec<_> = Isa::ALL.iter().flat_map(|&isa| self::products(isa)).collect();
+        let other = mnemonics().find(|m| others.contains(m) && !products.contains(m))?;
+        Some(format!("{} beside it", lower(other)))
     }
 
     fn uses_stack(&self, instruction: &Instruction) -> bool {
@@ -310,8 +314,11 @@ impl Cell {
         let Some((_, row)) = ceilings.iter().find(|(kernel, _)| *kernel == self.kernel) else {
             return Some(format!("{}, and no ceiling for `{}`", self.size(), self.kernel));
         };
-        let column = Isa::ALL.iter().position(|isa| *isa == self.isa).and_then(|column| row.get(column));
-        let Some(ceiling) = column else {
+        let granted =
+            |isa: &Isa| row.iter().find(|(name, _)| *name == isa.name()).map(|(_, ceiling)| ceiling);
+        let before = Isa::ALL.iter().rev().skip_while(|isa| **isa != self.isa);
+        let mut included = before.filter(|isa| self.isa.includes(**isa));
+        let Some(ceiling) = included.find_map(granted) else {
             return Some(format!("{}, and no ceiling for {}", self.size(), self.isa));
         };
         let above = self.instructions.len() > ceiling * self.blocks.unwrap_or(1);

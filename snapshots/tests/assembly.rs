@@ -12,19 +12,18 @@ use quantloom_snapshots::assert_snapshots;
 /// rows of them in `gemv`; they have some room for the compiler's own choice of vectors.
 #[rustfmt::skip]
 const CEILINGS: &[Ceiling] = &[
-    //                  scalar, avx2_fma, avx_vnni, avx512_vnni
-    ("q4_0_dot",        &[ 270,  20,  19,  19]),
-    ("q4_0_gemv",       &[ 290,  14,  13,  13]),
-    ("q4_0_dequantize", &[ 125,  32,  32,  32]),
-    ("q4_1_dot",        &[ 290,  24,  24,  24]),
-    ("q4_1_gemv",       &[ 350,  20,  20,  17]),
-    ("q4_1_dequantize", &[ 135,  34,  34,  34]),
-    ("q8_0_dot",        &[ 230,  18,  17,  17]),
-    ("q8_0_gemv",       &[ 230,  13,  11,  11]),
-    ("q8_0_dequantize", &[  95,  24,  24,  24]),
-    ("q6_k_dot",        &[2100, 152, 144, 136]),
-    ("q6_k_gemv",       &[2100, 152, 144, 113]),
-    ("q6_k_dequantize", &[1350, 266, 266, 258]),
+    ("q4_0_dot", &[("scalar", 270), ("avx2_fma", 20), ("avx_vnni", 19)]),
+    ("q4_0_gemv", &[("scalar", 290), ("avx2_fma", 14), ("avx_vnni", 13)]),
+    ("q4_0_dequantize", &[("scalar", 125), ("avx2_fma", 32)]),
+    ("q4_1_dot", &[("scalar", 290), ("avx2_fma", 24)]),
+    ("q4_1_gemv", &[("scalar", 350), ("avx2_fma", 20), ("avx512_vnni", 17)]),
+    ("q4_1_dequantize", &[("scalar", 135), ("avx2_fma", 34)]),
+    ("q8_0_dot", &[("scalar", 230), ("avx2_fma", 18), ("avx_vnni", 17)]),
+    ("q8_0_gemv", &[("scalar", 230), ("avx2_fma", 13), ("avx_vnni", 11)]),
+    ("q8_0_dequantize", &[("scalar", 95), ("avx2_fma", 24)]),
+    ("q6_k_dot", &[("scalar", 2100), ("avx2_fma", 152), ("avx_vnni", 144), ("avx512_vnni", 136)]),
+    ("q6_k_gemv", &[("scalar", 2100), ("avx2_fma", 152), ("avx_vnni", 144), ("avx512_vnni", 113)]),
+    ("q6_k_dequantize", &[("scalar", 1350), ("avx2_fma", 266), ("avx512_vnni", 258)]),
 ];
 
 #[test]

@@ -7,7 +7,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{Isa, Target};
+use super::{Isa, Products, Target};
 use crate::plan::{LANES, Plane, Source};
 
 pub struct Avx2Fma;
@@ -20,12 +20,19 @@ impl Isa for Avx2Fma {
             summary: "256-bit vpmaddubsw and FMA: x86-64 CPUs since 2013",
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c"],
-            registers: 16,
         }
     }
 
     fn base(&self) -> &'static dyn Isa {
         unreachable!("avx2_fma states every primitive")
+    }
+
+    fn registers(&self) -> usize {
+        16
+    }
+
+    fn products(&self) -> Products {
+        Products { unsigned: Some("vpmaddubsw"), signed: Some("vpmaddubsw") }
     }
 
     fn prelude(&self) -> TokenStream {

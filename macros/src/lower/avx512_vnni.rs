@@ -18,12 +18,15 @@ impl Isa for Avx512Vnni {
             summary: "256-bit EVEX vpdpbusd: Intel since Ice Lake, AMD since Zen 4",
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni"],
-            registers: 32,
         }
     }
 
     fn base(&self) -> &'static dyn Isa {
         &AvxVnni
+    }
+
+    fn registers(&self) -> usize {
+        32
     }
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {

@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::avx2_fma::Avx2Fma;
-use super::{Isa, Target};
+use super::{Isa, Products, Target};
 
 pub struct AvxVnni;
 
@@ -17,12 +17,15 @@ impl Isa for AvxVnni {
             summary: "256-bit VEX vpdpbusd: Intel since Alder Lake, AMD since Zen 5",
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c", "avxvnni"],
-            registers: 16,
         }
     }
 
     fn base(&self) -> &'static dyn Isa {
         &Avx2Fma
+    }
+
+    fn products(&self) -> Products {
+        Products { unsigned: Some("vpdpbusd"), signed: Some("vpdpbusd") }
     }
 
     fn signed_bias(&self) -> i32 {

@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{Isa, Target};
+use super::{Isa, Products, Target};
 use crate::plan::{LANES, Plane, Source};
 
 pub struct Scalar;
@@ -16,12 +16,20 @@ impl Isa for Scalar {
             summary: "plain Rust, on every machine",
             arch: None,
             features: &[],
-            registers: 16,
         }
     }
 
     fn base(&self) -> &'static dyn Isa {
         unreachable!("the scalar instruction set states every primitive")
+    }
+
+    /// What x86-64 and AArch64 have at least, as far as x86-64's 16 go.
+    fn registers(&self) -> usize {
+        16
+    }
+
+    fn products(&self) -> Products {
+        Products { unsigned: None, signed: None }
     }
 
     fn prelude(&self) -> TokenStream {
