@@ -23,7 +23,7 @@ fn each<T: Copy + Default, const N: usize>(element: impl Fn(usize) -> T) -> [T; 
     array
 }
 
-/// Two or four runs of consecutive bytes, each shifted (right, or left by a negative amount) and masked.
+/// Two, four or eight runs of consecutive bytes, each shifted (right, or left by a negative amount) and masked.
 #[inline(always)]
 pub fn plane<const N: usize, const PARTS: usize>(
     block: &[u8; N],
@@ -51,6 +51,18 @@ pub fn shuffle<const N: usize>(
     mask: u8,
 ) -> Codes {
     each(|i| shifted(block[windows[i / 16] + usize::from(index[i])], shifts[i]) & mask)
+}
+
+/// `set` where byte `index[i]` of the half's window has a bit of `bits[i]`, 0 elsewhere.
+#[inline(always)]
+pub fn bits<const N: usize>(
+    block: &[u8; N],
+    windows: [usize; 2],
+    index: &[u8; 32],
+    bits: &[u8; 32],
+    set: u8,
+) -> Codes {
+    each(|i| if block[windows[i / 16] + usize::from(index[i])] & bits[i] == 0 { 0 } else { set })
 }
 
 #[inline(always)]

@@ -45,6 +45,19 @@ pub fn broadcast_64<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m
     _mm256_set1_epi64x(load_64::<OFFSET, N>(block))
 }
 
+/// 4 bytes of a block.
+#[inline]
+pub fn load_32<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> i32 {
+    i32::from_le_bytes(*crate::bytes::field::<OFFSET, 4, N>(block))
+}
+
+/// 4 bytes of a block, in all eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn broadcast_32<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    _mm256_set1_epi32(load_32::<OFFSET, N>(block))
+}
+
 /// The f16 at `OFFSET` as an f32 in every lane.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

@@ -43,15 +43,20 @@ pub enum Source {
     Halves { offsets: [usize; 2], shifts: [i32; 2] },
     /// Four times 8 consecutive bytes, each quarter under its own shift.
     Quarters { offsets: [usize; 4], shifts: [i32; 4] },
+    /// Eight times 4 consecutive bytes, each eighth under its own shift.
+    Eighths { offsets: [usize; 8], shifts: [i32; 8] },
+    /// One bit each: for each half a window of 16 bytes, from which every code takes a byte, and of that a bit.
+    Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
 }
 
 impl Source {
-    /// Vectors that only scattered bits need: the index, and a mask for each shift.
+    /// Vectors that only scattered bits need: the index, and a mask for each shift or one for all.
     fn constants(&self) -> usize {
         match self {
-            Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } => 0,
+            Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } | Self::Eighths { .. } => 0,
+            Self::Bits { .. } => 2,
             Self::Shuffle { shifts, .. } => 1 + shifts.iter().collect::<BTreeSet<_>>().len(),
         }
     }
@@ -61,6 +66,8 @@ impl Source {
             Self::Run { offset, .. } => *offset,
             Self::Halves { offsets: [first, _], .. }
             | Self::Quarters { offsets: [first, ..], .. }
+            | Self::Eighths { offsets: [first, ..], .. }
+            | Self::Bits { windows: [first, _], .. }
             | Self::Shuffle { windows: [first, _], .. } => *first,
         }
     }
@@ -162,6 +169,8 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
         Source::Halves { offsets, shifts }
     } else if let Some((offsets, shifts)) = runs(&places) {
         Source::Quarters { offsets, shifts }
+    } else if let Some((offsets, shifts)) = runs(&places) {
+        Source::Eighths { offsets, shifts }
     } else {
         let (low, high) = places.split_at(CHUNK / 2);
         // The checker has seen to it that a half spans at most 16 bytes of a block of at least 16.
@@ -170,10 +179,12 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
             first.min(format.bytes() - 16)
         };
         let windows = [window(low), window(high)];
-        Source::Shuffle {
-            windows,
-            index: std::array::from_fn(|i| (places[i].0 - windows[i / 16]) as u8),
-            shifts: places.map(|place| place.1),
+        let index = std::array::from_fn(|i| (places[i].0 - windows[i / 16]) as u8);
+        let shifts = places.map(|place| place.1);
+        if term.bits == 1 {
+            Source::Bits { windows, index, bits: shifts.map(|shift| 1 << (shift + term.position as i32)) }
+        } else {
+            Source::Shuffle { windows, index, shifts }
         }
     };
     Plane { source, mask: (((1_u32 << term.bits) - 1) << term.position) as u8 }

@@ -169,4 +169,16 @@ quant_format! {
                             | (high[16 + 4 * h + j] >> k & 1) << 6;
         w = d * s * (q - 64);
     }
+
+    /// Nobody's: 7 bits, of which the seventh of all weights stand in four bytes, each in its own bit.
+    pub block Q7_0[32] {
+        d: f16,
+        qh: [u8; 12],
+        qs: [u8; 16],
+
+        q[h: 2, j: 2, l: 2, m: 4] = qs[8 * j + 4 * l + m] >> 4 * h & 15
+                                  | (qh[4 * l + m] >> (4 * j + 2 * h) & 3) << 4
+                                  | (qh[8 + m] >> (4 * h + 2 * j + l) & 1) << 6;
+        w = d * (q - 64);
+    }
 }

@@ -118,6 +118,14 @@ fn layout(name: &str) -> Layout {
                 (scale, i32::from(low | middle << 4 | high << 6) - 64, 0.0)
             })
         }),
+        "Q7_0" => (&[0], |b| {
+            weights(32, |e| {
+                let low = split(&b[14..], e) as i32;
+                let middle = b[2 + e % 8] >> [0, 4, 2, 6][e / 8] & 3;
+                let high = b[10 + e % 4] >> (e / 4) & 1;
+                (half(b), low + 16 * i32::from(middle) + 64 * i32::from(high) - 64, 0.0)
+            })
+        }),
         other => panic!("no layout for {other}: write one"),
     }
 }

@@ -8,6 +8,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::{Isa, Products, Target};
+use crate::model::CHUNK;
 use crate::plan::{LANES, Plane, Source};
 
 pub struct Avx2Fma;
@@ -62,21 +63,35 @@ impl Isa for Avx2Fma {
                 masked(shifted_by_quarters(bytes, [low, low, high, high]), plane.mask)
             }
             Source::Quarters { offsets, shifts } => {
-                let [first, rest @ ..] = offsets;
-                let bytes = if rest.iter().all(|offset| offset == first) {
-                    quote!(x86::broadcast_64::<#first, _>(#block))
-                } else {
-                    let quarters = offsets.iter().rev();
-                    quote!(_mm256_set_epi64x(#(x86::load_64::<#quarters, _>(#block)),*))
+                let bytes = match one_of(offsets) {
+                    Some(offset) => quote!(x86::broadcast_64::<#offset, _>(#block)),
+                    None => {
+                        let quarters = offsets.iter().rev();
+                        quote!(_mm256_set_epi64x(#(x86::load_64::<#quarters, _>(#block)),*))
+                    }
                 };
                 masked(shifted_by_quarters(bytes, *shifts), plane.mask)
             }
-            Source::Shuffle { windows: [low, high], index, shifts } => {
-                let index = index.iter().map(|&i| Literal::i8_unsuffixed(i as i8));
-                let bytes = quote!(_mm256_shuffle_epi8(
-                    _mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)),
-                    _mm256_setr_epi8(#(#index),*)
-                ));
+            Source::Eighths { offsets, shifts } => {
+                let bytes = match one_of(offsets) {
+                    Some(offset) => quote!(x86::broadcast_32::<#offset, _>(#block)),
+                    None => quote!(_mm256_setr_epi32(#(x86::load_32::<#offsets, _>(#block)),*)),
+                };
+                masked(shifted_by_eighths(bytes, *shifts), plane.mask)
+            }
+            Source::Bits { windows, index, bits } => {
+                let bits = bits.iter().map(|&bit| Literal::i8_unsuffixed(bit as i8));
+                let bytes = picked(block, windows, index);
+                masked(
+                    quote!({
+                        let bits = _mm256_setr_epi8(#(#bits),*);
+                        _mm256_cmpeq_epi8(_mm256_and_si256(#bytes, bits), bits)
+                    }),
+                    plane.mask,
+                )
+            }
+            Source::Shuffle { windows, index, shifts } => {
+                let bytes = picked(block, windows, index);
                 // There is no shift per byte: for each amount shift all and keep those that need it.
                 let mut amounts = shifts.to_vec();
                 amounts.sort_unstable();
@@ -203,6 +218,22 @@ impl Isa for Avx2Fma {
     }
 }
 
+/// The bytes at `index` of a window for each half.
+fn picked(block: &TokenStream, [low, high]: &[usize; 2], index: &[u8; CHUNK]) -> TokenStream {
+    let index = index.iter().map(|&i| Literal::i8_unsuffixed(i as i8));
+    let windows = if low == high {
+        quote!(x86::broadcast_128::<#low, _>(#block))
+    } else {
+        quote!(_mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)))
+    };
+    quote!(_mm256_shuffle_epi8(#windows, _mm256_setr_epi8(#(#index),*)))
+}
+
+/// The offset that all of them are.
+fn one_of(offsets: &[usize]) -> Option<usize> {
+    offsets.iter().all(|offset| *offset == offsets[0]).then_some(offsets[0])
+}
+
 /// All bytes shifted right, or left by a negative amount; what crosses bytes is masked away later.
 fn shifted(bytes: TokenStream, shift: i32) -> TokenStream {
     let amount = Literal::i32_unsuffixed(shift.abs());
@@ -215,19 +246,40 @@ fn shifted(bytes: TokenStream, shift: i32) -> TokenStream {
 
 /// Each quarter shifted by its own amount, to the right where that is positive, to the left where negative.
 fn shifted_by_quarters(bytes: TokenStream, shifts: [i32; 4]) -> TokenStream {
+    let amounts = |amounts: [i32; 4]| {
+        let amounts = amounts.map(Literal::i32_unsuffixed);
+        quote!(_mm256_setr_epi64x(#(#amounts),*))
+    };
+    shifted_by_parts(bytes, shifts, quote!(_mm256_srlv_epi64), quote!(_mm256_sllv_epi64), amounts)
+}
+
+/// The same of eighths.
+fn shifted_by_eighths(bytes: TokenStream, shifts: [i32; 8]) -> TokenStream {
+    let amounts = |amounts: [i32; 8]| {
+        let amounts = amounts.map(Literal::i32_unsuffixed);
+        quote!(_mm256_setr_epi32(#(#amounts),*))
+    };
+    shifted_by_parts(bytes, shifts, quote!(_mm256_srlv_epi32), quote!(_mm256_sllv_epi32), amounts)
+}
+
+fn shifted_by_parts<const N: usize>(
+    bytes: TokenStream,
+    shifts: [i32; N],
+    right: TokenStream,
+    left: TokenStream,
+    amounts: impl Fn([i32; N]) -> TokenStream,
+) -> TokenStream {
     if shifts.iter().all(|&shift| shift == shifts[0]) {
         return shifted(bytes, shifts[0]);
     }
-    let by = |bytes, instruction: TokenStream, amounts: [i32; 4]| {
-        let amounts = amounts.map(Literal::i32_unsuffixed);
-        quote!(#instruction(#bytes, _mm256_setr_epi64x(#(#amounts),*)))
-    };
     let mut moved = bytes;
     if shifts.iter().any(|&shift| shift > 0) {
-        moved = by(moved, quote!(_mm256_srlv_epi64), shifts.map(|shift| shift.max(0)));
+        let by = amounts(shifts.map(|shift| shift.max(0)));
+        moved = quote!(#right(#moved, #by));
     }
     if shifts.iter().any(|&shift| shift < 0) {
-        moved = by(moved, quote!(_mm256_sllv_epi64), shifts.map(|shift| -shift.min(0)));
+        let by = amounts(shifts.map(|shift| -shift.min(0)));
+        moved = quote!(#left(#moved, #by));
     }
     moved
 }

@@ -56,6 +56,14 @@ impl Isa for Scalar {
             Source::Quarters { offsets, shifts } => {
                 quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
+            Source::Eighths { offsets, shifts } => {
+                quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
+            }
+            Source::Bits { windows: [low, high], index, bits } => {
+                let index = index.iter().copied().map(Literal::u8_unsuffixed);
+                let bits = bits.iter().copied().map(Literal::u8_unsuffixed);
+                quote!(portable::bits(#block, [#low, #high], &[#(#index),*], &[#(#bits),*], #mask))
+            }
             Source::Shuffle { windows: [low, high], index, shifts } => {
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
                 let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
