@@ -256,16 +256,17 @@ impl<'a> Checker<'a> {
                 ),
             );
         }
-        let Ok(terms) = self.planes(&declared.value, &digits) else { return };
+        let Ok(planes) = self.planes(&declared.value, &digits) else { return };
+        let (terms, tokens): (Vec<_>, Vec<_>) = planes.into_iter().unzip();
         let codes = Codes { name: declared.name.to_string(), digits, terms, signed: false };
-        for term in &codes.terms {
+        for (term, tokens) in codes.terms.iter().zip(&tokens) {
             let field = &self.fields[term.field];
             let bytes = field.count.unwrap_or(1);
             for e in 0..len {
                 let (byte, shift) = codes.locate(term, e);
                 if byte >= bytes {
                     return self.errors.at(
-                        &declared.value,
+                        tokens,
                         format!(
                             "element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}: mend the index or lengthen the field",
                             codes.name, field.name
@@ -274,9 +275,9 @@ impl<'a> Checker<'a> {
                 }
                 if shift + term.bits > 8 {
                     return self.errors.at(
-                        &declared.value,
+                        tokens,
                         format!(
-                            "element {e} of `{}` would take bits {shift} to {} of a byte of `{}`: codes that straddle bytes are two planes joined by `|`",
+                            "element {e} of `{}` would take bits {shift} to {} of a byte of `{}`: narrow the mask, or join two planes by `|` where codes straddle bytes",
                             codes.name,
                             shift + term.bits - 1,
                             field.name
@@ -286,11 +287,11 @@ impl<'a> Checker<'a> {
             }
         }
         let mut taken = 0_usize;
-        for term in &codes.terms {
+        for (term, tokens) in codes.terms.iter().zip(&tokens) {
             let bits = ((1 << term.bits) - 1) << term.position;
             if taken & bits != 0 {
                 return self.errors.at(
-                    &declared.value,
+                    tokens,
                     format!(
                         "two planes of `{}` meet in the same bit of the code: shift one left with `<<`",
                         codes.name
@@ -302,7 +303,11 @@ impl<'a> Checker<'a> {
         if taken != codes.max() {
             return self.errors.at(
                 &declared.value,
-                format!("the planes of `{}` leave a gap in the code: close it with `<<`", codes.name),
+                format!(
+                    "no plane of `{}` gives bit {} of the code: widen a mask, or shift another plane less far to the left",
+                    codes.name,
+                    taken.trailing_ones()
+                ),
             );
         }
         self.push_codes(codes, declared.name.clone());
@@ -314,14 +319,14 @@ impl<'a> Checker<'a> {
         self.codes.len() - 1
     }
 
-    // Rule 5. An error has been noted where this returns one.
-    fn planes(&mut self, value: &Expr, digits: &[Digit]) -> Result<Vec<Term>, Noted> {
+    // Rule 5. Each plane with its tokens. An error has been noted where this returns one.
+    fn planes<'e>(&mut self, value: &'e Expr, digits: &[Digit]) -> Result<Vec<(Term, &'e Expr)>, Noted> {
         match value {
             Expr::Binary(ExprBinary { left, op: BinOp::BitOr(_), right, .. }) => {
                 let (left, right) = (self.planes(left, digits), self.planes(right, digits));
-                let mut terms = left?;
-                terms.extend(right?);
-                Ok(terms)
+                let mut planes = left?;
+                planes.extend(right?);
+                Ok(planes)
             }
             Expr::Paren(inner)
                 if matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::BitOr(_), .. })) =>
@@ -341,7 +346,7 @@ impl<'a> Checker<'a> {
                 if plane.bits == 0 || plane.position + plane.bits > 8 {
                     return self.note(value, "a code has 1 to 8 bits: shift and mask less");
                 }
-                Ok(vec![plane])
+                Ok(vec![(plane, value)])
             }
         }
     }

@@ -15,6 +15,8 @@ use crate::plan::{LANES, Lanes, Plan, Plane};
 mod avx2_fma;
 mod avx512_vnni;
 mod avx_vnni;
+#[cfg(test)]
+mod avx_vnni_int8;
 mod scalar;
 
 /// Every instruction set, the plainest first; of those that a CPU has, the last is used.
@@ -428,4 +430,23 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
     }
     let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
     quote!(::quantloom_kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::avx_vnni_int8::AvxVnniInt8;
+    use super::*;
+
+    /// The README's example of a new instruction set states what differs from its base and no more.
+    #[test]
+    fn an_instruction_set_states_what_differs() {
+        let tokens = || quote!(x);
+        assert_eq!(AvxVnniInt8.registers(), 16);
+        assert_eq!(AvxVnniInt8.signed_bias(), 0);
+        let signed = AvxVnniInt8.dot_signed(tokens(), tokens(), tokens()).to_string();
+        assert!(signed.contains("_mm256_dpbssd_epi32"), "{signed}");
+        let unsigned = AvxVnniInt8.dot_unsigned(tokens(), tokens(), tokens()).to_string();
+        assert!(unsigned.contains("_mm256_dpbusd_avx_epi32"), "{unsigned}");
+        assert!(ALL.iter().all(|isa| isa.target().name != AvxVnniInt8.target().name), "it is an example");
+    }
 }

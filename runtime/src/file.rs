@@ -17,5 +17,11 @@ pub fn temporary_beside(path: &Path, suffix: &str) -> io::Result<NamedTempFile> 
     // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    // The name of the temporary file would tell nobody anything.
+    builder.tempfile_in(folder).map_err(|error| {
+        let problem = error
+            .raw_os_error()
+            .map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string());
+        io::Error::new(error.kind(), format!("can't write to the folder {}: {problem}", folder.display()))
+    })
 }

@@ -41,7 +41,7 @@ const ROWS: usize = 256;
 /// file appears when it is whole. `progress` is told the number of bytes of `source` that are done with.
 ///
 /// # Errors
-/// A matrix is quantized already and may not be again, a type has no quantizer or no GGUF number, or `path`
+/// `path` is the source, a matrix is quantized already and may not be again, a type has no quantizer or no GGUF number, or `path`
 /// can't be written.
 pub fn quantize(
     source: &Gguf,
@@ -50,6 +50,13 @@ pub fn quantize(
     progress: impl Fn(usize),
 ) -> Result<Summary, Error> {
     let fail = |problem: String| Error::Model { path: source.path().into(), problem };
+    let path = path.as_ref();
+    let same = |a: &Path, b: &Path| Some(a.canonicalize().ok()? == b.canonicalize().ok()?);
+    if same(source.path(), path) == Some(true) {
+        return Err(fail(
+            "the model would be written over itself, and it is not to be had back: name another file".into(),
+        ));
+    }
     let isa = Supported::selected()?;
     let mut file = GgufWriter::new(path);
     // The overall type, as a number that other formats have no share in.
@@ -67,7 +74,7 @@ pub fn quantize(
         if ty != tensor.ty() {
             if let (TensorType::Quantized(from), false) = (tensor.ty(), options.requantize) {
                 return Err(fail(format!(
-                    "tensor `{}` is quantized already, as {}, and quantizing it again loses more: start from the F32, F16 or BF16 model, or allow it by --allow-requantize",
+                    "tensor `{}` is quantized already, as {}, and quantizing it again loses more: start from the F32, F16 or BF16 model, or allow it (--allow-requantize)",
                     tensor.name().escape_debug(),
                     from.name
                 )));

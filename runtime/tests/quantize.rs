@@ -5,7 +5,7 @@ mod tiny;
 
 use std::fs;
 
-use quantloom::gguf::{Formats, Gguf, GgufWriter, TensorType};
+use quantloom::gguf::{Gguf, GgufWriter, TensorType};
 use quantloom::quantize::{Options, Summary, quantize};
 use quantloom_kernels::{BlockFormat, Supported, quant_format};
 
@@ -115,17 +115,19 @@ fn what_can_not_be_done_is_said_and_leaves_no_file() {
     assert!(quantize(&quantized, &target, &again, |_| ()).unwrap().converted > 0);
 }
 
-/// A file over itself: the map keeps the old one.
 #[test]
-fn in_place() {
+fn a_model_is_not_written_over_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     TinyModel::new(&SHAPE).write(&path);
+    let before = fs::read(&path).unwrap();
     let source = Gguf::open(&path).unwrap();
-    quantize(&source, &path, &options(tensor_type("Q8_0")), |_| ()).unwrap();
-    let after = Gguf::open_with(&path, &Formats::default()).unwrap();
-    assert_eq!(after.tensor("output.weight").unwrap().ty().name(), "Q8_0");
-    assert_eq!(source.tensor("output.weight").unwrap().ty().name(), "F32");
+    let dotted = folder.path().join(".").join("model.gguf");
+    for target in [&path, &dotted] {
+        let error = quantize(&source, target, &options(tensor_type("Q8_0")), |_| ()).unwrap_err();
+        assert!(error.to_string().contains("name another file"), "{error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 /// The smallest files: without tensors, and with vectors only.

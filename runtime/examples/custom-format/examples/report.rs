@@ -1,8 +1,5 @@
-//! `cargo run --release --example report` holds each kernel of Q6_0 against the limits of the machine.
-
-use custom_format::Q6_0;
-use quantloom_kernels::BlockFormat;
+//! `cargo run --release --example report` holds each kernel of the format against the limits of the machine.
 
 fn main() -> std::process::ExitCode {
-    quantloom_bench::report::main(&[Q6_0::FORMAT])
+    quantloom_bench::report::main(&[custom_format::FORMAT])
 }

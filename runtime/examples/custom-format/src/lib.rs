@@ -1,7 +1,12 @@
 //! Q6_0: 32 weights of 6 bits and an f16 scale in 26 bytes. ggml's users asked for it, and it was not merged.
 //!
 //! This is all that the format needs. Its kernels, tests, benchmarks, snapshots, and a program that quantizes
-//! models to it and runs them follow from these lines and a few that pass its name on.
+//! models to it and runs them follow from these lines and from files of a few lines that pass it on.
+
+use quantloom_kernels::{BlockFormat, Format};
+
+/// What the other files pass on.
+pub const FORMAT: &Format = Q6_0::FORMAT;
 
 quantloom_kernels::quant_format! {
     /// 6 bits, symmetric about code 32: a nibble each, and two bits of a byte that four weights share.

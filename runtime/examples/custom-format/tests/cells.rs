@@ -1,11 +1,10 @@
-//! Every kernel of Q6_0 on every instruction set, against its layout written down once more, by hand.
+//! Every kernel of the format on every instruction set, against its layout written down once more, by hand.
 
 use std::process::ExitCode;
 
-use custom_format::Q6_0;
 use quantloom_bench::prove::{self, Subject, Weight, half};
-use quantloom_kernels::BlockFormat;
 
+/// The weights of a block, whose f16 stand at the bytes `halves` names below.
 fn weights(block: &[u8]) -> Vec<Weight> {
     let (d, qh, qs) = (half(block), &block[2..10], &block[10..26]);
     let low = |e: usize| if e < 16 { qs[e] & 15 } else { qs[e - 16] >> 4 };
@@ -16,5 +15,5 @@ fn weights(block: &[u8]) -> Vec<Weight> {
 }
 
 fn main() -> ExitCode {
-    prove::main(vec![Subject { format: Q6_0::FORMAT, halves: &[0], weights }])
+    prove::main(vec![Subject { format: custom_format::FORMAT, halves: &[0], weights }])
 }

@@ -1,4 +1,4 @@
-//! What the macro makes of Q6_0 and the compiler of its kernels is as it was reviewed: `INSTA_UPDATE=always` accepts
+//! What the macro makes of the format and the compiler of its kernels is as it was reviewed: `INSTA_UPDATE=always` accepts
 //! what changed, and the diff shows it.
 
 use quantloom_snapshots::{assert_snapshots, expansion};
@@ -12,11 +12,9 @@ fn expansion() {
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn assembly() {
-    use custom_format::Q6_0;
-    use quantloom_kernels::BlockFormat;
     use quantloom_snapshots::assembly;
 
-    let cells = assembly::cells(&[Q6_0::FORMAT]).unwrap();
+    let cells = assembly::cells(&[custom_format::FORMAT]).unwrap();
     assert_snapshots!("../snapshots", cells.iter().map(|cell| (cell.name(), cell)));
     // The most instructions per block; an instruction set that is not named has its base's ceiling.
     assembly::assert_invariants(
