@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use quantloom_kernels::gemm::{self, ActivationTile, Panels};
 use quantloom_kernels::{ActivationBlock, Format, Isa, IsaError, Kernels, Supported, quantize_activations};
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ pub enum Operation {
     Dot,
     /// A matrix times one vector.
     Gemv,
+    /// A matrix times many vectors.
+    Gemm,
     /// Blocks to floats.
     Dequantize,
     /// Floats to blocks; no instruction set has a variant of its own.
@@ -52,19 +55,24 @@ pub struct Cell {
 /// every format of GGUF.
 const COLUMNS: [usize; 2] = [2048, 5632];
 
+/// Vectors of a `gemm`: a prompt of some length, in whole tiles.
+const TOKENS: usize = 16 * gemm::TOKENS;
+
 /// Every cell of these formats, also of instruction sets that this CPU lacks.
 pub fn cells(formats: &[&'static Format]) -> Vec<Cell> {
     formats.iter().flat_map(|&format| cells_of(format)).collect()
 }
 
 fn cells_of(format: &'static Format) -> Vec<Cell> {
-    use Operation::{Dequantize, Dot, Gemv, Quantize};
+    use Operation::{Dequantize, Dot, Gemm, Gemv, Quantize};
     let [short, long] = COLUMNS.map(|columns| columns.next_multiple_of(format.block_len));
     let cell = |operation, isa, columns, place| Cell { format, operation, isa, columns, place };
     let mut cells = Vec::new();
     for &isa in Isa::ALL {
         cells.extend([short, long].map(|columns| cell(Dot, isa, columns, None)));
         cells.extend(Place::ALL.map(|place| cell(Gemv, isa, short, Some(place))));
+        // Panels don't take scales of less than 16 weights.
+        cells.extend(format.panel.map(|_| cell(Gemm, isa, short, None)));
         cells.push(cell(Dequantize, isa, short, None));
     }
     cells.extend(format.quantize.map(|_| cell(Quantize, Isa::Scalar, short, None)));
@@ -85,19 +93,20 @@ impl Operation {
         match self {
             Self::Dot => "dot",
             Self::Gemv => "gemv",
+            Self::Gemm => "gemm",
             Self::Dequantize => "dequantize",
             Self::Quantize => "quantize",
         }
     }
 
-    /// Of its rate, 10⁹ weights per second: a product multiplies and accumulates each once.
+    /// Of its rate, 10⁹ per second.
     pub fn unit(self) -> &'static str {
         if self.is_product() { "GMAC/s" } else { "Gweights/s" }
     }
 
-    /// Whether weights are multiplied, each once, rather than converted.
+    /// Whether weights are multiplied rather than converted.
     pub fn is_product(self) -> bool {
-        matches!(self, Self::Dot | Self::Gemv)
+        matches!(self, Self::Dot | Self::Gemv | Self::Gemm)
     }
 }
 
@@ -126,14 +135,24 @@ impl Place {
 }
 
 impl Cell {
-    /// Rows of the matrix: as many as its place has room for.
+    /// Rows of the matrix: as many as its place has room for; of a `gemm` the panels that share their tiles.
     pub fn rows(&self) -> usize {
-        self.place.map_or(1, |place| (place.bytes() / self.format.bytes_for(self.columns)).max(1))
+        match (self.operation, self.place) {
+            (Operation::Gemm, _) => 64,
+            (_, Some(place)) => (place.bytes() / self.format.bytes_for(self.columns)).max(1),
+            (_, None) => 1,
+        }
     }
 
-    /// Weights of one run. A product multiplies and accumulates each once.
+    /// Weights of one run.
     pub fn weights(&self) -> usize {
         self.rows() * self.columns
+    }
+
+    /// What one run does, in the unit of its rate: products accumulated, or weights converted.
+    pub fn work(&self) -> usize {
+        let vectors = if self.operation == Operation::Gemm { TOKENS } else { 1 };
+        self.weights() * vectors
     }
 
     /// Bytes of the blocks that one run reads or, quantizing, writes.
@@ -148,9 +167,9 @@ impl Cell {
         self.bytes() + floats
     }
 
-    /// Where the weights lie.
+    /// Where the weights lie; those of a `gemm` are read from memory, which takes none of its time.
     pub fn reads_from(&self) -> Place {
-        self.place.unwrap_or(Place::L1)
+        self.place.unwrap_or(if self.operation == Operation::Gemm { Place::Memory } else { Place::L1 })
     }
 
     /// What it works on.
@@ -170,10 +189,20 @@ impl Cell {
             weights,
             blocks: vec![0; if self.operation == Operation::Quantize { self.bytes() } else { 0 }],
             y: vec![0.0; self.rows()],
+            tiles: tiles(isa, &floats),
+            panels: Panels::default(),
             floats,
             activations,
         })
     }
+}
+
+/// The same activations for every token.
+fn tiles(isa: Supported, floats: &[f32]) -> Vec<ActivationTile> {
+    let x = floats.repeat(gemm::TOKENS);
+    let mut tile = vec![ActivationTile::ZERO; ActivationTile::count(gemm::TOKENS, floats.len())];
+    gemm::quantize_tile(isa, &x, &mut tile).expect("whole tiles");
+    tile.repeat(TOKENS / gemm::TOKENS)
 }
 
 /// What one cell works on.
@@ -185,17 +214,26 @@ pub struct Workload<'w> {
     blocks: Vec<u8>,
     activations: Vec<ActivationBlock>,
     floats: Vec<f32>,
+    tiles: Vec<ActivationTile>,
+    panels: Panels,
     y: Vec<f32>,
 }
 
 impl Workload<'_> {
     /// Does it once.
     pub fn run(&mut self) {
-        let Self { cell, kernels, weights, blocks, activations, floats, y } = self;
+        let Self { cell, kernels, weights, blocks, activations, floats, tiles, panels, y } = self;
         let read = || weights.read(cell.reads_from(), cell.bytes());
         let done = match cell.operation {
             Operation::Dot => kernels.dot(read(), activations).map(|dot| y[0] = dot).is_ok(),
             Operation::Gemv => kernels.gemv(read(), activations, y).is_ok(),
+            Operation::Gemm => {
+                let mut sum = 0.0;
+                let add = |_, _, values: &[f32]| sum += values[0];
+                let done = kernels.gemm(read(), tiles, TOKENS, panels, add).is_ok();
+                y[0] = sum;
+                done
+            }
             Operation::Dequantize => kernels.dequantize(read(), floats).is_ok(),
             Operation::Quantize => kernels.quantize(floats, blocks).is_ok(),
         };

@@ -17,7 +17,7 @@ pub fn criterion_config() -> Criterion {
 }
 
 /// Measures the cells of these formats that criterion's filter keeps, each under its name. Throughput is
-/// in bytes of blocks and in weights (`elem/s`), each of which a product multiplies and accumulates once.
+/// in bytes of blocks and in what is done (`elem/s`), products accumulated or weights converted.
 ///
 /// Cells that this CPU can't run are named first, on standard error.
 pub fn criterion_cells(criterion: &mut Criterion, formats: &[&'static Format]) {
@@ -32,7 +32,7 @@ pub fn criterion_cells(criterion: &mut Criterion, formats: &[&'static Format]) {
     for &format in formats {
         let mut group = criterion.benchmark_group(format.name.to_lowercase());
         for cell in self::cells(&[format]).into_iter().filter(|cell| Supported::new(cell.isa).is_ok()) {
-            let (elements, bytes) = (cell.weights() as u64, cell.bytes() as u64);
+            let (elements, bytes) = (cell.work() as u64, cell.bytes() as u64);
             group.throughput(Throughput::ElementsAndBytes { elements, bytes });
             let name = cell.to_string();
             let (_, name) = name.split_once('/').expect("the group and the rest");

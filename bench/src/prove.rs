@@ -90,7 +90,9 @@ pub fn main(subjects: Vec<Subject>) -> ExitCode {
     let mut row = |name: String| (order.next().unwrap_or_default(), name);
     for subject in subjects {
         let name = subject.format.name.to_lowercase();
-        for &(operation, check) in checks::KERNELS {
+        // Panels don't take scales of less than 16 weights.
+        let has = |operation| operation != "gemm" || subject.format.panel.is_some();
+        for &(operation, check) in checks::KERNELS.iter().filter(|(operation, _)| has(*operation)) {
             let row = row(format!("{name}_{operation}"));
             for &isa in Isa::ALL {
                 let cell = format!("{name}_{operation}_{isa}");

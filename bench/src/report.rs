@@ -105,7 +105,7 @@ pub struct Row {
     /// Weights per row.
     pub columns: usize,
     /// Weights per byte of blocks: the arithmetic intensity of a product.
-    pub weights_per_byte: f64,
+    pub work_per_byte: f64,
     /// Of its rate: `GMAC/s`, `Gweights/s`.
     pub unit: &'static str,
     /// How fast it is here.
@@ -220,13 +220,13 @@ impl Peak {
 impl Measured {
     /// Under the roofline: what is moved can't exceed the bandwidth, what is multiplied not the peak.
     fn new(cell: &Cell, series: &Series, probes: &[Probe]) -> Self {
-        let (weights, bytes) = (cell.weights() as f64, cell.traffic() as f64);
-        let rate = series.giga_per_second(weights);
-        let at_limit = |limit: Limit, weights_per_unit: f64| {
+        let (work, bytes) = (cell.work() as f64, cell.traffic() as f64);
+        let rate = series.giga_per_second(work);
+        let at_limit = |limit: Limit, work_per_unit: f64| {
             let (_, figure) = best(probes, limit).expect("what a cell runs with was measured");
-            (limit, weights_per_unit * figure.median)
+            (limit, work_per_unit * figure.median)
         };
-        let bandwidth = at_limit(Limit::Bandwidth(cell.reads_from()), weights / bytes);
+        let bandwidth = at_limit(Limit::Bandwidth(cell.reads_from()), work / bytes);
         let peak = cell.operation.is_product().then(|| at_limit(Limit::Peak(cell.isa), 1.0));
         let (limit, at_most) = peak.filter(|peak| peak.1 < bandwidth.1).unwrap_or(bandwidth);
         Self {
@@ -249,7 +249,7 @@ impl Row {
             place: cell.reads_from(),
             rows: cell.rows(),
             columns: cell.columns,
-            weights_per_byte: cell.weights() as f64 / cell.bytes() as f64,
+            work_per_byte: cell.work() as f64 / cell.bytes() as f64,
             unit: cell.operation.unit(),
             outcome,
         }

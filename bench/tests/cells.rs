@@ -59,6 +59,7 @@ fn every_format_has_every_operation_on_every_instruction_set() {
             for (operation, places, count) in [
                 (Operation::Dot, &[None][..], 2),
                 (Operation::Gemv, &[Some(Place::L1), Some(Place::L2), Some(Place::Memory)], 1),
+                (Operation::Gemm, &[None], 1),
                 (Operation::Dequantize, &[None], 1),
             ] {
                 for &place in places {

@@ -1,5 +1,5 @@
-//! Products with weights and caches that are not quantized: F32, F16 and BF16, and the two operations
-//! of attention on an f16 KV cache.
+//! Products with weights and caches that are not quantized: F32, F16 and BF16, and the widening
+//! of an f16 KV cache.
 
 use half::{bf16, f16};
 
@@ -78,31 +78,17 @@ impl Dense {
     }
 }
 
-/// The dot product of f16 keys and an f32 query of the same length; the shorter decides.
-pub fn dot_f16(isa: Supported, keys: &[f16], query: &[f32]) -> f32 {
-    let len = keys.len().min(query.len());
-    let (keys, query) = (&keys[..len], &query[..len]);
+/// f16 as f32; the shorter slice decides.
+pub fn widen_f16(isa: Supported, halves: &[f16], floats: &mut [f32]) {
+    let len = halves.len().min(floats.len());
+    let (halves, floats) = (&halves[..len], &mut floats[..len]);
     match isa.isa() {
         #[cfg(target_arch = "x86_64")]
         isa if isa.includes(crate::Isa::Avx2Fma) => {
-            // SAFETY: that `isa` is supported proves that the CPU has AVX2, FMA and F16C.
-            unsafe { avx2::dot_f16(keys, query) }
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2 and F16C.
+            unsafe { avx2::widen_f16(halves, floats) }
         }
-        _ => keys.iter().zip(query).map(|(k, q)| k.to_f32() * q).sum(),
-    }
-}
-
-/// y += a · v, with f16 values of the same length as `y`; the shorter decides.
-pub fn add_scaled_f16(isa: Supported, a: f32, v: &[f16], y: &mut [f32]) {
-    let len = v.len().min(y.len());
-    let (v, y) = (&v[..len], &mut y[..len]);
-    match isa.isa() {
-        #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(crate::Isa::Avx2Fma) => {
-            // SAFETY: that `isa` is supported proves that the CPU has AVX2, FMA and F16C.
-            unsafe { avx2::add_scaled_f16(a, v, y) }
-        }
-        _ => y.iter_mut().zip(v).for_each(|(y, v)| *y += a * v.to_f32()),
+        _ => floats.iter_mut().zip(halves).for_each(|(float, half)| *float = half.to_f32()),
     }
 }
 
@@ -172,25 +158,12 @@ mod avx2 {
         x86::sum(acc) + dot_of_bytes(dense, rest, x_rest)
     }
 
-    #[target_feature(enable = "avx2,fma,f16c")]
-    pub fn dot_f16(keys: &[f16], query: &[f32]) -> f32 {
-        let ((k, k_rest), (q, q_rest)) = (keys.as_chunks::<8>(), query.as_chunks::<8>());
-        let mut acc = [_mm256_setzero_ps(); 4];
-        for (i, (k, q)) in k.iter().zip(q).enumerate() {
-            acc[i % 4] = _mm256_fmadd_ps(x86::load_f16(k), x86::load(q), acc[i % 4]);
+    #[target_feature(enable = "avx2,f16c")]
+    pub fn widen_f16(halves: &[f16], floats: &mut [f32]) {
+        let ((halves, rest), (floats, rest_floats)) = (halves.as_chunks::<8>(), floats.as_chunks_mut::<8>());
+        for (halves, floats) in halves.iter().zip(floats) {
+            x86::store(floats, x86::load_f16(halves));
         }
-        let acc = _mm256_add_ps(_mm256_add_ps(acc[0], acc[1]), _mm256_add_ps(acc[2], acc[3]));
-        x86::sum(acc) + k_rest.iter().zip(q_rest).map(|(k, q)| k.to_f32() * q).sum::<f32>()
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    pub fn add_scaled_f16(a: f32, v: &[f16], y: &mut [f32]) {
-        let ((v, v_rest), (y, y_rest)) = (v.as_chunks::<8>(), y.as_chunks_mut::<8>());
-        let scale = _mm256_set1_ps(a);
-        for (v, y) in v.iter().zip(y) {
-            let sum = _mm256_fmadd_ps(scale, x86::load_f16(v), x86::load(y));
-            x86::store(y, sum);
-        }
-        y_rest.iter_mut().zip(v_rest).for_each(|(y, v)| *y += a * v.to_f32());
+        rest_floats.iter_mut().zip(rest).for_each(|(float, half)| *float = half.to_f32());
     }
 }

@@ -1,5 +1,6 @@
 //! Formats as values: what the macro emits for each, and the checked way to its kernels.
 
+use crate::gemm::{ExpandedChunk, PanelFormat};
 use crate::{ActivationBlock, Isa, Supported};
 
 /// A type declared with [`quant_format!`](crate::quant_format).
@@ -19,6 +20,9 @@ pub struct Format {
     pub block_len: usize,
     /// Bytes per block.
     pub block_bytes: usize,
+    /// What panels of it are like; `None` where scales are for less than 16 weights.
+    #[doc(hidden)]
+    pub panel: Option<PanelFormat>,
     /// The quantizer; `None` where no quantizer follows from the formula.
     pub quantize: Option<Quantize>,
     /// The kernels for each instruction set of this architecture, the plainest first.
@@ -35,7 +39,12 @@ pub struct Variant {
     dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
     gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
     dequantize: unsafe fn(&[u8], &mut [f32]),
+    pub(crate) expand: Option<Expand>,
 }
+
+/// A row of blocks to what panels are made of.
+#[doc(hidden)]
+pub type Expand = unsafe fn(&[u8], &mut [ExpandedChunk]);
 
 /// The kernels of one format for an instruction set that this CPU has.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +90,9 @@ impl Variant {
         dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
         gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
         dequantize: unsafe fn(&[u8], &mut [f32]),
+        expand: Option<Expand>,
     ) -> Self {
-        Self { isa, dot, gemv, dequantize }
+        Self { isa, dot, gemv, dequantize, expand }
     }
 
     /// The instruction set that it is for.
@@ -111,6 +121,10 @@ impl Kernels {
     /// The format that these are the kernels of.
     pub fn format(&self) -> &'static Format {
         self.format
+    }
+
+    pub(crate) fn variant(&self) -> &'static Variant {
+        self.variant
     }
 
     /// The instruction set that they use.
@@ -184,14 +198,19 @@ impl Kernels {
         Ok(activations.len() / per_block * self.format.block_bytes)
     }
 
-    fn check_blocks(&self, operation: &'static str, weights: usize, blocks: usize) -> Result<(), ShapeError> {
+    pub(crate) fn check_blocks(
+        &self,
+        operation: &'static str,
+        weights: usize,
+        blocks: usize,
+    ) -> Result<(), ShapeError> {
         if !weights.is_multiple_of(self.format.block_len) {
             return Err(self.shape_error(operation, "weights", weights, self.format.block_len));
         }
         self.check(operation, "blocks", blocks, self.format.bytes_for(weights))
     }
 
-    fn check(
+    pub(crate) fn check(
         &self,
         operation: &'static str,
         what: &'static str,
@@ -201,7 +220,7 @@ impl Kernels {
         if actual == expected { Ok(()) } else { Err(self.shape_error(operation, what, actual, expected)) }
     }
 
-    fn shape_error(
+    pub(crate) fn shape_error(
         &self,
         operation: &'static str,
         what: &'static str,

@@ -40,6 +40,7 @@ mod cpu;
 pub mod dense;
 mod dispatch;
 pub mod formats;
+pub mod gemm;
 #[doc(hidden)]
 pub mod portable;
 pub mod quantize;

@@ -76,6 +76,12 @@ pub fn or(a: Codes, b: Codes) -> Codes {
     each(|i| a[i] | b[i])
 }
 
+/// Signed codes plus 128.
+#[inline(always)]
+pub fn biased(codes: Codes) -> Codes {
+    each(|i| codes[i] ^ 0x80)
+}
+
 /// Signed codes from a table.
 #[inline(always)]
 pub fn lookup(codes: Codes, entries: &[i8]) -> Codes {

@@ -124,6 +124,40 @@ pub fn store_bytes(out: &mut [i8; 32], bytes: __m256i) {
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) }
 }
 
+/// Writes 32 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_codes(out: &mut [u8; 32], codes: __m256i) {
+    // SAFETY: `out` is 32 bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), codes) }
+}
+
+/// Eight values of four bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_eight<T: Copy>(values: &[T; 8]) -> __m256i {
+    const { assert!(size_of::<T>() == 4) };
+    // SAFETY: `values` is 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+/// Sixteen values of four bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn load_sixteen<T: Copy>(values: &[T; 16]) -> __m512i {
+    const { assert!(size_of::<T>() == 4) };
+    // SAFETY: `values` is 64 bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+}
+
+/// Writes sixteen floats.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn store_sixteen(out: &mut [f32; 16], values: __m512) {
+    // SAFETY: `out` is 64 bytes; the store needs no alignment.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), values) }
+}
+
 /// Writes eight 32-bit integers as 16-bit ones, which they fit.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -7,7 +7,7 @@ use quote::{format_ident, quote};
 
 use crate::error::Errors;
 use crate::lower::{self, Isa, Products};
-use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
+use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term, Value};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
 
@@ -87,6 +87,7 @@ pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream 
                         gguf_id: ::core::option::Option::None,
                         block_len: 32,
                         block_bytes: 1,
+                        panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],
                     };
@@ -389,11 +390,12 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let rows = plan.rows(isa.registers());
-    let [rows_name, dot_name, gemv_name, dequantize_name] =
-        ["rows", "dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, isa));
+    let [rows_name, dot_name, gemv_name, dequantize_name, expand_name] =
+        ["rows", "dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
     let rows_kernel = lower::rows(isa, plan, &rows_name);
     let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
+    let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
         #rows_kernel
 
@@ -426,6 +428,7 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
         }
 
         #dequantize_kernel
+        #expand_kernel
     }
 }
 
@@ -447,16 +450,45 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         })),
         None => quote!(::core::option::Option::None),
     };
+    let panel = match plan.panel_groups() {
+        Some(groups) => {
+            let signed = lower::is_signed(plan);
+            let zero = match format.weight.value {
+                Value::Linear { zero } => zero,
+                Value::Table { .. } => 0,
+            } + if signed { lower::BIAS } else { 0 };
+            let minimum = format.weight.minimum.is_some();
+            quote!(::core::option::Option::Some(::quantloom_kernels::gemm::PanelFormat {
+                zero: #zero,
+                groups: #groups,
+                has_minimum: #minimum,
+                is_signed: #signed,
+            }))
+        }
+        None => quote!(::core::option::Option::None),
+    };
     let variants = isas.iter().map(|isa| {
         let target = isa.target();
         let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
         let variant = format_ident!("{}", target.variant);
-        let [dot, gemv, dequantize] =
-            ["dot", "gemv", "dequantize"].map(|operation| kernel_name(plan, operation, *isa));
+        let [dot, gemv, dequantize, expand] =
+            ["dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, *isa));
+        let expand = match plan.panel_groups() {
+            Some(_) => quote!(::core::option::Option::Some(#expand)),
+            None => quote!(::core::option::Option::None),
+        };
         quote! {
             #arch
-            // SAFETY: the three enable the features of this instruction set and no others.
-            unsafe { ::quantloom_kernels::Variant::new(::quantloom_kernels::Isa::#variant, #dot, #gemv, #dequantize) }
+            // SAFETY: they enable the features of this instruction set and no others.
+            unsafe {
+                ::quantloom_kernels::Variant::new(
+                    ::quantloom_kernels::Isa::#variant,
+                    #dot,
+                    #gemv,
+                    #dequantize,
+                    #expand,
+                )
+            }
         }
     });
     quote! {
@@ -466,6 +498,7 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 gguf_id: #gguf,
                 block_len: #len,
                 block_bytes: #bytes,
+                panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],
             };

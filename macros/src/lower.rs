@@ -28,6 +28,9 @@ pub const ALL: &[&dyn Isa] = &[
     &avx512_vnni::Avx512Vnni,
 ];
 
+/// What makes a signed byte an unsigned one.
+pub const BIAS: i32 = 128;
+
 /// What an instruction set is called and what it needs. The one source of the `target_feature`
 /// attribute, of run-time detection, and of what the documentation says.
 pub struct Target {
@@ -100,8 +103,8 @@ pub trait Isa: Sync {
     fn steps(&self, a: &TokenStream) -> TokenStream {
         self.base().steps(a)
     }
-    /// What `biased` adds to signed codes where products take unsigned ones only, and the seed takes out
-    /// again; 0 where there is `dot_signed`.
+    /// [`BIAS`] where products take unsigned codes only, so that signed ones are biased and the seed takes the bias
+    /// out again; 0 where there is `dot_signed`.
     fn signed_bias(&self) -> i32 {
         self.base().signed_bias()
     }
@@ -113,13 +116,17 @@ pub trait Isa: Sync {
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_unsigned(seed, codes, activations)
     }
-    /// Codes: signed ones plus `signed_bias`.
+    /// Codes: signed ones plus [`BIAS`], which makes them unsigned.
     fn biased(&self, codes: TokenStream) -> TokenStream {
         self.base().biased(codes)
     }
     /// Lanes: seed + Σ₄ codes · activations, codes signed.
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_signed(seed, codes, activations)
+    }
+    /// A statement: codes into `out`, a place that holds a `[u8; 32]`.
+    fn store_codes(&self, out: TokenStream, codes: TokenStream) -> TokenStream {
+        self.base().store_codes(out, codes)
     }
     /// Lanes: eight codes, the `eighth`-th such run of the chunk, minus `zero`.
     fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {
@@ -183,7 +190,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let (attributes, prelude) = (attributes(isa), isa.prelude());
     let zero = isa.splat(quote!(0.0));
     let weight = &format.weight;
-    let signed = format.weight_codes().signed || matches!(weight.value, Value::Table { .. });
+    let signed = is_signed(plan);
     let point = match weight.value {
         Value::Linear { zero } => zero,
         Value::Table { .. } => 0,
@@ -343,6 +350,77 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
             }
         }
     }
+}
+
+/// Rows to what `gemm` makes panels of: unsigned codes, and floats for the scales and minima of each 32 weights or
+/// of each half of them.
+pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+    let format = plan.format;
+    let (bytes, chunks) = (format.bytes(), format.chunks());
+    let (attributes, prelude) = (attributes(isa), isa.prelude());
+    let weight = &format.weight;
+    let block = quote!(block);
+    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let minima =
+        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+    // The vectors of a product, as an array of floats that chunks pick from.
+    let stored = |array: &proc_macro2::Ident, scales: &Scales| {
+        let (names, values, base) = (&scales.names, scales.values(&block), &scales.base);
+        let vectors = names.len();
+        let store = names.iter().enumerate().map(|(v, name)| isa.store(quote!(#array[#v]), quote!(#name)));
+        quote! {
+            #base
+            #(let #names = #values;)*
+            let mut #array = [[0.0; 8]; #vectors];
+            #(#store)*
+        }
+    };
+    let (scale_array, minimum_array) = (format_ident!("scales"), format_ident!("minima"));
+    let load_scales = stored(&scale_array, &scales.in_block(&block));
+    let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, &minima.in_block(&block)));
+    let halves = |array: &proc_macro2::Ident, product: &Product, c: usize| {
+        let pick = [0, CHUNK / 2].map(|half| {
+            let group = product.group.as_ref().map_or(0, |group| (c * CHUNK + half) / group.size);
+            let (vector, lane) = (group / LANES, group % LANES);
+            quote!(#array[#vector][#lane])
+        });
+        let [low, high] = pick;
+        quote!([#low, #high])
+    };
+    let steps = plan.chunks.iter().map(|chunk| {
+        let c = chunk.number;
+        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let unsigned = if is_signed(plan) { isa.biased(codes) } else { codes };
+        let store = isa.store_codes(quote!(out[#c].codes), unsigned);
+        let scales = halves(&scale_array, &weight.scale, c);
+        let minima = weight.minimum.as_ref().map(|minimum| {
+            let minima = halves(&minimum_array, &minimum.product, c);
+            if minimum.subtract {
+                quote!(out[#c].minima = #minima.map(|minimum| -minimum);)
+            } else {
+                quote!(out[#c].minima = #minima;)
+            }
+        });
+        quote!(#store out[#c].scales = #scales; #minima)
+    });
+    quote! {
+        #attributes
+        fn #name(row: &[u8], out: &mut [::quantloom_kernels::gemm::ExpandedChunk]) {
+            #prelude
+            let (blocks, _) = row.as_chunks::<#bytes>();
+            let (out, _) = out.as_chunks_mut::<#chunks>();
+            for (block, out) in ::core::iter::Iterator::zip(blocks.iter(), out.iter_mut()) {
+                #load_scales
+                #load_minima
+                #(#steps)*
+            }
+        }
+    }
+}
+
+/// Whether what codes stand for has two signs before a zero point is taken off.
+pub fn is_signed(plan: &Plan) -> bool {
+    plan.format.weight_codes().signed || matches!(plan.format.weight.value, Value::Table { .. })
 }
 
 /// The codes of a chunk, looked up where the format has a table.

@@ -123,6 +123,18 @@ impl Plan<'_> {
         [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
     }
 
+    /// In how many parts a chunk has scales of its own, 1 or 2, and whether a panel takes them: not more than that.
+    pub fn panel_groups(&self) -> Option<usize> {
+        let weight = &self.format.weight;
+        let products =
+            std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
+        let smallest = products.filter_map(|product| product.group.as_ref().map(|group| group.size)).min();
+        match smallest.map_or(1, |size| CHUNK.div_ceil(size)) {
+            groups @ 1..=2 => Some(groups),
+            _ => None,
+        }
+    }
+
     /// The scales of the eight lanes of `chunk`'s dot product, four weights to a lane.
     pub fn dot_lanes(&self, group: &GroupScale, chunk: usize) -> Lanes {
         lanes(group, chunk * CHUNK, CHUNK / LANES)

@@ -1,4 +1,7 @@
 //! The KV cache: keys and values of the tokens so far, in f16.
+//!
+//! Keys lie by 32 positions, for each of their elements the 32 side by side: attention multiplies an element of a query
+//! with 32 keys at once, and needs no sum across a vector.
 
 use std::ops::Range;
 
@@ -12,7 +15,8 @@ use crate::{Config, Error};
 /// Memory is reserved as a whole and becomes resident as the context grows.
 #[derive(Debug)]
 pub struct KvCache {
-    /// `[layers, 2 (key, value), kv_heads, capacity, head_dim]` in f16
+    /// `[layers, kv_heads, (keys, values)]` in f16; keys are `[⌈capacity / 32⌉, head_dim, 32]`, values
+    /// `[⌈capacity / 32⌉ * 32, head_dim]`
     memory: MmapMut,
     layers: usize,
     kv_heads: usize,
@@ -21,19 +25,34 @@ pub struct KvCache {
     len: usize,
 }
 
-/// Keys or values.
+/// Positions whose keys lie side by side.
+pub(crate) const TILE: usize = 32;
+
+/// What one head has of some positions, from 0 on, in whole tiles. Beyond the context they hold anything finite.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
-    Key,
-    Value,
+pub(crate) struct Head<'a> {
+    /// `[tiles, head_dim, 32]`
+    pub keys: &'a [f16],
+    /// `[tiles * 32, head_dim]`
+    pub values: &'a [f16],
 }
 
 impl KvCache {
     pub(crate) fn new(config: &Config, capacity: usize) -> Result<Self, Error> {
         let Config { layers, kv_heads, head_dim, .. } = *config;
+        Self::with_shape(layers, kv_heads, head_dim, capacity)
+    }
+
+    pub(crate) fn with_shape(
+        layers: usize,
+        kv_heads: usize,
+        head_dim: usize,
+        capacity: usize,
+    ) -> Result<Self, Error> {
         let too_large = || Error::CacheMemory { context: capacity };
+        let positions = capacity.checked_next_multiple_of(TILE).ok_or_else(too_large)?;
         let elements =
-            [layers, 2, kv_heads, capacity, head_dim].into_iter().try_fold(1_usize, usize::checked_mul);
+            [layers, 2, kv_heads, positions, head_dim].into_iter().try_fold(1_usize, usize::checked_mul);
         let bytes = elements.and_then(|n| n.checked_mul(size_of::<f16>())).ok_or_else(too_large)?;
         // Anonymous memory is zero, page-aligned and costs nothing until touched.
         let memory = MmapMut::map_anon(bytes).map_err(|_| too_large())?;
@@ -79,24 +98,34 @@ impl KvCache {
         (self.layers, self.kv_heads, self.head_dim) == (config.layers, config.kv_heads, config.head_dim)
     }
 
-    /// The elements of positions `0..positions` of one head.
-    fn range(&self, layer: usize, kind: Kind, head: usize, positions: Range<usize>) -> Range<usize> {
-        let head = ((layer * 2 + kind as usize) * self.kv_heads + head) * self.capacity;
-        (head + positions.start) * self.head_dim..(head + positions.end) * self.head_dim
+    /// The elements of one head: first its keys, then its values.
+    fn range(&self, layer: usize, head: usize) -> Range<usize> {
+        let len = 2 * self.capacity.next_multiple_of(TILE) * self.head_dim;
+        (layer * self.kv_heads + head) * len..(layer * self.kv_heads + head + 1) * len
     }
 
-    /// `[positions, head_dim]` keys or values of one head.
-    pub(crate) fn head(&self, layer: usize, kind: Kind, head: usize, positions: usize) -> &[f16] {
-        let range = self.range(layer, kind, head, 0..positions);
-        &bytemuck::cast_slice(&self.memory)[range]
+    /// One head, as far as the tiles of `positions` reach.
+    pub(crate) fn head(&self, layer: usize, head: usize, positions: usize) -> Head<'_> {
+        let elements: &[f16] = &bytemuck::cast_slice(&self.memory)[self.range(layer, head)];
+        let (keys, values) = elements.split_at(elements.len() / 2);
+        let len = positions.next_multiple_of(TILE) * self.head_dim;
+        Head { keys: &keys[..len], values: &values[..len] }
     }
 
-    /// Stores what one token gives to every head: `[kv_heads, head_dim]`.
-    pub(crate) fn store(&mut self, layer: usize, kind: Kind, position: usize, heads: &[f32]) {
-        for (head, values) in heads.chunks_exact(self.head_dim).enumerate() {
-            let range = self.range(layer, kind, head, position..position + 1);
-            let stored = &mut bytemuck::cast_slice_mut::<u8, f16>(&mut self.memory)[range];
-            half::slice::HalfFloatSliceExt::convert_from_f32_slice(stored, values);
+    /// Stores what one token gives to every head: both `[kv_heads, head_dim]`.
+    pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let head_dim = self.head_dim;
+        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (head, (key, value)) in heads.enumerate() {
+            let range = self.range(layer, head);
+            let elements = &mut bytemuck::cast_slice_mut::<u8, f16>(&mut self.memory)[range];
+            let (keys, values) = elements.split_at_mut(elements.len() / 2);
+            let tile = &mut keys[position / TILE * TILE * head_dim..][..TILE * head_dim];
+            for (side_by_side, key) in tile.chunks_exact_mut(TILE).zip(key) {
+                side_by_side[position % TILE] = f16::from_f32(*key);
+            }
+            let stored = &mut values[position * head_dim..][..head_dim];
+            half::slice::HalfFloatSliceExt::convert_from_f32_slice(stored, value);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The forward pass of a Llama model.
 
+use std::cell::RefCell;
+
 use quantloom_kernels::Supported;
 
-use crate::cache::{Kind, KvCache};
-use crate::matrix::{Inputs, Matrix};
+use crate::cache::KvCache;
+use crate::matrix::{Inputs, MAX_ROWS, Matrix};
 use crate::model::{Layer, Weights};
-use crate::ops::{attend, rms_norm, rope, rotations, silu};
+use crate::ops::{self, Queries, attend, rms_norm, rope, rotations};
 use crate::scratch::{Buffers, Scratch};
 use crate::threads::Team;
 
@@ -22,8 +24,16 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Fewer where that leaves less than this many chunks for each thread: one that loses its core should
 /// delay the others little.
 const CHUNKS_PER_THREAD: usize = 4;
-/// The most rows in a chunk: those of a stack buffer.
-const MAX_CHUNK: usize = 256;
+/// A chunk of rows is a multiple of what kernels take at once: 4 of one token, 64 of many.
+const ROWS: usize = 4;
+const PANEL_ROWS: usize = 64;
+/// Tokens that share the conversion of keys and values.
+const ATTENTION_TOKENS: usize = 16;
+
+thread_local! {
+    /// Each thread's room for a tile of keys and values; it grows with the longest heads.
+    static ATTENTION: RefCell<Vec<f32>> = RefCell::default();
+}
 
 /// Runs `tokens` through the model after those in `cache`, and adds them to it.
 ///
@@ -42,7 +52,7 @@ pub fn pass(
     let width = query + 2 * key_value;
     let start = cache.len();
     let t = tokens.len();
-    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, blocks, logits: out } =
+    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, quantized, logits: out } =
         scratch.buffers(t);
 
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
@@ -56,66 +66,64 @@ pub fn pass(
         let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
 
         // Queries, keys and values.
-        norm(x, attention_norm, config.rms_epsilon, normed);
-        let inputs = Inputs::new(isa, normed, embedding, blocks);
-        team.for_columns(qkv, width, chunk_rows(team, q, width), |rows, mut columns| {
-            for i in 0..t {
-                let y = columns.row(i);
-                let mut first = 0;
-                for matrix in [q, k, v] {
-                    // The part of this chunk that lies in this matrix.
-                    let (from, to) = (rows.start.max(first), rows.end.min(first + matrix.rows()));
-                    if from < to {
-                        let y = &mut y[from - rows.start..to - rows.start];
-                        matrix.multiply(from - first..to - first, inputs.token(i), y);
-                    }
-                    first += matrix.rows();
+        norm(team, x, attention_norm, config.rms_epsilon, normed);
+        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[q, k, v]);
+        team.for_columns(qkv, width, chunk_rows(team, q, width, t), |rows, mut columns| {
+            let mut first = 0;
+            for matrix in [q, k, v] {
+                // The part of this chunk that lies in this matrix.
+                let (from, to) = (rows.start.max(first), rows.end.min(first + matrix.rows()));
+                if from < to {
+                    matrix.multiply(from - first..to - first, &inputs, |token, row, y| {
+                        columns.row(token)[first + row - rows.start..][..y.len()].copy_from_slice(y);
+                    });
                 }
+                first += matrix.rows();
             }
         });
-        for (i, qkv) in qkv.chunks_exact_mut(width).enumerate() {
-            let (query_key, value) = qkv.split_at_mut(query + key_value);
-            rope(query_key, config.head_dim, &angles[i * config.rope_dims..][..config.rope_dims]);
-            cache.store(l, Kind::Key, start + i, &query_key[query..]);
-            cache.store(l, Kind::Value, start + i, value);
+        team.for_tiles(qkv, width, (ATTENTION_TOKENS, width), |tokens, _, mut tile| {
+            for (i, token) in tokens.enumerate() {
+                let angles = &angles[token * config.rope_dims..][..config.rope_dims];
+                rope(&mut tile.row(i)[..query + key_value], config.head_dim, angles);
+            }
+        });
+        for (i, qkv) in qkv.chunks_exact(width).enumerate() {
+            let (keys, values) = qkv[query..].split_at(key_value);
+            cache.store(l, start + i, keys, values);
         }
 
         // Attention: each key and value head for its group of query heads.
         let group = query / config.kv_heads;
         let (cached, queries) = (&*cache, &*qkv);
-        team.for_columns(attended, t * query, group, |range, mut columns| {
-            let (i, first) = (range.start / query, range.start % query);
-            let head = first / group;
-            let keys = cached.head(l, Kind::Key, head, start + i + 1);
-            let values = cached.head(l, Kind::Value, head, start + i + 1);
-            let queries = &queries[i * width + first..][..group];
-            attend(isa, queries, keys, values, config.head_dim, columns.row(0));
+        team.for_tiles(attended, query, (ATTENTION_TOKENS, group), |tokens, columns, mut tile| {
+            let queries = Queries {
+                queries: &queries[tokens.start * width + columns.start..],
+                stride: width,
+                group: group / config.head_dim,
+                head_dim: config.head_dim,
+                tokens: tokens.len(),
+                start: start + tokens.start,
+            };
+            let head = cached.head(l, columns.start / group, start + tokens.end);
+            ATTENTION.with_borrow_mut(|buffer| attend(isa, &queries, head, &mut tile, buffer));
         });
-        let inputs = Inputs::new(isa, attended, query, blocks);
-        add_product(team, attention_output, t, inputs, x);
+        let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output]);
+        add_product(team, attention_output, inputs, t, x);
 
         // Feed-forward network: down(silu(gate(x)) · up(x)).
-        norm(x, feed_forward_norm, config.rms_epsilon, normed);
-        let inputs = Inputs::new(isa, normed, embedding, blocks);
-        team.for_columns(
-            hidden,
-            config.feed_forward,
-            chunk_rows(team, gate, gate.rows()),
-            |rows, mut columns| {
-                let mut gates = [0.0; MAX_CHUNK];
-                let gates = &mut gates[..rows.len()];
-                for i in 0..t {
-                    let hidden = columns.row(i);
-                    gate.multiply(rows.clone(), inputs.token(i), gates);
-                    up.multiply(rows.clone(), inputs.token(i), hidden);
-                    for (hidden, gate) in hidden.iter_mut().zip(&*gates) {
-                        *hidden *= silu(*gate);
-                    }
-                }
-            },
-        );
-        let inputs = Inputs::new(isa, hidden, config.feed_forward, blocks);
-        add_product(team, down, t, inputs, x);
+        norm(team, x, feed_forward_norm, config.rms_epsilon, normed);
+        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up]);
+        let rows = chunk_rows(team, gate, gate.rows(), t);
+        team.for_columns(hidden, config.feed_forward, rows, |rows, mut columns| {
+            gate.multiply(rows.clone(), &inputs, |token, row, y| {
+                columns.row(token)[row - rows.start..][..y.len()].copy_from_slice(y);
+            });
+            up.multiply(rows.clone(), &inputs, |token, row, y| {
+                ops::gate(isa, &mut columns.row(token)[row - rows.start..][..y.len()], y);
+            });
+        });
+        let inputs = Inputs::new(team, isa, hidden, config.feed_forward, quantized, &[down]);
+        add_product(team, down, inputs, t, x);
     }
     cache.advance(t);
 
@@ -125,44 +133,49 @@ pub fn pass(
     };
     let count = wanted.len() / embedding;
     let normed = &mut normed[..wanted.len()];
-    norm(wanted, &weights.output_norm, config.rms_epsilon, normed);
-    let inputs = Inputs::new(isa, normed, embedding, blocks);
+    norm(team, wanted, &weights.output_norm, config.rms_epsilon, normed);
     let output = weights.output();
+    let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[output]);
+    let out = &mut out[..count * config.vocab];
     team.for_columns(
-        &mut out[..count * config.vocab],
+        out,
         config.vocab,
-        chunk_rows(team, output, config.vocab),
+        chunk_rows(team, output, config.vocab, count),
         |rows, mut columns| {
-            for i in 0..count {
-                output.multiply(rows.clone(), inputs.token(i), columns.row(i));
-            }
+            output.multiply(rows.clone(), &inputs, |token, row, y| {
+                columns.row(token)[row - rows.start..][..y.len()].copy_from_slice(y);
+            });
         },
     );
 }
 
-/// Rows of a chunk, when `rows` rows of the length of `matrix`'s are to be shared by a team.
-fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize) -> usize {
+/// Rows of a chunk, when `rows` rows of the length of `matrix`'s, for some tokens, are to be shared by a team.
+fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize, tokens: usize) -> usize {
+    if tokens > 1 {
+        return PANEL_ROWS;
+    }
     let most = (CHUNK_BYTES / matrix.row_bytes()).min(rows / (CHUNKS_PER_THREAD * team.threads()));
-    // A multiple of the rows that kernels take at once.
-    (most / 4 * 4).clamp(4, MAX_CHUNK)
+    (most / ROWS * ROWS).clamp(ROWS, MAX_ROWS)
 }
 
-fn norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
-    for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
-        rms_norm(x, weight, epsilon, y);
-    }
+/// The norm of each token.
+fn norm(team: &Team, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let width = weight.len();
+    team.for_tiles(y, width, (ATTENTION_TOKENS, width), |tokens, _, mut tile| {
+        for (i, token) in tokens.enumerate() {
+            rms_norm(&x[token * width..][..width], weight, epsilon, tile.row(i));
+        }
+    });
 }
 
 /// x += W · inputs, for each of `t` tokens.
-fn add_product(team: &Team, matrix: &Matrix, t: usize, inputs: Inputs, x: &mut [f32]) {
-    team.for_columns(x, matrix.rows(), chunk_rows(team, matrix, matrix.rows()), |rows, mut columns| {
-        let mut product = [0.0; MAX_CHUNK];
-        let product = &mut product[..rows.len()];
-        for i in 0..t {
-            matrix.multiply(rows.clone(), inputs.token(i), product);
-            for (x, product) in columns.row(i).iter_mut().zip(&*product) {
+fn add_product(team: &Team, matrix: &Matrix, inputs: Inputs, t: usize, x: &mut [f32]) {
+    let rows = matrix.rows();
+    team.for_columns(x, rows, chunk_rows(team, matrix, rows, t), |rows, mut columns| {
+        matrix.multiply(rows.clone(), &inputs, |token, row, product| {
+            for (x, product) in columns.row(token)[row - rows.start..].iter_mut().zip(product) {
                 *x += product;
             }
-        }
+        });
     });
 }

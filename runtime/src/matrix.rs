@@ -1,11 +1,14 @@
 //! Weight matrices on the bytes of the file, and what they are multiplied with.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use quantloom_kernels::dense::Dense;
+use quantloom_kernels::gemm::{self, ActivationTile, Panels, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
 use crate::gguf::{Tensor, TensorType};
+use crate::threads::Team;
 
 /// A `[rows, cols]` matrix in the mapped file.
 pub struct Matrix {
@@ -19,17 +22,19 @@ enum AnyKernels {
     Quantized(Kernels),
 }
 
-/// What a matrix is multiplied with, for one token: in f32, and quantized where the length allows.
-#[derive(Clone, Copy)]
-pub struct Input<'a> {
-    /// `[cols]`
-    pub floats: &'a [f32],
-    /// `[cols / 32]`
-    pub blocks: &'a [ActivationBlock],
-}
-
 /// Kernels fail only on lengths, and those of a model were checked when it was loaded.
 const CHECKED: &str = "shapes are checked when a model is loaded";
+
+/// The most rows that are multiplied at once: those of a stack buffer.
+pub const MAX_ROWS: usize = 256;
+
+/// Fewer tokens go through a matrix one by one: expanding its rows to panels would cost more than it saves.
+const MIN_TILE: usize = 4;
+
+thread_local! {
+    /// Each thread's own; they grow with the longest rows.
+    static PANELS: RefCell<Panels> = RefCell::default();
+}
 
 impl Matrix {
     /// The kernels for `tensor` on `isa`.
@@ -58,15 +63,34 @@ impl Matrix {
         self.tensor.data().len()
     }
 
-    /// y = W x for some of the rows.
-    pub fn multiply(&self, rows: Range<usize>, x: Input, y: &mut [f32]) {
+    /// y = W x for some of the rows, at most [`MAX_ROWS`], and all tokens of `x`: `y` is given a token, a row, and
+    /// outputs from there on.
+    pub fn multiply(&self, rows: Range<usize>, x: &Inputs, mut y: impl FnMut(usize, usize, &[f32])) {
         let row = self.row_bytes();
         let data = &self.tensor.data()[rows.start * row..rows.end * row];
-        match &self.kernels {
-            AnyKernels::Dense(dense, isa) => dense.gemv(*isa, data, x.floats, y),
-            AnyKernels::Quantized(kernels) => kernels.gemv(data, x.blocks, y),
+        if let AnyKernels::Quantized(kernels) = &self.kernels
+            && !x.tiles.is_empty()
+            && kernels.has_gemm()
+        {
+            let y = |token, row, values: &[f32]| y(token, rows.start + row, values);
+            let done = PANELS.with_borrow_mut(|panels| kernels.gemm(data, x.tiles, x.tokens, panels, y));
+            return done.expect(CHECKED);
         }
-        .expect(CHECKED);
+        let mut product = [0.0; MAX_ROWS];
+        let product = &mut product[..rows.len()];
+        for token in 0..x.tokens {
+            match &self.kernels {
+                AnyKernels::Dense(dense, isa) => {
+                    dense.gemv(*isa, data, &x.floats[token * x.cols..][..x.cols], product)
+                }
+                AnyKernels::Quantized(kernels) => {
+                    let blocks = x.cols / ActivationBlock::LEN;
+                    kernels.gemv(data, &x.blocks[token * blocks..][..blocks], product)
+                }
+            }
+            .expect(CHECKED);
+            y(token, rows.start, product);
+        }
     }
 
     /// The weights of one row.
@@ -80,36 +104,70 @@ impl Matrix {
     }
 }
 
-/// What a matrix is multiplied with, for some tokens.
+/// What matrices are multiplied with, for some tokens: in f32, and quantized as they need it.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// `[tokens, cols]`
     floats: &'a [f32],
-    /// `[tokens, cols / 32]`
+    /// `[tokens, cols / 32]`, or nothing where no matrix takes tokens one by one.
     blocks: &'a [ActivationBlock],
+    /// `[⌈tokens / 12⌉, cols / 32]`, or nothing where no matrix takes many at once.
+    tiles: &'a [ActivationTile],
     cols: usize,
+    tokens: usize,
+}
+
+/// Room for quantized inputs.
+#[derive(Debug)]
+pub struct Quantized {
+    blocks: Vec<ActivationBlock>,
+    tiles: Vec<ActivationTile>,
+}
+
+impl Quantized {
+    /// For inputs of up to `tokens` tokens of up to `cols` values.
+    pub fn new(tokens: usize, cols: usize) -> Self {
+        let tiles = if tokens < MIN_TILE { 0 } else { ActivationTile::count(tokens, cols) };
+        Self {
+            blocks: vec![ActivationBlock::ZERO; tokens * (cols / ActivationBlock::LEN)],
+            tiles: vec![ActivationTile::ZERO; tiles],
+        }
+    }
 }
 
 impl<'a> Inputs<'a> {
-    /// Quantizes `[tokens, cols]` into `blocks`; not where cols is no multiple of 32, since then no
-    /// quantized matrix has this many columns.
-    pub fn new(isa: Supported, floats: &'a [f32], cols: usize, blocks: &'a mut [ActivationBlock]) -> Self {
-        let blocks = if cols.is_multiple_of(ActivationBlock::LEN) {
-            let blocks = &mut blocks[..floats.len() / ActivationBlock::LEN];
-            quantize_activations(isa, floats, blocks).expect(CHECKED);
-            blocks
-        } else {
-            &mut []
-        };
-        Self { floats, blocks, cols }
-    }
+    /// Quantizes `[tokens, cols]` for `matrices`, which have that many columns.
+    pub fn new(
+        team: &Team,
+        isa: Supported,
+        floats: &'a [f32],
+        cols: usize,
+        room: &'a mut Quantized,
+        matrices: &[&Matrix],
+    ) -> Self {
+        let tokens = floats.len() / cols;
+        let has_gemm = |matrix: &&Matrix| matches!(&matrix.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm());
+        let is_quantized = |matrix: &&Matrix| matches!(matrix.kernels, AnyKernels::Quantized(_));
+        let in_tiles = tokens >= MIN_TILE && matrices.iter().any(has_gemm);
+        let in_blocks = matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && has_gemm(matrix)));
+        let per_token = cols / ActivationBlock::LEN;
 
-    /// The input of one token.
-    pub fn token(&self, i: usize) -> Input<'a> {
-        let per_token = self.blocks.len() * self.cols / self.floats.len();
-        Input {
-            floats: &self.floats[i * self.cols..][..self.cols],
-            blocks: &self.blocks[i * per_token..][..per_token],
+        let blocks = &mut room.blocks[..if in_blocks { tokens * per_token } else { 0 }];
+        if in_blocks {
+            team.for_columns(blocks, tokens * per_token, 16 * per_token, |range, mut blocks| {
+                let x = &floats[range.start * ActivationBlock::LEN..range.end * ActivationBlock::LEN];
+                quantize_activations(isa, x, blocks.row(0)).expect(CHECKED);
+            });
         }
+        let count = if in_tiles { ActivationTile::count(tokens, cols) } else { 0 };
+        let tiles = &mut room.tiles[..count];
+        if in_tiles {
+            team.for_columns(tiles, count, per_token, |range, mut tile| {
+                let first = range.start / per_token * gemm::TOKENS;
+                let x = &floats[first * cols..tokens.min(first + gemm::TOKENS) * cols];
+                quantize_tile(isa, x, tile.row(0)).expect(CHECKED);
+            });
+        }
+        Self { floats, blocks, tiles, cols, tokens }
     }
 }

@@ -19,9 +19,9 @@ use crate::threads::{MAX_THREADS, Team};
 use crate::tokenizer::Tokenizer;
 use crate::{Config, Error};
 
-/// Tokens of a prompt that go through the model together. Their activations, 64 bytes for 32 values,
-/// stay in L2 beside a chunk of weights: 32 · 5,632 · 2 bytes = 352 KiB for TinyLlama's longest input.
-const BATCH: usize = 32;
+/// Tokens of a prompt that go through the model together: whole tiles of 12, enough that expanding weights to
+/// panels is a small part, and few enough that their activations are: 60 KB for each, with TinyLlama's shape.
+const BATCH: usize = 252;
 
 /// A Llama model on its mapped file, with the threads that run it.
 ///

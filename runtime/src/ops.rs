@@ -1,8 +1,10 @@
 //! The operations of a forward pass that are not matrix products, each on the vectors of one token.
 
-use half::f16;
-use quantloom_kernels::Supported;
-use quantloom_kernels::dense::{add_scaled_f16, dot_f16};
+use quantloom_kernels::dense::widen_f16;
+use quantloom_kernels::{Isa, Supported};
+
+use crate::cache::{Head, TILE};
+use crate::threads::Columns;
 
 /// y = x / sqrt(mean(x²) + ε) · weight
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
@@ -43,7 +45,8 @@ pub fn rope(heads: &mut [f32], head_dim: usize, cos_sin: &[f32]) {
 }
 
 /// x · sigmoid(x)
-pub fn silu(x: f32) -> f32 {
+#[inline(always)]
+fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
@@ -53,6 +56,7 @@ pub fn silu(x: f32) -> f32 {
 /// With n the whole number next to x / ln 2, eˣ = 2ⁿ · e^(x − n ln 2): a polynomial for an argument of at most
 /// ln 2 / 2, whose coefficients are Taylor's but for what the error of the omitted terms spreads over them, and
 /// n added to the exponent.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     /// Added to a number of up to 2²² it leaves the nearest whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
@@ -80,52 +84,136 @@ fn exp(x: f32) -> f32 {
     }
 }
 
-/// Causal attention of the query heads that share one key and value head, for one token.
-///
-/// `queries` and `out` are `[group, head_dim]`, `keys` and `values` `[positions, head_dim]`. Positions are
-/// taken in tiles: their keys and values are read once for all query heads, and the softmax is kept
-/// running (its maximum so far, and the sum and weighted values relative to it), so that no buffer grows
-/// with the context.
-pub fn attend(
-    isa: Supported,
-    queries: &[f32],
-    keys: &[f16],
-    values: &[f16],
-    head_dim: usize,
-    out: &mut [f32],
-) {
-    /// Keys and values of 32 positions of 64 to 128 f16 take 8 to 16 KiB: within L1.
-    const TILE: usize = 32;
-    /// Query heads to a pass, so that their state has a fixed size; more take another pass.
-    const GROUP: usize = 16;
+/// hidden = silu(hidden) · up
+pub fn gate(isa: Supported, hidden: &mut [f32], up: &[f32]) {
+    #[inline(always)]
+    fn gate(hidden: &mut [f32], up: &[f32]) {
+        for (hidden, up) in hidden.iter_mut().zip(up) {
+            *hidden = silu(*hidden) * up;
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn avx2(hidden: &mut [f32], up: &[f32]) {
+        gate(hidden, up);
+    }
+    match isa.isa() {
+        #[cfg(target_arch = "x86_64")]
+        isa if isa.includes(Isa::Avx2Fma) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2.
+            unsafe { avx2(hidden, up) }
+        }
+        _ => gate(hidden, up),
+    }
+}
 
+/// What attention of some tokens, one after the other from `start` on, asks of one key and value head.
+pub struct Queries<'a> {
+    /// The first token's, `[group, head_dim]`; those of the next begin `stride` further on.
+    pub queries: &'a [f32],
+    /// From one token to the next.
+    pub stride: usize,
+    /// Query heads that share the key and value head.
+    pub group: usize,
+    pub head_dim: usize,
+    /// Tokens, and the position of the first.
+    pub tokens: usize,
+    pub start: usize,
+}
+
+/// Causal attention: `out` has a row `[group, head_dim]` for each token.
+///
+/// Positions are taken in tiles: keys and values are converted once for all tokens and query heads, and the softmax
+/// is kept running (its maximum so far, and the sum and weighted values relative to it), so that no buffer grows with the
+/// context but that of a tile. What comes out for a token is the same whatever tokens are beside it.
+pub fn attend(isa: Supported, queries: &Queries, head: Head, out: &mut Columns<f32>, buffer: &mut Vec<f32>) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn vectors(isa: Supported, queries: &Queries, head: Head, out: &mut Columns<f32>, buffer: &mut Vec<f32>) {
+        // Fused, as these instruction sets can.
+        attend_tiles(isa, queries, head, out, buffer, |a, b, c| a.mul_add(b, c));
+    }
+    match isa.isa() {
+        #[cfg(target_arch = "x86_64")]
+        has if has.includes(Isa::Avx2Fma) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX2 and FMA.
+            unsafe { vectors(isa, queries, head, out, buffer) }
+        }
+        _ => attend_tiles(isa, queries, head, out, buffer, |a, b, c| a * b + c),
+    }
+}
+
+#[inline(always)]
+fn attend_tiles(
+    isa: Supported,
+    queries: &Queries,
+    head: Head,
+    out: &mut Columns<f32>,
+    buffer: &mut Vec<f32>,
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+) {
+    /// The state of a query head's softmax.
+    const STATE: usize = 2;
+    let &Queries { group, head_dim, tokens, start, .. } = queries;
     let scale = 1.0 / (head_dim as f32).sqrt();
-    out.fill(0.0);
-    for (queries, out) in queries.chunks(GROUP * head_dim).zip(out.chunks_mut(GROUP * head_dim)) {
-        let mut largest = [f32::NEG_INFINITY; GROUP];
-        let mut total = [0.0_f32; GROUP];
-        for (keys, values) in keys.chunks(TILE * head_dim).zip(values.chunks(TILE * head_dim)) {
-            let heads = queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
-            for (g, (query, out)) in heads.enumerate() {
-                let mut scores = [f32::NEG_INFINITY; TILE];
-                for (score, key) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
-                    *score = scale * dot_f16(isa, key, query);
+    buffer.resize(2 * TILE * head_dim + STATE * tokens * group, 0.0);
+    let (keys, rest) = buffer.split_at_mut(TILE * head_dim);
+    let (values, states) = rest.split_at_mut(TILE * head_dim);
+    let (states, _) = states.as_chunks_mut::<STATE>();
+    states.fill([f32::NEG_INFINITY, 0.0]);
+    (0..tokens).for_each(|i| out.row(i).fill(0.0));
+    let tiles = head.keys.chunks_exact(TILE * head_dim).zip(head.values.chunks_exact(TILE * head_dim));
+    for (tile, (half_keys, half_values)) in tiles.enumerate() {
+        widen_f16(isa, half_keys, keys);
+        widen_f16(isa, half_values, values);
+        // Tokens before this tile see nothing of it.
+        for i in (tile * TILE).saturating_sub(start)..tokens {
+            let visible = TILE.min(start + i + 1 - tile * TILE);
+            let heads = queries.queries[i * queries.stride..][..group * head_dim].chunks_exact(head_dim);
+            let outs = out.row(i).chunks_exact_mut(head_dim);
+            for ((query, out), state) in heads.zip(outs).zip(&mut states[i * group..]) {
+                let [largest, total] = state;
+                let mut scores = [0.0_f32; TILE];
+                for (q, keys) in query.iter().zip(keys.as_chunks::<TILE>().0) {
+                    for (score, key) in scores.iter_mut().zip(keys) {
+                        *score = multiply_add(*q, *key, *score);
+                    }
                 }
-                let maximum = scores.iter().copied().fold(largest[g], f32::max);
-                if maximum > largest[g] {
-                    let shrink = exp(largest[g] - maximum);
+                for (j, score) in scores.iter_mut().enumerate() {
+                    *score = if j < visible { scale * *score } else { f32::NEG_INFINITY };
+                }
+                let maximum = scores.iter().fold(*largest, |a, &b| if b > a { b } else { a });
+                if maximum > *largest {
+                    let shrink = exp(*largest - maximum);
                     out.iter_mut().for_each(|out| *out *= shrink);
-                    total[g] *= shrink;
-                    largest[g] = maximum;
+                    *total *= shrink;
+                    *largest = maximum;
                 }
-                let weights = scores.map(|score| exp(score - largest[g]));
-                for (weight, value) in weights.into_iter().zip(values.chunks_exact(head_dim)) {
-                    total[g] += weight;
-                    add_scaled_f16(isa, weight, value, out);
+                let weights = scores.map(|score| exp(score - maximum));
+                *total += weights.iter().sum::<f32>();
+                let (wide, narrow) = out.as_chunks_mut::<32>();
+                let narrow_at = wide.len() * 32;
+                for (part, out) in wide.iter_mut().enumerate() {
+                    // The sums stay in registers.
+                    let mut sums = *out;
+                    for (weight, value) in weights[..visible].iter().zip(values.chunks_exact(head_dim)) {
+                        let (parts, _) = value.as_chunks::<32>();
+                        for (sum, value) in sums.iter_mut().zip(&parts[part]) {
+                            *sum = multiply_add(*weight, *value, *sum);
+                        }
+                    }
+                    *out = sums;
+                }
+                for (weight, value) in weights[..visible].iter().zip(values.chunks_exact(head_dim)) {
+                    for (out, value) in narrow.iter_mut().zip(&value[narrow_at..]) {
+                        *out = multiply_add(*weight, *value, *out);
+                    }
                 }
             }
         }
-        for (out, total) in out.chunks_exact_mut(head_dim).zip(total) {
+    }
+    for i in 0..tokens {
+        for (out, [_, total]) in out.row(i).chunks_exact_mut(head_dim).zip(&states[i * group..]) {
             out.iter_mut().for_each(|out| *out /= total);
         }
     }
@@ -133,7 +221,11 @@ pub fn attend(
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
+    use crate::cache::KvCache;
+    use crate::threads::Team;
 
     #[test]
     fn exp_is_the_exponential() {
@@ -168,28 +260,55 @@ mod tests {
 
     #[test]
     fn attention_is_softmax_of_scores_times_values() {
-        // Several tiles, more query heads than one pass takes, a head length that no vector divides.
-        let (head_dim, positions, group) = (9, 77, 18);
-        let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
-        let queries: Vec<f32> = wave(group * head_dim, 0.71).map(|x| 4.0 * x).collect();
-        let keys: Vec<f16> = wave(positions * head_dim, 0.37).map(f16::from_f32).collect();
-        let values: Vec<f16> = wave(positions * head_dim, 0.59).map(f16::from_f32).collect();
-        for isa in Supported::all() {
-            let mut out = vec![f32::NAN; group * head_dim];
-            attend(isa, &queries, &keys, &values, head_dim, &mut out);
-            for (query, out) in queries.chunks(head_dim).zip(out.chunks(head_dim)) {
-                let weights: Vec<f64> = keys
-                    .chunks(head_dim)
-                    .map(|key| {
-                        let dot: f64 = key.iter().zip(query).map(|(k, q)| k.to_f64() * f64::from(*q)).sum();
-                        (dot / (head_dim as f64).sqrt()).exp()
-                    })
-                    .collect();
-                let total: f64 = weights.iter().sum();
-                for (d, out) in out.iter().enumerate() {
-                    let exact: f64 =
-                        weights.iter().zip(values.chunks(head_dim)).map(|(w, v)| w * v[d].to_f64()).sum();
-                    assert!((f64::from(*out) - exact / total).abs() < 1e-5, "{}", isa.isa());
+        // Several tiles, a head length that no vector divides and one that does, one token and more.
+        for (head_dim, group, start, tokens) in
+            [(9, 18, 70, 7), (64, 3, 0, 40), (80, 1, 95, 1), (32, 2, 31, 2)]
+        {
+            let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
+            let positions = start + tokens;
+            let queries: Vec<f32> = wave(tokens * group * head_dim, 0.71).map(|x| 4.0 * x).collect();
+            let keys: Vec<f32> = wave(positions * head_dim, 0.37).collect();
+            let values: Vec<f32> = wave(positions * head_dim, 0.59).collect();
+            let mut cache = KvCache::with_shape(1, 1, head_dim, positions).unwrap();
+            for (position, (key, value)) in keys.chunks(head_dim).zip(values.chunks(head_dim)).enumerate() {
+                cache.store(0, position, key, value);
+            }
+            for isa in Supported::all() {
+                let mut out = vec![f32::NAN; tokens * group * head_dim];
+                Team::new(1).unwrap().for_columns(
+                    &mut out,
+                    group * head_dim,
+                    usize::MAX,
+                    |_, mut columns| {
+                        let queries = Queries {
+                            queries: &queries,
+                            stride: group * head_dim,
+                            group,
+                            head_dim,
+                            tokens,
+                            start,
+                        };
+                        attend(isa, &queries, cache.head(0, 0, positions), &mut columns, &mut Vec::new());
+                    },
+                );
+                let half = |x: f32| f16::from_f32(x).to_f64();
+                for (row, (query, out)) in queries.chunks(head_dim).zip(out.chunks(head_dim)).enumerate() {
+                    let visible = start + row / group + 1;
+                    let weights: Vec<f64> = keys
+                        .chunks(head_dim)
+                        .take(visible)
+                        .map(|key| {
+                            let dot: f64 = key.iter().zip(query).map(|(k, q)| half(*k) * f64::from(*q)).sum();
+                            (dot / (head_dim as f64).sqrt()).exp()
+                        })
+                        .collect();
+                    let total: f64 = weights.iter().sum();
+                    for (d, out) in out.iter().enumerate() {
+                        let exact: f64 =
+                            weights.iter().zip(values.chunks(head_dim)).map(|(w, v)| w * half(v[d])).sum();
+                        let distance = (f64::from(*out) - exact / total).abs();
+                        assert!(distance < 1e-5, "{} row {row} element {d}: {distance}", isa.isa());
+                    }
                 }
             }
         }

@@ -1,14 +1,13 @@
 //! The arena: every buffer of a forward pass, made once.
 
-use quantloom_kernels::ActivationBlock;
-
 use crate::Config;
+use crate::matrix::Quantized;
 
 /// Working memory for forward passes of up to a number of tokens.
 #[derive(Debug)]
 pub struct Scratch {
     floats: Vec<f32>,
-    blocks: Vec<ActivationBlock>,
+    quantized: Quantized,
     config: Config,
 }
 
@@ -26,8 +25,8 @@ pub(crate) struct Buffers<'a> {
     pub hidden: &'a mut [f32],
     /// `[t, rope_dims]`: cosine and sine of each pair's angle, for all layers.
     pub rotations: &'a mut [f32],
-    /// `[t, longest / 32]`: the quantized input of the next matrices.
-    pub blocks: &'a mut [ActivationBlock],
+    /// The quantized input of the next matrices.
+    pub quantized: &'a mut Quantized,
     /// `[vocab]` or `[t, vocab]`
     pub logits: &'a mut [f32],
 }
@@ -48,16 +47,8 @@ impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>() + logits * config.vocab;
-        let blocks = tokens * Self::blocks_per_token(config);
-        Self {
-            floats: vec![0.0; floats],
-            blocks: vec![ActivationBlock::ZERO; blocks],
-            config: config.clone(),
-        }
-    }
-
-    fn blocks_per_token(config: &Config) -> usize {
-        config.embedding.max(config.feed_forward).max(config.query()) / ActivationBlock::LEN
+        let longest = config.embedding.max(config.feed_forward).max(config.query());
+        Self { floats: vec![0.0; floats], quantized: Quantized::new(tokens, longest), config: config.clone() }
     }
 
     /// Whether it was made for a model of this shape.
@@ -74,6 +65,6 @@ impl Scratch {
             buffer
         };
         let [x, normed, qkv, attended, hidden, rotations] = lengths(&self.config).map(|len| take(t * len));
-        Buffers { x, normed, qkv, attended, hidden, rotations, blocks: &mut self.blocks, logits: rest }
+        Buffers { x, normed, qkv, attended, hidden, rotations, quantized: &mut self.quantized, logits: rest }
     }
 }

@@ -157,14 +157,30 @@ impl Team {
         T: Send,
         F: Fn(Range<usize>, Columns<'_, T>) + Sync,
     {
+        let rows = buffer.len() / width.max(1);
+        self.for_tiles(buffer, width, (rows.max(1), chunk), |_, columns, tile| f(columns, tile));
+    }
+
+    /// Splits `buffer`, rows of `width`, into tiles of up to `rows` × `columns` and runs `f` on each, with the ranges
+    /// of both and access to the tile, whose rows count from 0.
+    pub fn for_tiles<T, F>(&self, buffer: &mut [T], width: usize, (rows, columns): (usize, usize), f: F)
+    where
+        T: Send,
+        F: Fn(Range<usize>, Range<usize>, Columns<'_, T>) + Sync,
+    {
         assert!(width > 0 && buffer.len().is_multiple_of(width), "a whole number of rows");
-        let rows = buffer.len() / width;
+        let height = buffer.len() / width;
         let base = Base(buffer.as_mut_ptr());
-        self.run(width.div_ceil(chunk), |i| {
-            let range = i * chunk..width.min((i + 1) * chunk);
+        let across = width.div_ceil(columns);
+        self.run(height.div_ceil(rows) * across, |i| {
+            let tile_rows = i / across * rows..height.min((i / across + 1) * rows);
+            let range = i % across * columns..width.min((i % across + 1) * columns);
             // The whole wrapper is captured, not the pointer in it.
             let base = &base;
-            f(range.clone(), Columns { base: base.0, width, range, rows, buffer: PhantomData });
+            let base = base.0.wrapping_add(tile_rows.start * width);
+            let tile =
+                Columns { base, width, range: range.clone(), rows: tile_rows.len(), buffer: PhantomData };
+            f(tile_rows, range, tile);
         });
     }
 }
@@ -295,7 +311,7 @@ impl<T> Columns<'_, T> {
     pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         // SAFETY: row and range lie inside the buffer, which is borrowed for as long as `self` lives; no
-        // other `Columns` has these columns, and `&mut self` keeps a second slice of them away.
+        // other `Columns` has these columns of these rows, and `&mut self` keeps a second slice of them away.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.base.wrapping_add(row * self.width + self.range.start),
@@ -356,6 +372,22 @@ mod tests {
                 }
             });
             assert_eq!(buffer, (1..=width * rows).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn tiles_cover_the_buffer() {
+        let team = Team::new(3).unwrap();
+        for (width, height, tile) in [(1, 1, (1, 1)), (10, 4, (3, 4)), (64, 5, (2, 64)), (7, 3, (100, 2))] {
+            let mut buffer = vec![0; width * height];
+            team.for_tiles(&mut buffer, width, tile, |rows, columns, mut tile| {
+                for (i, row) in rows.enumerate() {
+                    for (value, column) in tile.row(i).iter_mut().zip(columns.clone()) {
+                        *value += row * width + column + 1;
+                    }
+                }
+            });
+            assert_eq!(buffer, (1..=width * height).collect::<Vec<_>>());
         }
     }
 

@@ -146,7 +146,7 @@ mod tests {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 assert!(number.is_finite() && number > 0.0, "{name}: {what} is {number}");
             }
-            if ["dot", "gemv"].contains(&row["operation"].as_str().unwrap()) {
+            if ["dot", "gemv", "gemm"].contains(&row["operation"].as_str().unwrap()) {
                 products.push(name);
             }
         }

@@ -79,7 +79,7 @@ pub fn roofline(report: &Report) -> String {
     let highest = peaks.iter().map(|&(_, peak)| peak).fold(0.0, f64::max);
 
     // Wide enough that a lone format has a slope to stand on.
-    let intensities = || products.iter().map(|(row, _)| row.weights_per_byte);
+    let intensities = || products.iter().map(|(row, _)| row.work_per_byte);
     let x = Axis {
         values: [intensities().fold(1.0, f64::min) / 1.4, intensities().fold(2.0, f64::max) * 1.2],
         pixels: [LEFT, RIGHT],
@@ -168,8 +168,8 @@ fn roofs(picture: &mut Document, x: Axis, y: Axis, bandwidths: &[(Place, f64)], 
 fn formats(picture: &mut Document, x: Axis, products: &[(&Row, &Measured)]) {
     let mut places: Vec<(f64, String)> = Vec::new();
     for (row, _) in products {
-        match places.iter_mut().find(|(at, _)| *at == row.weights_per_byte) {
-            None => places.push((row.weights_per_byte, row.format.into())),
+        match places.iter_mut().find(|(at, _)| *at == row.work_per_byte) {
+            None => places.push((row.work_per_byte, row.format.into())),
             Some((_, names)) if names.split(", ").any(|name| name == row.format) => {}
             Some((_, names)) => write!(names, ", {}", row.format).expect("strings take everything"),
         }
@@ -177,8 +177,8 @@ fn formats(picture: &mut Document, x: Axis, products: &[(&Row, &Measured)]) {
     places.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     // Names go on the lowest of three lines that has room; on the highest all the same.
     let mut free = [f64::NEG_INFINITY; 2];
-    for (weights_per_byte, names) in places {
-        let at = x.pixel(weights_per_byte);
+    for (work_per_byte, names) in places {
+        let at = x.pixel(work_per_byte);
         let half = 4.0 + 4.2 * names.chars().count() as f64;
         let level = free.iter().position(|&free| free < at - half).unwrap_or(free.len());
         if let Some(free) = free.get_mut(level) {
@@ -194,7 +194,7 @@ fn formats(picture: &mut Document, x: Axis, products: &[(&Row, &Measured)]) {
 fn point(row: &Row, measured: &Measured, x: Axis, y: Axis) -> Group {
     let Measured { rate: gmac, gb_per_second: gb, limit, share, .. } = measured;
     let aside = index(row.isa) as f64 - (Isa::ALL.len() - 1) as f64 / 2.0;
-    let at = [x.pixel(row.weights_per_byte) + STEP * aside, y.pixel(gmac.median)];
+    let at = [x.pixel(row.work_per_byte) + STEP * aside, y.pixel(gmac.median)];
     let title = format!(
         "{}: {} GMAC/s, {} GB/s, {} of {limit}",
         row.name,

@@ -150,6 +150,10 @@ impl Isa for Avx2Fma {
         ))
     }
 
+    fn biased(&self, codes: TokenStream) -> TokenStream {
+        quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
+    }
+
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         // |code| · (activation with the code's sign): |−128| reads as 128 unsigned, and
         // 2 · 128 · 127 = 32,512 fits an i16.
@@ -159,6 +163,10 @@ impl Isa for Avx2Fma {
             quote!(_mm256_sign_epi8(#activations, codes)),
         );
         quote!({ let codes = #codes; #product })
+    }
+
+    fn store_codes(&self, out: TokenStream, codes: TokenStream) -> TokenStream {
+        quote!(x86::store_codes(&mut #out, #codes);)
     }
 
     fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {

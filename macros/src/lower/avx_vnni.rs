@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::avx2_fma::Avx2Fma;
-use super::{Isa, Products, Target};
+use super::{BIAS, Isa, Products, Target};
 
 pub struct AvxVnni;
 
@@ -29,14 +29,10 @@ impl Isa for AvxVnni {
     }
 
     fn signed_bias(&self) -> i32 {
-        128
+        BIAS
     }
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_avx_epi32(#seed, #codes, #activations))
-    }
-
-    fn biased(&self, codes: TokenStream) -> TokenStream {
-        quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
     }
 }

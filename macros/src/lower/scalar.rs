@@ -105,8 +105,16 @@ impl Isa for Scalar {
         quote!(portable::dot_unsigned(#seed, #codes, #activations))
     }
 
+    fn biased(&self, codes: TokenStream) -> TokenStream {
+        quote!(portable::biased(#codes))
+    }
+
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(portable::dot_signed(#seed, #codes, #activations))
+    }
+
+    fn store_codes(&self, out: TokenStream, codes: TokenStream) -> TokenStream {
+        quote!(#out = #codes;)
     }
 
     fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {

@@ -1,0 +1,98 @@
+//! The core in plain Rust, and the quantizer of activations, which vector code is made of, too.
+
+use super::{ActivationTile, CHUNK, Panel, ROWS, TOKENS};
+
+/// Added to a number of up to 2²² in magnitude, it leaves the nearest whole number in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// See [`super::quantize_tile`].
+#[inline(always)]
+pub fn quantize_tile(x: &[f32], tile: &mut [ActivationTile]) {
+    let cols = tile.len() * CHUNK;
+    tile.fill(ActivationTile::ZERO);
+    for (t, x) in x.chunks_exact(cols).enumerate() {
+        let (chunks, _) = x.as_chunks::<CHUNK>();
+        for (x, tile) in chunks.iter().zip(tile.iter_mut()) {
+            quantize(x, t, tile);
+        }
+    }
+}
+
+#[inline(always)]
+fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
+    // Eight lanes, so that the compiler may use vectors.
+    let (mut least, mut most, mut poison) = ([0.0_f32; 8], [0.0_f32; 8], [0.0_f32; 8]);
+    for x in x.as_chunks::<8>().0 {
+        for lane in 0..8 {
+            least[lane] = if x[lane] < least[lane] { x[lane] } else { least[lane] };
+            most[lane] = if x[lane] > most[lane] { x[lane] } else { most[lane] };
+            // 0, or NaN for an infinity or NaN.
+            poison[lane] += x[lane] * 0.0;
+        }
+    }
+    let least = least.into_iter().fold(0.0_f32, |a, b| if b < a { b } else { a });
+    let most = most.into_iter().fold(0.0_f32, |a, b| if b > a { b } else { a });
+    let poison: f32 = poison.into_iter().sum();
+    // Halved first: the range of finite numbers may be none.
+    let scale = (most * 0.5 - least * 0.5) / 127.0;
+    let inverse = 1.0 / scale;
+    // Of 0, and of what is next to it, there is no inverse: such activations round to 0.
+    let (scale, inverse) = if inverse.is_finite() { (scale, inverse) } else { (0.0, 0.0) };
+    let whole = |value: f32| (value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+    let zero = if inverse == 0.0 { 0 } else { whole(-127.0 - least * inverse) };
+    let mut sums = [0; 2];
+    let mut codes = [0_i32; CHUNK];
+    for (i, code) in codes.iter_mut().enumerate() {
+        *code = (whole(x[i] * inverse) + zero).clamp(-127, 127);
+        sums[i / (CHUNK / 2)] += *code;
+    }
+    for (four, codes) in tile.codes[t].iter_mut().zip(codes.as_chunks::<4>().0) {
+        *four = i32::from_le_bytes(codes.map(|code| code as u8));
+    }
+    tile.scales[t] = scale + poison;
+    let sets = [(sums[0] + sums[1], CHUNK), (sums[0], CHUNK / 2), (sums[1], CHUNK / 2)];
+    for (set, (sum, count)) in sets.into_iter().enumerate() {
+        tile.corrections[set][t] = -zero & 0xFFFF | -sum << 16;
+        tile.totals[set][t] = tile.scales[t] * (sum - zero * count as i32) as f32;
+    }
+}
+
+/// See [`super::Core`].
+pub fn core<const GROUPS: usize, const MINIMUM: bool>(
+    panel: &Panel,
+    tile: &[ActivationTile],
+    y: &mut [[f32; ROWS]; TOKENS],
+) {
+    const QUADS: usize = CHUNK / 4;
+    *y = [[0.0; ROWS]; TOKENS];
+    for (c, (codes, tile)) in panel.codes.iter().zip(tile).enumerate() {
+        for g in 0..GROUPS {
+            let (group, set) = (c * GROUPS + g, set::<GROUPS>(g));
+            for (t, y) in y.iter_mut().enumerate() {
+                let pair = tile.corrections[set][t];
+                let (minus_zero, minus_sum) = (i32::from(pair as i16), pair >> 16);
+                let mut sums = [0_i32; ROWS];
+                for (sum, [weights, zero]) in sums.iter_mut().zip(panel.corrections[group]) {
+                    *sum = i32::from(weights) * minus_zero + i32::from(zero) * minus_sum;
+                }
+                for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
+                    let four = tile.codes[t][j].to_le_bytes().map(|code| i32::from(code as i8));
+                    for (sum, codes) in sums.iter_mut().zip(&codes[j]) {
+                        *sum += (0..4).map(|i| i32::from(codes[i]) * four[i]).sum::<i32>();
+                    }
+                }
+                for r in 0..ROWS {
+                    y[r] += sums[r] as f32 * (panel.scales[group][r] * tile.scales[t]);
+                    if MINIMUM {
+                        y[r] += panel.minima[group][r] * tile.totals[set][t];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which of a tile's corrections and totals are those of a group.
+pub const fn set<const GROUPS: usize>(group: usize) -> usize {
+    if GROUPS == 1 { 0 } else { 1 + group }
+}

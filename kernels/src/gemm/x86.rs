@@ -1,0 +1,157 @@
+//! The cores for x86-64.
+
+// An index that counts registers, of several arrays at once, reads better than zipped iterators; and one of two
+// cores has its codes as they are.
+#![allow(clippy::needless_range_loop, clippy::redundant_locals)]
+
+use core::arch::x86_64::*;
+
+use super::portable::set;
+use super::{ActivationTile, CHUNK, Panel, ROWS, TOKENS};
+use crate::x86::{load_eight, load_sixteen, store, store_sixteen};
+
+const QUADS: usize = CHUNK / 4;
+
+/// See [`super::quantize_tile`].
+#[target_feature(enable = "avx2,fma")]
+pub fn quantize_tile(x: &[f32], tile: &mut [ActivationTile]) {
+    super::portable::quantize_tile(x, tile);
+}
+
+/// 16 rows in one vector.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub fn avx512_vnni<const GROUPS: usize, const MINIMUM: bool>(
+    panel: &Panel,
+    tile: &[ActivationTile],
+    y: &mut [[f32; ROWS]; TOKENS],
+) {
+    let mut sums = [_mm512_setzero_ps(); TOKENS];
+    let (scales, _) = panel.scales.as_chunks::<GROUPS>();
+    let (corrections, _) = panel.corrections.as_chunks::<GROUPS>();
+    let (minima, _) = panel.minima.as_chunks::<GROUPS>();
+    let n = tile.len();
+    let (codes, scales, corrections) = (&panel.codes[..n], &scales[..n], &corrections[..n]);
+    let minima = if MINIMUM { &minima[..n] } else { minima };
+    for c in 0..n {
+        let tile = &tile[c];
+        for g in 0..GROUPS {
+            let set = set::<GROUPS>(g);
+            let correction = load_sixteen(&corrections[c][g]);
+            let mut dots = [_mm512_setzero_si512(); TOKENS];
+            for t in 0..TOKENS {
+                let pair = _mm512_set1_epi32(tile.corrections[set][t]);
+                dots[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), correction, pair);
+            }
+            for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
+                let codes = load_sixteen(&codes[c][j]);
+                for t in 0..TOKENS {
+                    dots[t] = _mm512_dpbusd_epi32(dots[t], codes, _mm512_set1_epi32(tile.codes[t][j]));
+                }
+            }
+            let scale = _mm512_castsi512_ps(load_sixteen(&scales[c][g]));
+            for t in 0..TOKENS {
+                let scale = _mm512_mul_ps(scale, _mm512_set1_ps(tile.scales[t]));
+                sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]), scale, sums[t]);
+            }
+            if MINIMUM {
+                let minimum = _mm512_castsi512_ps(load_sixteen(&minima[c][g]));
+                for t in 0..TOKENS {
+                    let total = _mm512_set1_ps(tile.totals[set][t]);
+                    sums[t] = _mm512_fmadd_ps(minimum, total, sums[t]);
+                }
+            }
+        }
+    }
+    for t in 0..TOKENS {
+        store_sixteen(&mut y[t], sums[t]);
+    }
+}
+
+/// A core with 8 rows in one vector: a panel is two halves, a tile is taken `$step` tokens at a time.
+macro_rules! core_256 {
+    (
+        $(#[$attribute:meta])*
+        $name:ident<$($parameter:ident),*>, $features:literal, $step:literal,
+        |$codes:ident| $prepare:expr,
+        |$dots:ident, $prepared:ident, $activations:ident| $dot:expr
+    ) => {
+        $(#[$attribute])*
+        #[target_feature(enable = $features)]
+        pub fn $name<const GROUPS: usize, const MINIMUM: bool $(, const $parameter: bool)*>(
+            panel: &Panel,
+            tile: &[ActivationTile],
+            y: &mut [[f32; ROWS]; TOKENS],
+        ) {
+            const STEP: usize = $step;
+            let (scales, _) = panel.scales.as_chunks::<GROUPS>();
+            let (corrections, _) = panel.corrections.as_chunks::<GROUPS>();
+            let (minima, _) = panel.minima.as_chunks::<GROUPS>();
+            let n = tile.len();
+            let (codes, scales, corrections) = (&panel.codes[..n], &scales[..n], &corrections[..n]);
+            let minima = if MINIMUM { &minima[..n] } else { minima };
+            for half in 0..2 {
+                for first in (0..TOKENS).step_by(STEP) {
+                    let mut sums = [_mm256_setzero_ps(); STEP];
+                    for c in 0..n {
+                        let tile = &tile[c];
+                        for g in 0..GROUPS {
+                            let set = set::<GROUPS>(g);
+                            let correction = load_eight(&corrections[c][g].as_chunks::<8>().0[half]);
+                            let mut dots = [_mm256_setzero_si256(); STEP];
+                            for t in 0..STEP {
+                                let pair = _mm256_set1_epi32(tile.corrections[set][first + t]);
+                                dots[t] = _mm256_madd_epi16(correction, pair);
+                            }
+                            for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
+                                let $codes = load_eight(&codes[c][j].as_chunks::<8>().0[half]);
+                                let $prepared = $prepare;
+                                for t in 0..STEP {
+                                    let $activations = _mm256_set1_epi32(tile.codes[first + t][j]);
+                                    let $dots = dots[t];
+                                    dots[t] = $dot;
+                                }
+                            }
+                            let scale = _mm256_castsi256_ps(load_eight(&scales[c][g].as_chunks::<8>().0[half]));
+                            for t in 0..STEP {
+                                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(tile.scales[first + t]));
+                                sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t]), scale, sums[t]);
+                            }
+                            if MINIMUM {
+                                let minimum = load_eight(&minima[c][g].as_chunks::<8>().0[half]);
+                                for t in 0..STEP {
+                                    let total = _mm256_set1_ps(tile.totals[set][first + t]);
+                                    sums[t] = _mm256_fmadd_ps(_mm256_castsi256_ps(minimum), total, sums[t]);
+                                }
+                            }
+                        }
+                    }
+                    for t in 0..STEP {
+                        store(&mut y[first + t].as_chunks_mut::<8>().0[half], sums[t]);
+                    }
+                }
+            }
+        }
+    };
+}
+
+core_256! {
+    /// Six tokens at a time: their integer and float sums take 12 of 16 registers.
+    avx_vnni<>, "avx2,fma,avxvnni", 6,
+    |codes| codes,
+    |dots, codes, activations| _mm256_dpbusd_avx_epi32(dots, codes, activations)
+}
+
+core_256! {
+    /// Four tokens at a time: products need registers of their own. Signed codes lose their bias: two products of
+    /// bytes above 127 would overflow the 16-bit sums of `vpmaddubsw`.
+    avx2_fma<IS_SIGNED>, "avx2,fma", 4,
+    |codes| if IS_SIGNED { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) } else { codes },
+    |dots, codes, activations| {
+        let products = if IS_SIGNED {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(activations, codes))
+        } else {
+            _mm256_maddubs_epi16(codes, activations)
+        };
+        _mm256_add_epi32(dots, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+    }
+}
