@@ -1,4 +1,4 @@
-//! Tells the report what the kernels were compiled with.
+//! Tells the report what this crate was compiled with; kernels are optimised in every profile.
 
 use std::env;
 use std::process::Command;

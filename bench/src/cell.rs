@@ -47,7 +47,7 @@ pub struct Cell {
     pub isa: Isa,
     /// Weights per row.
     pub columns: usize,
-    /// Where the matrix of a `gemv` lies; the others work on one row, in L1.
+    /// Where the matrix of a `gemv` lies. A `gemm` reads 64 rows from memory, the others one, in L1.
     pub place: Option<Place>,
 }
 
@@ -161,13 +161,13 @@ impl Cell {
     }
 
     /// Bytes that one run has to move: the blocks, and of a conversion the floats. The activations of a
-    /// product are not counted: all rows share them, and they stay in L1.
+    /// product are not counted: all rows share them.
     pub fn traffic(&self) -> usize {
         let floats = if self.operation.is_product() { 0 } else { self.weights() * size_of::<f32>() };
         self.bytes() + floats
     }
 
-    /// Where the weights lie; those of a `gemm` are read from memory, which takes none of its time.
+    /// Where the weights lie; those of a `gemm` are read from memory, which takes little of its time.
     pub fn reads_from(&self) -> Place {
         self.place.unwrap_or(if self.operation == Operation::Gemm { Place::Memory } else { Place::L1 })
     }
@@ -189,7 +189,7 @@ impl Cell {
             weights,
             blocks: vec![0; if self.operation == Operation::Quantize { self.bytes() } else { 0 }],
             y: vec![0.0; self.rows()],
-            tiles: tiles(isa, &floats),
+            tiles: if self.operation == Operation::Gemm { tiles(isa, &floats) } else { Vec::new() },
             panels: Panels::default(),
             floats,
             activations,
@@ -230,7 +230,7 @@ impl Workload<'_> {
             Operation::Gemm => {
                 let mut sum = 0.0;
                 let add = |_, _, values: &[f32]| sum += values[0];
-                let done = kernels.gemm(read(), tiles, TOKENS, panels, add).is_ok();
+                let done = kernels.gemm(read(), cell.rows(), tiles, TOKENS, panels, add).is_ok();
                 y[0] = sum;
                 done
             }

@@ -26,8 +26,8 @@ impl fmt::Display for How {
     }
 }
 
-/// `isa` by the CPU, or with what AVX-VNNI adds to the CPU emulated; then this process handles SIGILL from
-/// here on, and an illegal instruction of any other kind ends it, with a word about which.
+/// `isa` by the CPU, or with the `vpdpbusd` of AVX-VNNI emulated; then this process handles SIGILL from here on, and
+/// an illegal instruction of any other kind ends it, with a word about which.
 ///
 /// # Errors
 /// The CPU lacks what is not emulated.

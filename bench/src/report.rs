@@ -104,7 +104,7 @@ pub struct Row {
     pub rows: usize,
     /// Weights per row.
     pub columns: usize,
-    /// Weights per byte of blocks: the arithmetic intensity of a product.
+    /// What is done per byte of blocks: the arithmetic intensity of a product.
     pub work_per_byte: f64,
     /// Of its rate: `GMAC/s`, `Gweights/s`.
     pub unit: &'static str,
@@ -131,7 +131,7 @@ pub enum Outcome<T> {
 pub struct Measured {
     /// Blocks, and of a conversion floats, in GB/s.
     pub gb_per_second: Figure,
-    /// Weights, in the unit of the row.
+    /// What is done, in the unit of the row.
     pub rate: Figure,
     /// What the machine doesn't let it exceed.
     pub limit: Limit,

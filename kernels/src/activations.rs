@@ -120,15 +120,17 @@ fn avx2(x: &[[f32; 32]], blocks: &mut [ActivationBlock]) {
         let bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
         let bytes = _mm256_permutevar8x32_epi32(bytes, order);
         let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
-        x86::store_bytes(&mut block.q, bytes);
-        x86::store_eight(&mut block.sums, sums);
+        let mut stored = [0; 32];
+        x86::store_256(&mut stored, bytes);
+        block.q = stored.map(|byte| byte as i8);
+        x86::store_i16(&mut block.sums, sums);
         // Every element of a lane has its scale: one of each four is enough.
         let pairs = _mm256_blend_epi32::<0b1010_1010>(scales[0], scales[1]);
         let other = _mm256_blend_epi32::<0b1010_1010>(scales[2], scales[3]);
         let eight = _mm256_blend_epi32::<0b1100_1100>(pairs, other);
         // Lanes 0, 2, 4, 6 in the lower half, 1, 3, 5, 7 in the upper.
         let mut bits = [0; 8];
-        x86::store_eight(&mut bits, _mm256_permutevar8x32_epi32(eight, order));
+        x86::store_i16(&mut bits, _mm256_permutevar8x32_epi32(eight, order));
         block.scales = bits.map(|bits| half::bf16::from_bits(bits as u16));
     }
 }

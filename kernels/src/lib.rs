@@ -1,4 +1,5 @@
-//! Quantized dot products and matrix-vector products, generated from format declarations.
+//! Quantized products of vectors and matrices, generated from format declarations: a dot product, a matrix times
+//! one vector ([`Kernels::gemv`]), and a matrix times many ([`Kernels::gemm`]).
 //!
 //! [`quant_format!`] turns the declaration of a block format into its kernels for every instruction
 //! set in [`Isa`]; [`formats`] declares those of GGUF. This crate is usable alone: it knows nothing of

@@ -119,41 +119,44 @@ pub fn store(out: &mut [f32; 8], values: __m256) {
 /// Writes 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn store_bytes(out: &mut [i8; 32], bytes: __m256i) {
+pub fn store_256(out: &mut [u8; 32], bytes: __m256i) {
     // SAFETY: `out` is 32 bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) }
 }
 
-/// Writes 32 codes.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub fn store_codes(out: &mut [u8; 32], codes: __m256i) {
-    // SAFETY: `out` is 32 bytes; the store needs no alignment.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), codes) }
-}
+/// What a 32-bit lane can be loaded from.
+///
+/// # Safety
+/// It is four bytes, all of them initialised.
+pub unsafe trait Word: Copy {}
 
-/// Eight values of four bytes.
+// SAFETY: four bytes without padding.
+unsafe impl Word for f32 {}
+// SAFETY: as above.
+unsafe impl Word for [u8; 4] {}
+// SAFETY: as above.
+unsafe impl Word for [i16; 2] {}
+
+/// Eight 32-bit lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn load_eight<T: Copy>(values: &[T; 8]) -> __m256i {
-    const { assert!(size_of::<T>() == 4) };
-    // SAFETY: `values` is 32 bytes; the load needs no alignment.
+pub fn load_words_256<T: Word>(values: &[T; 8]) -> __m256i {
+    // SAFETY: `values` is 32 initialised bytes, as `T` is four; the load needs no alignment.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
 }
 
-/// Sixteen values of four bytes.
+/// Sixteen 32-bit lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub fn load_sixteen<T: Copy>(values: &[T; 16]) -> __m512i {
-    const { assert!(size_of::<T>() == 4) };
-    // SAFETY: `values` is 64 bytes; the load needs no alignment.
+pub fn load_words_512<T: Word>(values: &[T; 16]) -> __m512i {
+    // SAFETY: `values` is 64 initialised bytes, as `T` is four; the load needs no alignment.
     unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
 }
 
 /// Writes sixteen floats.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub fn store_sixteen(out: &mut [f32; 16], values: __m512) {
+pub fn store_512(out: &mut [f32; 16], values: __m512) {
     // SAFETY: `out` is 64 bytes; the store needs no alignment.
     unsafe { _mm512_storeu_ps(out.as_mut_ptr(), values) }
 }
@@ -161,7 +164,7 @@ pub fn store_sixteen(out: &mut [f32; 16], values: __m512) {
 /// Writes eight 32-bit integers as 16-bit ones, which they fit.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn store_eight(out: &mut [i16; 8], wide: __m256i) {
+pub fn store_i16(out: &mut [i16; 8], wide: __m256i) {
     let narrow = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
     // SAFETY: `out` is 16 bytes; the store needs no alignment.
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), narrow) }

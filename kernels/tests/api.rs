@@ -1,6 +1,7 @@
 //! What is not the work of a kernel: the quantization of activations, the checks of lengths, and the choice of
 //! an instruction set.
 
+use quantloom_kernels::gemm::{ActivationTile, Panels, quantize_tile};
 use quantloom_kernels::{ActivationBlock, FORMATS, Isa, Supported, quantize_activations};
 
 /// Activations of many magnitudes.
@@ -58,7 +59,14 @@ fn products_are_those_of_dequantized_weights() {
         kernels.quantize(&ramp(rows * cols, 9), &mut matrix).unwrap();
         let mut weights = vec![f32::NAN; rows * cols];
         kernels.dequantize(&matrix, &mut weights).unwrap();
-        let a = activations(isa, &ramp(cols, 4));
+        let x = ramp(cols, 4);
+        let mut tile = vec![ActivationTile::ZERO; ActivationTile::count(1, cols)];
+        quantize_tile(isa, &x, &mut tile).unwrap();
+        let mut many = vec![f32::NAN; rows];
+        let store = |_, row: usize, values: &[f32]| many[row..row + values.len()].copy_from_slice(values);
+        kernels.gemm(&matrix, rows, &tile, 1, &mut Panels::default(), store).unwrap();
+
+        let a = activations(isa, &x);
         let mut y = vec![f32::NAN; rows];
         kernels.gemv(&matrix, &a, &mut y).unwrap();
         for ((y, weights), row) in
@@ -69,6 +77,62 @@ fn products_are_those_of_dequantized_weights() {
             let cell = format!("{} on {}", format.name, isa.isa());
             assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");
             assert_eq!(kernels.dot(row, &a).unwrap(), *y, "{cell}");
+        }
+        for (many, weights) in many.iter().zip(weights.chunks(cols)) {
+            let kept = (0..cols).map(|i| tile[i / 32].get(0, i % 32));
+            let expected: f64 = weights.iter().zip(kept).map(|(w, x)| f64::from(*w) * x).sum();
+            let distance = (f64::from(*many) - expected).abs();
+            assert!(
+                distance < 1e-4 * cols as f64,
+                "gemm of {} on {}: {many}, {expected}",
+                format.name,
+                isa.isa()
+            );
+        }
+    }
+}
+
+#[test]
+fn tiles_are_the_same_on_all_instruction_sets() {
+    let scalar = Supported::new(Isa::Scalar).unwrap();
+    let quantized = |isa, x: &[f32]| {
+        let mut tile = vec![ActivationTile::ZERO; 2];
+        quantize_tile(isa, x, &mut tile).unwrap();
+        tile
+    };
+    let mut outlier = ramp(64, 5);
+    outlier[40] = -3e4;
+    let cases: Vec<(&str, Vec<f32>)> = vec![
+        ("zeros", vec![0.0; 64]),
+        ("one token", ramp(64, 1)),
+        ("twelve tokens", ramp(12 * 64, 1)),
+        ("far from 0", ramp(64, 2).iter().map(|x| x + 1000.0).collect()),
+        ("an outlier", outlier),
+        ("subnormal", vec![1e-44; 64]),
+        ("tiny", ramp(64, 2).iter().map(|x| x * 1e-37).collect()),
+        ("the largest", (0..64).map(|i| if i % 3 == 0 { f32::MAX } else { -f32::MAX }).collect()),
+    ];
+    for (name, x) in cases {
+        let expected = quantized(scalar, &x);
+        for isa in Supported::all() {
+            let tile = quantized(isa, &x);
+            assert_eq!(format!("{tile:?}"), format!("{expected:?}"), "{name} {}", isa.isa());
+        }
+        for (i, x) in x.iter().enumerate() {
+            let (token, tile) = (i / 64, &expected[i / 32 % 2]);
+            let distance = (tile.get(token, i % 32) - f64::from(*x)).abs();
+            // Half a step, or what is next to 0.
+            let bound = 0.501 * f64::from(tile.scale(token)) + 4e-37;
+            assert!(distance <= bound, "{name}: {x} became {}", tile.get(token, i % 32));
+        }
+    }
+    for isa in Supported::all() {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = ramp(128, 4);
+            x[64 + 37] = bad;
+            let tile = quantized(isa, &x);
+            assert!(tile[1].scale(1).is_nan(), "{bad} got lost in {}", isa.isa());
+            assert!([tile[0].scale(0), tile[0].scale(1), tile[1].scale(0)].iter().all(|s| s.is_finite()));
         }
     }
 }
@@ -84,6 +148,21 @@ fn lengths_are_checked() {
         assert!(kernels.gemv(&row, &a, &mut y).is_err());
         assert!(kernels.dequantize(&row, &mut vec![0.0; format.block_len + 1]).is_err());
         assert!(kernels.quantize(&vec![0.0; format.block_len], &mut []).is_err());
+        let tile = vec![ActivationTile::ZERO; format.block_len / 32];
+        let gemm = |matrix: &[u8], rows, tiles: &[_], tokens| {
+            kernels.gemm(matrix, rows, tiles, tokens, &mut Panels::default(), |_, _, _| ()).is_ok()
+        };
+        assert!(gemm(&row, 1, &tile, 12) && gemm(&[], 0, &tile, 12) && gemm(&[], 3, &[], 0));
+        for (matrix, rows, tiles, tokens) in [
+            (&row[1..], 1, &tile[..], 1),
+            (&row, 2, &tile, 1),
+            (&row, 1, &tile, 13 + 12 * tile.len()),
+            (&row, 1, &[], 1),
+        ] {
+            assert!(!gemm(matrix, rows, tiles, tokens), "{} rows, {tokens} tokens", rows);
+        }
+        assert!(quantize_tile(isa, &[0.0; 33], &mut [ActivationTile::ZERO]).is_err());
+        assert!(quantize_tile(isa, &[0.0; 32 * 13], &mut [ActivationTile::ZERO]).is_err());
         assert_eq!(kernels.dot(&[], &[]), Ok(0.0));
         assert_eq!(kernels.gemv(&[], &[], &mut y), Ok(()));
         assert_eq!(y, [0.0; 2], "a matrix without columns gives zeros");

@@ -7,7 +7,7 @@ use quote::{format_ident, quote};
 
 use crate::error::Errors;
 use crate::lower::{self, Isa, Products};
-use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term, Value};
+use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
 
@@ -48,11 +48,8 @@ pub fn relocate(tokens: TokenStream, kernels: &TokenStream) -> TokenStream {
                 inner.set_span(group.span());
                 relocated.push(TokenTree::Group(inner));
             }
-            // A field may have that name, too; the crate is what follows two colons.
-            TokenTree::Ident(name)
-                if name == "quantloom_kernels"
-                    && relocated.iter().rev().take(2).filter(is_colon).count() == 2 =>
-            {
+            // A field may have that name, too, and a module of the user's; the crate is where a path begins.
+            TokenTree::Ident(name) if name == "quantloom_kernels" && begins_path(&relocated) => {
                 relocated.truncate(relocated.len() - 2);
                 relocated.extend(kernels.clone());
             }
@@ -62,8 +59,18 @@ pub fn relocate(tokens: TokenStream, kernels: &TokenStream) -> TokenStream {
     relocated.into_iter().collect()
 }
 
-fn is_colon(token: &&TokenTree) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':')
+/// Whether `before` ends with two colons that don't go on with a path, as in `pub(in crate::quantloom_kernels)`.
+fn begins_path(before: &[TokenTree]) -> bool {
+    let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
+    let (Some([first, second]), rest) = (before.last_chunk(), &before[..before.len().saturating_sub(2)])
+    else {
+        return false;
+    };
+    let goes_on = matches!(
+        rest.last(),
+        Some(TokenTree::Ident(name)) if ["crate", "self", "super"].iter().any(|keyword| name == keyword)
+    );
+    is_colon(first) && is_colon(second) && !goes_on
 }
 
 /// What stands in for declarations with errors, so that these alone are reported and not also every
@@ -453,10 +460,7 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     let panel = match plan.panel_groups() {
         Some(groups) => {
             let signed = lower::is_signed(plan);
-            let zero = match format.weight.value {
-                Value::Linear { zero } => zero,
-                Value::Table { .. } => 0,
-            } + if signed { lower::BIAS } else { 0 };
+            let zero = lower::zero_point(plan, lower::BIAS);
             let minimum = format.weight.minimum.is_some();
             quote!(::core::option::Option::Some(::quantloom_kernels::gemm::PanelFormat {
                 zero: #zero,

@@ -1,6 +1,6 @@
 //! The macros of [Quantloom](https://docs.rs/quantloom-kernels): one declaration of a quantized block
-//! format becomes its block type, its quantizer and dequantizer, and a dot product and a
-//! matrix-vector product for every instruction set.
+//! format becomes its block type, its quantizer and dequantizer, and for every instruction set
+//! a dot product, a matrix-vector product, and what a matrix-matrix product needs.
 //!
 //! Use them through `quantloom_kernels`, which re-exports them and holds the run-time half that the
 //! generated code calls. The language is described there, at `quant_format!`.

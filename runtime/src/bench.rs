@@ -248,7 +248,7 @@ fn mode(
 fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Claimed by one thread; long enough that claiming does not count.
     const CHUNK: usize = 1 << 20;
-    let team = Team::new(model.threads())?;
+    let team = Team::new(model.threads(), || ())?;
     let chunks: Vec<&[u8]> =
         model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
     let bytes: usize = chunks.iter().map(|chunk| chunk.len()).sum();

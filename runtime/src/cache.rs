@@ -8,6 +8,7 @@ use std::ops::Range;
 use half::f16;
 use memmap2::MmapMut;
 
+use crate::threads::Team;
 use crate::{Config, Error};
 
 /// Keys and values of every layer, for a context of fixed capacity.
@@ -28,7 +29,7 @@ pub struct KvCache {
 /// Positions whose keys lie side by side.
 pub(crate) const TILE: usize = 32;
 
-/// What one head has of some positions, from 0 on, in whole tiles. Beyond the context they hold anything finite.
+/// What one head has of some positions, from 0 on, in whole tiles. Beyond the context they hold anything.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     /// `[tiles, head_dim, 32]`
@@ -112,20 +113,38 @@ impl KvCache {
         Head { keys: &keys[..len], values: &values[..len] }
     }
 
-    /// Stores what one token gives to every head: both `[kv_heads, head_dim]`.
-    pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let head_dim = self.head_dim;
-        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
-        for (head, (key, value)) in heads.enumerate() {
-            let range = self.range(layer, head);
-            let elements = &mut bytemuck::cast_slice_mut::<u8, f16>(&mut self.memory)[range];
-            let (keys, values) = elements.split_at_mut(elements.len() / 2);
-            let tile = &mut keys[position / TILE * TILE * head_dim..][..TILE * head_dim];
-            for (side_by_side, key) in tile.chunks_exact_mut(TILE).zip(key) {
-                side_by_side[position % TILE] = f16::from_f32(*key);
+    /// Stores what tokens from position `start` on give to every head: each, `stride` after the one before, its keys
+    /// and then its values, both `[kv_heads, head_dim]`.
+    pub(crate) fn store(
+        &mut self,
+        team: &Team,
+        layer: usize,
+        start: usize,
+        keys_values: &[f32],
+        stride: usize,
+    ) {
+        let (head_dim, heads) = (self.head_dim, self.kv_heads);
+        let range = self.range(layer, 0).start..self.range(layer, heads - 1).end;
+        let elements = &mut bytemuck::cast_slice_mut::<u8, f16>(&mut self.memory)[range];
+        let head_len = elements.len() / heads;
+        let tokens = keys_values.len().div_ceil(stride);
+        // One token is too little to share.
+        let share = if tokens == 1 { heads } else { 1 };
+        team.for_tiles(elements, head_len, (share, head_len), |rows, _, mut tile| {
+            for (i, head) in rows.enumerate() {
+                let (keys, values) = tile.row(i).split_at_mut(head_len / 2);
+                for (token, keys_values) in keys_values.chunks(stride).enumerate() {
+                    let position = start + token;
+                    let (key, value) = keys_values[..2 * heads * head_dim].split_at(heads * head_dim);
+                    let [key, value] = [key, value].map(|all| &all[head * head_dim..][..head_dim]);
+                    let tile = &mut keys[position / TILE * TILE * head_dim..][..TILE * head_dim];
+                    for (side_by_side, key) in tile.chunks_exact_mut(TILE).zip(key) {
+                        side_by_side[position % TILE] = f16::from_f32(*key);
+                    }
+                    let stored = &mut values[position * head_dim..][..head_dim];
+                    half::slice::HalfFloatSliceExt::convert_from_f32_slice(stored, value);
+                }
             }
-            let stored = &mut values[position * head_dim..][..head_dim];
-            half::slice::HalfFloatSliceExt::convert_from_f32_slice(stored, value);
-        }
+        });
     }
 }

@@ -98,18 +98,22 @@ impl ModelArgs {
     }
 
     /// That model's file, or else the default's.
-    fn open(self, formats: &Formats) -> Result<Gguf> {
-        let path = match self.named() {
-            Some(path) => path,
-            None => pull::DEFAULT.fetch()?,
-        };
-        Ok(Gguf::open_with(path, formats)?)
+    fn path(self) -> Result<PathBuf> {
+        match self.named() {
+            Some(path) => Ok(path),
+            None => Ok(pull::DEFAULT.fetch()?),
+        }
     }
 
-    fn load(self, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
-        let isa = Supported::selected().map_err(crate::Error::from)?;
-        Ok(Model::from_gguf(self.open(formats)?, isa, threads.count())?)
+    fn open(self, formats: &Formats) -> Result<Gguf> {
+        Ok(Gguf::open_with(self.path()?, formats)?)
     }
+}
+
+/// The model in a file.
+fn load(path: PathBuf, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
+    let isa = Supported::selected().map_err(crate::Error::from)?;
+    Ok(Model::from_gguf(Gguf::open_with(path, formats)?, isa, threads.count())?)
 }
 
 impl ThreadArgs {

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
-use quantloom_kernels::Supported;
+use quantloom_kernels::{Supported, gemm};
 
+use crate::Config;
 use crate::cache::KvCache;
 use crate::matrix::{Inputs, MAX_ROWS, Matrix};
 use crate::model::{Layer, Weights};
-use crate::ops::{self, Queries, attend, rms_norm, rope, rotations};
+use crate::ops::{self, Queries, attend, attention_room, rms_norm, rope, rotations};
 use crate::scratch::{Buffers, Scratch};
 use crate::threads::Team;
 
@@ -19,20 +20,28 @@ pub enum Logits {
 }
 
 /// Bytes of a matrix that a thread takes at a time. Long enough that the memory system streams: with
-/// 32 KiB decoding is a third slower. Short enough that the tokens of a batch find it in L2.
+/// 32 KiB decoding is a third slower. Short enough that tokens that go one by one find it in L2.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Fewer where that leaves less than this many chunks for each thread: one that loses its core should
 /// delay the others little.
 const CHUNKS_PER_THREAD: usize = 4;
-/// A chunk of rows is a multiple of what kernels take at once: 4 of one token, 64 of many.
+/// Rows that kernels take at once of one token.
 const ROWS: usize = 4;
-const PANEL_ROWS: usize = 64;
-/// Tokens that share the conversion of keys and values.
-const ATTENTION_TOKENS: usize = 16;
+/// Tokens that a thread takes at a time where each has its own work: norms, rotations, and attention, which converts
+/// keys and values once for all of them. Eight query heads of 16 tokens keep a converted tile, 16 KiB, busy for some
+/// ten times as long as its conversion takes.
+const TOKENS: usize = 16;
 
 thread_local! {
     /// Each thread's room for a tile of keys and values; it grows with the longest heads.
     static ATTENTION: RefCell<Vec<f32>> = RefCell::default();
+}
+
+/// Makes this thread's room for attention, so that no token has to.
+pub fn prepare(config: &Config) {
+    let group = config.heads / config.kv_heads;
+    let room = attention_room(config.head_dim, group, TOKENS);
+    ATTENTION.with_borrow_mut(|buffer| buffer.reserve(room.saturating_sub(buffer.len())));
 }
 
 /// Runs `tokens` through the model after those in `cache`, and adds them to it.
@@ -58,9 +67,11 @@ pub fn pass(
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
         weights.token_embedding.row(token as usize, x);
     }
-    for (i, cos_sin) in angles.chunks_exact_mut(config.rope_dims).enumerate() {
-        rotations(start + i, config.rope_base, cos_sin);
-    }
+    team.for_tiles(angles, config.rope_dims, (TOKENS, config.rope_dims), |tokens, _, mut tile| {
+        for (i, token) in tokens.enumerate() {
+            rotations(start + token, config.rope_base, tile.row(i));
+        }
+    });
 
     for (l, layer) in weights.layers.iter().enumerate() {
         let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
@@ -81,21 +92,18 @@ pub fn pass(
                 first += matrix.rows();
             }
         });
-        team.for_tiles(qkv, width, (ATTENTION_TOKENS, width), |tokens, _, mut tile| {
+        team.for_tiles(qkv, width, (TOKENS, width), |tokens, _, mut tile| {
             for (i, token) in tokens.enumerate() {
                 let angles = &angles[token * config.rope_dims..][..config.rope_dims];
                 rope(&mut tile.row(i)[..query + key_value], config.head_dim, angles);
             }
         });
-        for (i, qkv) in qkv.chunks_exact(width).enumerate() {
-            let (keys, values) = qkv[query..].split_at(key_value);
-            cache.store(l, start + i, keys, values);
-        }
+        cache.store(team, l, start, &qkv[query..], width);
 
         // Attention: each key and value head for its group of query heads.
         let group = query / config.kv_heads;
         let (cached, queries) = (&*cache, &*qkv);
-        team.for_tiles(attended, query, (ATTENTION_TOKENS, group), |tokens, columns, mut tile| {
+        team.for_tiles(attended, query, (TOKENS, group), |tokens, columns, mut tile| {
             let queries = Queries {
                 queries: &queries[tokens.start * width + columns.start..],
                 stride: width,
@@ -151,17 +159,19 @@ pub fn pass(
 
 /// Rows of a chunk, when `rows` rows of the length of `matrix`'s, for some tokens, are to be shared by a team.
 fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize, tokens: usize) -> usize {
-    if tokens > 1 {
-        return PANEL_ROWS;
+    let share = rows / (CHUNKS_PER_THREAD * team.threads());
+    if matrix.takes_many(tokens) {
+        // Whole panels, as many as share the reading of a tile.
+        return (share / gemm::ROWS * gemm::ROWS).clamp(gemm::ROWS, gemm::PANELS * gemm::ROWS);
     }
-    let most = (CHUNK_BYTES / matrix.row_bytes()).min(rows / (CHUNKS_PER_THREAD * team.threads()));
+    let most = (CHUNK_BYTES / matrix.row_bytes()).min(share);
     (most / ROWS * ROWS).clamp(ROWS, MAX_ROWS)
 }
 
 /// The norm of each token.
 fn norm(team: &Team, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
-    team.for_tiles(y, width, (ATTENTION_TOKENS, width), |tokens, _, mut tile| {
+    team.for_tiles(y, width, (TOKENS, width), |tokens, _, mut tile| {
         for (i, token) in tokens.enumerate() {
             rms_norm(&x[token * width..][..width], weight, epsilon, tile.row(i));
         }

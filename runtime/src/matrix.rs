@@ -29,7 +29,7 @@ const CHECKED: &str = "shapes are checked when a model is loaded";
 pub const MAX_ROWS: usize = 256;
 
 /// Fewer tokens go through a matrix one by one: expanding its rows to panels would cost more than it saves.
-const MIN_TILE: usize = 4;
+pub const MIN_TILE: usize = 4;
 
 thread_local! {
     /// Each thread's own; they grow with the longest rows.
@@ -53,6 +53,11 @@ impl Matrix {
         self.tensor.rows()
     }
 
+    /// Whether so many tokens go through at once, rather than one by one.
+    pub fn takes_many(&self, tokens: usize) -> bool {
+        tokens >= MIN_TILE && matches!(&self.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm())
+    }
+
     /// Bytes of one row in the file.
     pub fn row_bytes(&self) -> usize {
         self.tensor.row_bytes()
@@ -68,12 +73,10 @@ impl Matrix {
     pub fn multiply(&self, rows: Range<usize>, x: &Inputs, mut y: impl FnMut(usize, usize, &[f32])) {
         let row = self.row_bytes();
         let data = &self.tensor.data()[rows.start * row..rows.end * row];
-        if let AnyKernels::Quantized(kernels) = &self.kernels
-            && !x.tiles.is_empty()
-            && kernels.has_gemm()
-        {
+        if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, self.takes_many(x.tokens)) {
             let y = |token, row, values: &[f32]| y(token, rows.start + row, values);
-            let done = PANELS.with_borrow_mut(|panels| kernels.gemm(data, x.tiles, x.tokens, panels, y));
+            let done =
+                PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
             return done.expect(CHECKED);
         }
         let mut product = [0.0; MAX_ROWS];
@@ -154,7 +157,7 @@ impl<'a> Inputs<'a> {
 
         let blocks = &mut room.blocks[..if in_blocks { tokens * per_token } else { 0 }];
         if in_blocks {
-            team.for_columns(blocks, tokens * per_token, 16 * per_token, |range, mut blocks| {
+            team.for_columns(blocks, tokens * per_token, gemm::TOKENS * per_token, |range, mut blocks| {
                 let x = &floats[range.start * ActivationBlock::LEN..range.end * ActivationBlock::LEN];
                 quantize_activations(isa, x, blocks.row(0)).expect(CHECKED);
             });

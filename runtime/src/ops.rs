@@ -1,4 +1,4 @@
-//! The operations of a forward pass that are not matrix products, each on the vectors of one token.
+//! The operations of a forward pass that are not matrix products.
 
 use quantloom_kernels::dense::widen_f16;
 use quantloom_kernels::{Isa, Supported};
@@ -121,6 +121,14 @@ pub struct Queries<'a> {
     pub start: usize,
 }
 
+/// The state of a query head's softmax: the largest score so far, and the sum of weights.
+const STATE: usize = 2;
+
+/// Floats that [`attend`] asks of its buffer.
+pub fn attention_room(head_dim: usize, group: usize, tokens: usize) -> usize {
+    2 * TILE * head_dim + STATE * tokens * group
+}
+
 /// Causal attention: `out` has a row `[group, head_dim]` for each token.
 ///
 /// Positions are taken in tiles: keys and values are converted once for all tokens and query heads, and the softmax
@@ -152,11 +160,9 @@ fn attend_tiles(
     buffer: &mut Vec<f32>,
     multiply_add: impl Fn(f32, f32, f32) -> f32,
 ) {
-    /// The state of a query head's softmax.
-    const STATE: usize = 2;
     let &Queries { group, head_dim, tokens, start, .. } = queries;
     let scale = 1.0 / (head_dim as f32).sqrt();
-    buffer.resize(2 * TILE * head_dim + STATE * tokens * group, 0.0);
+    buffer.resize(attention_room(head_dim, group, tokens), 0.0);
     let (keys, rest) = buffer.split_at_mut(TILE * head_dim);
     let (values, states) = rest.split_at_mut(TILE * head_dim);
     let (states, _) = states.as_chunks_mut::<STATE>();
@@ -269,28 +275,38 @@ mod tests {
             let queries: Vec<f32> = wave(tokens * group * head_dim, 0.71).map(|x| 4.0 * x).collect();
             let keys: Vec<f32> = wave(positions * head_dim, 0.37).collect();
             let values: Vec<f32> = wave(positions * head_dim, 0.59).collect();
-            let mut cache = KvCache::with_shape(1, 1, head_dim, positions).unwrap();
-            for (position, (key, value)) in keys.chunks(head_dim).zip(values.chunks(head_dim)).enumerate() {
-                cache.store(0, position, key, value);
-            }
+            let team = Team::new(1, || ()).unwrap();
+            let mut cache = KvCache::with_shape(1, 1, head_dim, positions + 40).unwrap();
+            let both: Vec<f32> = keys
+                .chunks(head_dim)
+                .zip(values.chunks(head_dim))
+                .flat_map(|(key, value)| [key, value].concat())
+                .collect();
+            // What was there before, and lies beyond, must not be seen.
+            let nothing = vec![f32::NAN; 2 * (positions + 40) * head_dim];
+            cache.store(&team, 0, 0, &nothing, 2 * head_dim);
+            cache.store(&team, 0, 0, &both, 2 * head_dim);
+            let mut buffer = vec![f32::NAN; 7];
             for isa in Supported::all() {
                 let mut out = vec![f32::NAN; tokens * group * head_dim];
-                Team::new(1).unwrap().for_columns(
-                    &mut out,
-                    group * head_dim,
-                    usize::MAX,
-                    |_, mut columns| {
-                        let queries = Queries {
-                            queries: &queries,
-                            stride: group * head_dim,
-                            group,
-                            head_dim,
-                            tokens,
-                            start,
-                        };
-                        attend(isa, &queries, cache.head(0, 0, positions), &mut columns, &mut Vec::new());
-                    },
-                );
+                let buffer = std::sync::Mutex::new(&mut buffer);
+                team.for_columns(&mut out, group * head_dim, usize::MAX, |_, mut columns| {
+                    let queries = Queries {
+                        queries: &queries,
+                        stride: group * head_dim,
+                        group,
+                        head_dim,
+                        tokens,
+                        start,
+                    };
+                    attend(
+                        isa,
+                        &queries,
+                        cache.head(0, 0, positions),
+                        &mut columns,
+                        &mut buffer.lock().unwrap(),
+                    );
+                });
                 let half = |x: f32| f16::from_f32(x).to_f64();
                 for (row, (query, out)) in queries.chunks(head_dim).zip(out.chunks(head_dim)).enumerate() {
                     let visible = start + row / group + 1;

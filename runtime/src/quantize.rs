@@ -15,7 +15,7 @@ use crate::gguf::{Gguf, GgufWriter, Tensor, TensorType};
 pub struct Options {
     /// The type of matrices; vectors, as those of norms, stay as they are.
     pub ty: TensorType,
-    /// Other types for tensors whose name holds a text. The first that fits counts.
+    /// Other types for tensors whose name holds a text. The first that fits counts; vectors are not quantized.
     pub exceptions: Vec<(String, TensorType)>,
     /// Whether matrices that are quantized already may be quantized again, which loses a little more.
     pub requantize: bool,
@@ -26,8 +26,8 @@ pub struct Options {
 pub struct Summary {
     /// Tensors in a new type.
     pub converted: usize,
-    /// Matrices that kept their type, as rows of theirs are no whole number of blocks.
-    pub unfit: Vec<String>,
+    /// Matrices that kept their type, as rows of theirs are no whole number of blocks of the type that follows.
+    pub unfit: Vec<(String, TensorType)>,
     /// Bytes of tensors before.
     pub bytes_before: usize,
     /// And after.
@@ -68,11 +68,13 @@ pub fn quantize(
     for tensor in source.tensors() {
         let mut ty = options.target(tensor);
         if ty != tensor.ty() && !tensor.cols().is_multiple_of(ty.block_len()) {
-            summary.unfit.push(tensor.name().into());
+            summary.unfit.push((tensor.name().into(), ty));
             ty = tensor.ty();
         }
         if ty != tensor.ty() {
-            if let (TensorType::Quantized(from), false) = (tensor.ty(), options.requantize) {
+            if let (TensorType::Quantized(from), TensorType::Quantized(_), false) =
+                (tensor.ty(), ty, options.requantize)
+            {
                 return Err(fail(format!(
                     "tensor `{}` is quantized already, as {}, and quantizing it again loses more: start from the F32, F16 or BF16 model, or allow it (--allow-requantize)",
                     tensor.name().escape_debug(),
@@ -100,10 +102,11 @@ pub fn quantize(
 impl Options {
     fn target(&self, tensor: &Tensor) -> TensorType {
         let exception = self.exceptions.iter().find(|(text, _)| tensor.name().contains(text.as_str()));
+        let is_matrix = tensor.dims().len() >= 2;
         match exception {
-            Some((_, ty)) => *ty,
-            None if tensor.dims().len() < 2 => tensor.ty(),
-            None => self.ty,
+            Some((_, ty)) if is_matrix || !matches!(ty, TensorType::Quantized(_)) => *ty,
+            None if is_matrix => self.ty,
+            _ => tensor.ty(),
         }
     }
 }

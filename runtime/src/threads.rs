@@ -73,8 +73,8 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Team {
-    /// A team of `threads`, the caller among them.
-    pub fn new(threads: usize) -> Result<Self, Error> {
+    /// A team of `threads`, the caller among them, whose helpers have all run `prepare`.
+    pub fn new(threads: usize, prepare: impl Fn() + Sync) -> Result<Self, Error> {
         if threads > MAX_THREADS {
             return Err(Error::Threads { threads, problem: format!("the most is {MAX_THREADS}") });
         }
@@ -98,7 +98,7 @@ impl Team {
                 .build()
                 .map_err(|error| Error::Threads { threads, problem: error.to_string() })?;
             // Its threads have started when this returns: what they allocate to begin with is behind them.
-            pool.broadcast(|_| ());
+            pool.broadcast(|_| prepare());
             for _ in 0..helpers {
                 let shared = Arc::clone(&shared);
                 pool.spawn(move || shared.help());
@@ -162,7 +162,7 @@ impl Team {
     }
 
     /// Splits `buffer`, rows of `width`, into tiles of up to `rows` × `columns` and runs `f` on each, with the ranges
-    /// of both and access to the tile, whose rows count from 0.
+    /// of both and access to the tile, whose rows count from 0. Neither number is 0.
     pub fn for_tiles<T, F>(&self, buffer: &mut [T], width: usize, (rows, columns): (usize, usize), f: F)
     where
         T: Send,
@@ -294,10 +294,10 @@ fn pause(waited: &mut u32) {
 /// A pointer that a closure may share between threads.
 struct Base<T>(*mut T);
 
-// SAFETY: `for_columns` hands each thread disjoint elements, whose type is Send.
+// SAFETY: `for_tiles` hands each thread disjoint elements, whose type is Send.
 unsafe impl<T: Send> Sync for Base<T> {}
 
-/// Some columns of a row-major buffer, in all of its rows; other columns may be in other hands.
+/// Some columns of some rows of a row-major buffer; the rest of it may be in other hands.
 pub struct Columns<'a, T> {
     base: *mut T,
     width: usize,
@@ -330,7 +330,7 @@ mod tests {
         // Miri takes a second for what takes a machine a millisecond.
         let rounds = if cfg!(miri) { 1 } else { 50 };
         for threads in [1, 2, 3, 7] {
-            let team = Team::new(threads).unwrap();
+            let team = Team::new(threads, || ()).unwrap();
             for chunks in [0, 1, 2, 5, 64, 1000] {
                 for _ in 0..rounds {
                     let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn helpers_that_sleep_wake_up() {
-        let team = Team::new(2).unwrap();
+        let team = Team::new(2, || ()).unwrap();
         for _ in 0..5 {
             std::thread::sleep(std::time::Duration::from_millis(20));
             let count = AtomicUsize::new(0);
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn columns_cover_the_buffer() {
-        let team = Team::new(3).unwrap();
+        let team = Team::new(3, || ()).unwrap();
         for (width, chunk, rows) in [(1, 1, 1), (10, 3, 4), (64, 64, 2), (7, 100, 3)] {
             let mut buffer = vec![0; width * rows];
             team.for_columns(&mut buffer, width, chunk, |range, mut columns| {
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn tiles_cover_the_buffer() {
-        let team = Team::new(3).unwrap();
+        let team = Team::new(3, || ()).unwrap();
         for (width, height, tile) in [(1, 1, (1, 1)), (10, 4, (3, 4)), (64, 5, (2, 64)), (7, 3, (100, 2))] {
             let mut buffer = vec![0; width * height];
             team.for_tiles(&mut buffer, width, tile, |rows, columns, mut tile| {
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_chunk_reaches_the_caller_and_leaves_the_team_usable() {
-        let team = Team::new(3).unwrap();
+        let team = Team::new(3, || ()).unwrap();
         for panicking in [0, 1, 57, 99] {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 team.run(100, |i| {
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_closure_lives_until_the_last_chunk_has_returned() {
-        let team = Team::new(3).unwrap();
+        let team = Team::new(3, || ()).unwrap();
         for _ in 0..200 {
             let owned = vec![1_usize; 64];
             let sum = AtomicUsize::new(0);

@@ -170,7 +170,7 @@ fn kernels_lists_variants_and_the_choice() {
     for kernel in ["q4_0_gemv_scalar*", "q4_1_dot_scalar*", "q6_k_dequantize_scalar*"] {
         assert!(text.split_whitespace().any(|word| word == kernel), "{kernel} is not in {text}");
     }
-    assert_eq!(text.matches('*').count(), 1 + 3 * quantloom_kernels::FORMATS.len(), "{text}");
+    assert_eq!(text.matches('*').count(), 1 + 4 * quantloom_kernels::FORMATS.len(), "{text}");
     let features = text.lines().find_map(|line| line.strip_prefix("features: ")).expect("a line of features");
     assert_eq!(features, quantloom::bench::cpu_features().join(" "));
     let command = &mut quantloom(["kernels"]);

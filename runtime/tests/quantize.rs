@@ -33,14 +33,16 @@ fn matrices_change_and_the_rest_stays() {
     // 91 columns are no whole number of blocks.
     TinyModel::new(&Shape { feed_forward: 91, ..SHAPE }).write(&source);
     let source = Gguf::open(&source).unwrap();
-    let exceptions = vec![("attn_k".into(), tensor_type("F16")), ("attn_norm".into(), tensor_type("BF16"))];
+    let exceptions = [("attn_k", "F16"), ("attn_norm", "BF16"), ("ffn_norm", "Q8_0")];
+    let exceptions = exceptions.map(|(name, ty)| (name.to_owned(), tensor_type(ty))).to_vec();
     let done = std::cell::Cell::new(0);
     let options = Options { exceptions, ..options(tensor_type("Q4_0")) };
     let summary = quantize(&source, &target, &options, |bytes| done.set(done.get() + bytes)).unwrap();
     let target = Gguf::open(&target).unwrap();
 
     assert_eq!(done.get(), summary.bytes_before);
-    assert_eq!(summary.unfit, ["blk.0.ffn_down.weight", "blk.1.ffn_down.weight"]);
+    let unfit: Vec<_> = summary.unfit.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
+    assert_eq!(unfit, ["blk.0.ffn_down.weight Q4_0", "blk.1.ffn_down.weight Q4_0"]);
     let bytes = |file: &Gguf| file.tensors().iter().map(|tensor| tensor.data().len()).sum::<usize>();
     assert_eq!((summary.bytes_before, summary.bytes_after), (bytes(&source), bytes(&target)));
     let keys =
@@ -110,6 +112,7 @@ fn what_can_not_be_done_is_said_and_leaves_no_file() {
     assert!(error.to_string().contains("missing"), "{error}");
 
     // The same type needs no quantizing, and allowed it may be done again.
+    assert!(quantize(&quantized, &target, &options(tensor_type("F16")), |_| ()).unwrap().converted > 0);
     let again = Options { requantize: true, ..options(tensor_type("Q4_0")) };
     assert_eq!(quantize(&quantized, &target, &options(tensor_type("Q8_0")), |_| ()).unwrap().converted, 0);
     assert!(quantize(&quantized, &target, &again, |_| ()).unwrap().converted > 0);

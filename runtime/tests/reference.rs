@@ -142,7 +142,7 @@ fn any_number_of_tokens_at_once_gives_nearly_the_same_logits() {
         let distances = at_once.iter().zip(&one_by_one).map(|(a, b)| f64::from((a - b).abs()));
         let mean = distances.sum::<f64>() / at_once.len() as f64;
         println!("{split} at once: mean distance from one by one {mean:.4}");
-        let bound = if split == 1 { 0.0 } else { 0.2 };
+        let bound = if split < 4 { 0.0 } else { 0.2 };
         assert!(mean <= bound, "{split} at once: {mean}");
         assert_eq!(cache.len(), 70);
     }

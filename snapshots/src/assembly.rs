@@ -143,7 +143,14 @@ pub fn assert_invariants(cells: &[Cell], ceilings: &[Ceiling], exceptions: &[Exc
     let stale = exceptions.iter().filter(|known| !violations.iter().any(|violation| is_of(violation, known)));
     let stale =
         stale.map(|(cell, invariant, _)| format!("{cell}: {invariant:?} holds: strike out the exception"));
-    let lines: Vec<_> = unknown.map(Violation::to_string).chain(stale).collect();
+    let no_kernel = ceilings.iter().filter(|(kernel, _)| cells.iter().all(|cell| cell.kernel != *kernel));
+    let no_kernel = no_kernel.map(|(kernel, _)| format!("{kernel}: a ceiling for no kernel: strike it out"));
+    let names = ceilings.iter().flat_map(|(kernel, row)| row.iter().map(move |(isa, _)| (kernel, isa)));
+    let no_isa = names.filter(|(_, name)| Isa::ALL.iter().all(|isa| isa.name() != **name));
+    let no_isa =
+        no_isa.map(|(kernel, isa)| format!("{kernel}: a ceiling for `{isa}`, which is no instruction set"));
+    let lines: Vec<_> =
+        unknown.map(Violation::to_string).chain(stale).chain(no_kernel).chain(no_isa).collect();
     assert!(lines.is_empty(), "of what must hold of every loop:\n{}", lines.join("\n"));
 }
 

@@ -19,7 +19,7 @@
 //! fn assembly() {
 //!     let cells = assembly::cells(&[my_formats::Q6_0::FORMAT]).unwrap_or_else(|error| panic!("{error}"));
 //!     assert_snapshots!("assembly", cells.iter().map(|cell| (cell.name(), cell)));
-//!     assembly::assert_invariants(&cells, &[("q6_0_dot", &[290, 46, 46, 37])], &[]);
+//!     assembly::assert_invariants(&cells, &[("q6_0_dot", &[("scalar", 290), ("avx2_fma", 25)])], &[]);
 //! }
 //! ```
 //!

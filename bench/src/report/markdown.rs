@@ -56,7 +56,7 @@ impl Display for Report {
                 "\n## Products\n\n\
                  GB/s are bytes of weights. The limit is the lower of the instruction set's peak and the \
                  place's bandwidth times multiply-accumulates per byte; a share is GMAC/s by it. \
-                 Activations, which stay in L1, and all work in floats count as nothing.\n"
+                 Activations, which all rows share, and all work in floats count as nothing.\n"
             )?;
             cells(f, &products)?;
         }

@@ -1,7 +1,7 @@
 //! The report to look at: a roofline plot in SVG.
 //!
 //! Both axes are logarithmic. Bandwidths rise to the right, by multiply-accumulates per byte; peaks are
-//! level. All cells of a format have the same intensity, so that its instruction sets stand side by side.
+//! level. All cells of a format and operation have the same intensity, so that its instruction sets stand side by side.
 
 use std::fmt::Write;
 

@@ -1,14 +1,15 @@
 //! The cores for x86-64.
 
-// An index that counts registers, of several arrays at once, reads better than zipped iterators; and one of two
-// cores has its codes as they are.
-#![allow(clippy::needless_range_loop, clippy::redundant_locals)]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "an index that counts registers, of several arrays at once, reads better than zipped iterators"
+)]
 
 use core::arch::x86_64::*;
 
 use super::portable::set;
 use super::{ActivationTile, CHUNK, Panel, ROWS, TOKENS};
-use crate::x86::{load_eight, load_sixteen, store, store_sixteen};
+use crate::x86::{load_words_256, load_words_512, store, store_512};
 
 const QUADS: usize = CHUNK / 4;
 
@@ -36,25 +37,25 @@ pub fn avx512_vnni<const GROUPS: usize, const MINIMUM: bool>(
         let tile = &tile[c];
         for g in 0..GROUPS {
             let set = set::<GROUPS>(g);
-            let correction = load_sixteen(&corrections[c][g]);
+            let correction = load_words_512(&corrections[c][g]);
             let mut dots = [_mm512_setzero_si512(); TOKENS];
             for t in 0..TOKENS {
                 let pair = _mm512_set1_epi32(tile.corrections[set][t]);
                 dots[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), correction, pair);
             }
             for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
-                let codes = load_sixteen(&codes[c][j]);
+                let codes = load_words_512(&codes[c][j]);
                 for t in 0..TOKENS {
                     dots[t] = _mm512_dpbusd_epi32(dots[t], codes, _mm512_set1_epi32(tile.codes[t][j]));
                 }
             }
-            let scale = _mm512_castsi512_ps(load_sixteen(&scales[c][g]));
+            let scale = _mm512_castsi512_ps(load_words_512(&scales[c][g]));
             for t in 0..TOKENS {
                 let scale = _mm512_mul_ps(scale, _mm512_set1_ps(tile.scales[t]));
                 sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]), scale, sums[t]);
             }
             if MINIMUM {
-                let minimum = _mm512_castsi512_ps(load_sixteen(&minima[c][g]));
+                let minimum = _mm512_castsi512_ps(load_words_512(&minima[c][g]));
                 for t in 0..TOKENS {
                     let total = _mm512_set1_ps(tile.totals[set][t]);
                     sums[t] = _mm512_fmadd_ps(minimum, total, sums[t]);
@@ -63,7 +64,7 @@ pub fn avx512_vnni<const GROUPS: usize, const MINIMUM: bool>(
         }
     }
     for t in 0..TOKENS {
-        store_sixteen(&mut y[t], sums[t]);
+        store_512(&mut y[t], sums[t]);
     }
 }
 
@@ -96,14 +97,15 @@ macro_rules! core_256 {
                         let tile = &tile[c];
                         for g in 0..GROUPS {
                             let set = set::<GROUPS>(g);
-                            let correction = load_eight(&corrections[c][g].as_chunks::<8>().0[half]);
+                            let correction = load_words_256(&corrections[c][g].as_chunks::<8>().0[half]);
                             let mut dots = [_mm256_setzero_si256(); STEP];
                             for t in 0..STEP {
                                 let pair = _mm256_set1_epi32(tile.corrections[set][first + t]);
                                 dots[t] = _mm256_madd_epi16(correction, pair);
                             }
                             for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
-                                let $codes = load_eight(&codes[c][j].as_chunks::<8>().0[half]);
+                                let $codes = load_words_256(&codes[c][j].as_chunks::<8>().0[half]);
+                                #[allow(clippy::redundant_locals, reason = "one of two has its codes as they are")]
                                 let $prepared = $prepare;
                                 for t in 0..STEP {
                                     let $activations = _mm256_set1_epi32(tile.codes[first + t][j]);
@@ -111,13 +113,13 @@ macro_rules! core_256 {
                                     dots[t] = $dot;
                                 }
                             }
-                            let scale = _mm256_castsi256_ps(load_eight(&scales[c][g].as_chunks::<8>().0[half]));
+                            let scale = _mm256_castsi256_ps(load_words_256(&scales[c][g].as_chunks::<8>().0[half]));
                             for t in 0..STEP {
                                 let scale = _mm256_mul_ps(scale, _mm256_set1_ps(tile.scales[first + t]));
                                 sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t]), scale, sums[t]);
                             }
                             if MINIMUM {
-                                let minimum = load_eight(&minima[c][g].as_chunks::<8>().0[half]);
+                                let minimum = load_words_256(&minima[c][g].as_chunks::<8>().0[half]);
                                 for t in 0..STEP {
                                     let total = _mm256_set1_ps(tile.totals[set][first + t]);
                                     sums[t] = _mm256_fmadd_ps(_mm256_castsi256_ps(minimum), total, sums[t]);

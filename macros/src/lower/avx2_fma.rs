@@ -166,7 +166,7 @@ impl Isa for Avx2Fma {
     }
 
     fn store_codes(&self, out: TokenStream, codes: TokenStream) -> TokenStream {
-        quote!(x86::store_codes(&mut #out, #codes);)
+        quote!(x86::store_256(&mut #out, #codes);)
     }
 
     fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {

@@ -1,6 +1,6 @@
 //! AVX-512-VNNI with AVX-512VL: `vpdpbusd` in its EVEX encoding, twice the registers.
 //!
-//! Vectors stay at 256 bits, where a block of 32 weights fills one register without a second block beside it.
+//! Vectors stay at 256 bits here (`gemm`'s core has 512), where a block of 32 weights fills one register without a second block beside it.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -40,7 +40,7 @@ fn describe(isa: Isa, chosen: Isa) -> [String; 3] {
 }
 
 /// Format, operation, and the kernels for it with their marks.
-fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 4] {
+fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 5] {
     let name = format.name.to_lowercase();
     let kernel = |operation: &str, isa: Isa| {
         let mark = match isa {
@@ -50,11 +50,12 @@ fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 4] {
         };
         format!("{name}_{operation}_{isa}{mark}")
     };
-    ["dequantize", "dot", "gemv", "quantize"].map(|operation| {
+    ["dequantize", "dot", "gemm", "gemv", "quantize"].map(|operation| {
         let kernels = match (operation, format.quantize) {
             // Models are quantized once: that need not be fast.
             ("quantize", Some(_)) => "one for all".into(),
             ("quantize", None) => "none".into(),
+            ("gemm", _) if format.panel.is_none() => "none".into(),
             _ => {
                 let variants = format.variants.iter().map(|variant| kernel(operation, variant.isa()));
                 variants.collect::<Vec<_>>().join("  ")

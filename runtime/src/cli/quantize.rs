@@ -52,12 +52,11 @@ pub fn run(args: Args, formats: &Formats) -> Result {
         args.output.display(),
         source.tensors().len(),
     ));
-    if let Some(first) = unfit.first() {
+    if let Some((first, ty)) = unfit.first() {
+        let others = if unfit.len() > 1 { ", and others so" } else { "" };
         note(format_args!(
-            "{} kept their type, as their rows are no whole blocks of {}: {first}{}",
-            unfit.len(),
-            options.ty,
-            if unfit.len() > 1 { " and others" } else { "" },
+            "{} kept their type: rows of {first} are no whole blocks of {ty}{others}",
+            unfit.len()
         ));
     }
     Ok(())

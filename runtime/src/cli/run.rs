@@ -10,7 +10,7 @@ use crate::sample::{Sampler, SamplerOptions};
 use crate::tokenizer::{EncodeOptions, SpecialTokens};
 use serde_json::json;
 
-use super::{ModelArgs, Result, ThreadArgs, note, value};
+use super::{ModelArgs, Result, ThreadArgs, load, note, value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,8 +77,9 @@ struct Generation {
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let path = args.model.path()?;
     let start = Instant::now();
-    let model = args.model.load(formats, args.threads)?;
+    let model = load(path, formats, args.threads)?;
     let load = start.elapsed();
 
     let prompt = args.prompt.positional.or(args.prompt.prompt).unwrap_or_default();
