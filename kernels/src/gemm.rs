@@ -103,7 +103,8 @@ struct Panel {
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
     panels: [Panel; PANELS],
-    row: Vec<ExpandedChunk>,
+    /// `[16, cols / 32]`: the rows of a panel before they are interleaved.
+    rows: Vec<ExpandedChunk>,
 }
 
 /// Why a matrix can't be multiplied with many vectors at once.
@@ -226,20 +227,29 @@ impl Kernels {
             return Ok(());
         }
         let (core, is_biased) = core(self.isa(), &format);
-        let zero = if format.is_signed && !is_biased { 0 } else { format.zero };
+        let zero = if format.is_signed && !is_biased { 0 } else { format.zero as i16 };
         let empty = ExpandedChunk { codes: [0; CHUNK], scales: [0.0; 2], minima: [0.0; 2] };
-        panels.row.resize(chunks, empty);
+        panels.rows.resize(ROWS * chunks, empty);
         let mut out = [[0.0; ROWS]; TOKENS];
         for (group, rows) in matrix.chunks(PANELS * ROWS * row_bytes).enumerate() {
             let first = group * PANELS * ROWS;
             let count = rows.len() / row_bytes;
             for (panel, rows) in panels.panels.iter_mut().zip(rows.chunks(ROWS * row_bytes)) {
                 panel.shape(&format, chunks);
-                for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+                let expanded = panels.rows.chunks_exact_mut(chunks);
+                for (r, (row, expanded)) in rows.chunks_exact(row_bytes).zip(expanded).enumerate() {
                     // SAFETY: the variant was found by a `Supported`, which proves that the CPU has its
                     // instruction set; that is all `Variant::new` leaves to the caller.
-                    unsafe { expand(row, &mut panels.row) };
-                    panel.set_row(r, &panels.row, &format, zero);
+                    unsafe { expand(row, expanded) };
+                    panel.set_scales(r, expanded, &format);
+                }
+                match self.isa() {
+                    #[cfg(target_arch = "x86_64")]
+                    isa if isa.includes(Isa::Avx2Fma) => {
+                        // SAFETY: the supported instruction set includes AVX2.
+                        unsafe { x86::interleave(&panels.rows, panel, &format, zero) }
+                    }
+                    _ => portable::interleave(&panels.rows, panel, &format, zero),
                 }
             }
             for (i, tile) in tiles.chunks_exact(chunks).enumerate() {
@@ -294,20 +304,11 @@ impl Panel {
         self.minima.resize(if format.has_minimum { groups } else { 0 }, [0.0; ROWS]);
     }
 
-    fn set_row(&mut self, r: usize, row: &[ExpandedChunk], format: &PanelFormat, zero: i32) {
+    /// Sets the scales and minima of row `r`.
+    fn set_scales(&mut self, r: usize, row: &[ExpandedChunk], format: &PanelFormat) {
         let groups = format.groups;
-        let per_group = CHUNK / groups;
         for (c, chunk) in row.iter().enumerate() {
-            let (fours, _) = chunk.codes.as_chunks::<4>();
-            for (codes, four) in self.codes[c].iter_mut().zip(fours) {
-                codes[r] = *four;
-            }
             for g in 0..groups {
-                let codes = &chunk.codes[g * per_group..][..per_group];
-                let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
-                // At most 32 · 255 either way.
-                let sum = sum - format.zero * per_group as i32;
-                self.corrections[c * groups + g][r] = [sum as i16, zero as i16];
                 self.scales[c * groups + g][r] = chunk.scales[g];
                 if format.has_minimum {
                     self.minima[c * groups + g][r] = chunk.minima[g];

@@ -127,7 +127,7 @@ pub fn store_256(out: &mut [u8; 32], bytes: __m256i) {
 /// What a 32-bit lane can be loaded from.
 ///
 /// # Safety
-/// It is four bytes, all of them initialised.
+/// It is four bytes, all of them initialised, and any four bytes are one.
 pub unsafe trait Word: Copy {}
 
 // SAFETY: four bytes without padding.
@@ -143,6 +143,14 @@ unsafe impl Word for [i16; 2] {}
 pub fn load_words_256<T: Word>(values: &[T; 8]) -> __m256i {
     // SAFETY: `values` is 32 initialised bytes, as `T` is four; the load needs no alignment.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+/// Writes eight 32-bit lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_words_256<T: Word>(out: &mut [T; 8], values: __m256i) {
+    // SAFETY: `out` is 32 bytes, which are a `T` whatever they hold; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
 }
 
 /// Sixteen 32-bit lanes.

@@ -151,6 +151,19 @@ pub fn attend(isa: Supported, queries: &Queries, head: Head, out: &mut Columns<f
     }
 }
 
+/// All of a tile joined, eight lanes at a time: one after the other each would wait for the one before.
+#[inline(always)]
+fn reduce(values: &[f32; TILE], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let (eights, _) = values.as_chunks::<8>();
+    let mut lanes = eights[0];
+    for eight in &eights[1..] {
+        for (lane, value) in lanes.iter_mut().zip(eight) {
+            *lane = join(*lane, *value);
+        }
+    }
+    lanes.iter().skip(1).fold(lanes[0], |a, &b| join(a, b))
+}
+
 #[inline(always)]
 fn attend_tiles(
     isa: Supported,
@@ -188,15 +201,18 @@ fn attend_tiles(
                 for (j, score) in scores.iter_mut().enumerate() {
                     *score = if j < visible { scale * *score } else { f32::NEG_INFINITY };
                 }
-                let maximum = scores.iter().fold(*largest, |a, &b| if b > a { b } else { a });
+                let maximum = reduce(&scores, |a, b| if b > a { b } else { a });
+                let maximum = if maximum > *largest { maximum } else { *largest };
                 if maximum > *largest {
                     let shrink = exp(*largest - maximum);
                     out.iter_mut().for_each(|out| *out *= shrink);
                     *total *= shrink;
                     *largest = maximum;
                 }
-                let weights = scores.map(|score| exp(score - maximum));
-                *total += weights.iter().sum::<f32>();
+                // A loop, not `map`, which stays a call and is compiled for any CPU.
+                let mut weights = scores;
+                weights.iter_mut().for_each(|weight| *weight = exp(*weight - maximum));
+                *total += reduce(&weights, |a, b| a + b);
                 let (wide, narrow) = out.as_chunks_mut::<32>();
                 let narrow_at = wide.len() * 32;
                 for (part, out) in wide.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! The core in plain Rust, and the quantizer of activations, which vector code is made of, too.
 
-use super::{ActivationTile, CHUNK, Panel, ROWS, TOKENS};
+use super::{ActivationTile, CHUNK, ExpandedChunk, Panel, PanelFormat, ROWS, TOKENS};
 
 /// Added to a number of up to 2²² in magnitude, it leaves the nearest whole number in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -46,14 +46,36 @@ fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
         *code = (whole(x[i] * inverse) + zero).clamp(-127, 127);
         sums[i / (CHUNK / 2)] += *code;
     }
-    for (four, codes) in tile.codes[t].iter_mut().zip(codes.as_chunks::<4>().0) {
-        *four = i32::from_le_bytes(codes.map(|code| code as u8));
+    for (four, [a, b, c, d]) in tile.codes[t].iter_mut().zip(codes.as_chunks::<4>().0) {
+        *four = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
     }
     tile.scales[t] = scale + poison;
     let sets = [(sums[0] + sums[1], CHUNK), (sums[0], CHUNK / 2), (sums[1], CHUNK / 2)];
     for (set, (sum, count)) in sets.into_iter().enumerate() {
         tile.corrections[set][t] = -zero & 0xFFFF | -sum << 16;
         tile.totals[set][t] = tile.scales[t] * (sum - zero * count as i32) as f32;
+    }
+}
+
+/// Lays the codes of 16 expanded rows, `[16, cols / 32]`, side by side, and sums them up for the corrections, beside
+/// which `zero` is put.
+pub fn interleave(rows: &[ExpandedChunk], panel: &mut Panel, format: &PanelFormat, zero: i16) {
+    let (chunks, groups) = (rows.len() / ROWS, format.groups);
+    let per_group = CHUNK / groups;
+    for c in 0..chunks {
+        for r in 0..ROWS {
+            let codes = &rows[r * chunks + c].codes;
+            let (fours, _) = codes.as_chunks::<4>();
+            for (side_by_side, four) in panel.codes[c].iter_mut().zip(fours) {
+                side_by_side[r] = *four;
+            }
+            for (g, codes) in codes.chunks_exact(per_group).enumerate() {
+                let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+                // At most 32 · 128 either way.
+                let sum = sum - format.zero * per_group as i32;
+                panel.corrections[c * groups + g][r] = [sum as i16, zero];
+            }
+        }
     }
 }
 
