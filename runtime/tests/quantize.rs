@@ -7,7 +7,8 @@ use std::fs;
 
 use quantloom::gguf::{Gguf, GgufWriter, TensorType};
 use quantloom::quantize::{Options, Summary, quantize};
-use quantloom_kernels::{BlockFormat, Supported, quant_format};
+use quantloom_kernels::formats::Q8_0;
+use quantloom_kernels::{BlockFormat, Format, Supported, quant_format};
 
 use tiny::{SHAPE, Shape, TinyModel, tensor_type};
 
@@ -93,14 +94,11 @@ fn what_can_not_be_done_is_said_and_leaves_no_file() {
     };
     let dense = open(&SHAPE);
     let quantized = open(&Shape { ty: "Q8_0", ..SHAPE });
-    let nameless = &*Box::leak(Box::new(quantloom_kernels::Format {
-        gguf_id: None,
-        ..*quantloom_kernels::formats::Q8_0::FORMAT
-    }));
+    static NUMBERLESS: Format = Format { gguf_id: None, ..*Q8_0::FORMAT };
     let cases = [
         (&quantized, tensor_type("Q4_0"), "`token_embd.weight` is quantized already, as Q8_0"),
         (&dense, TensorType::Quantized(Same::FORMAT), "Same has no quantizer"),
-        (&dense, TensorType::Quantized(nameless), "no GGUF number"),
+        (&dense, TensorType::Quantized(&NUMBERLESS), "no GGUF number"),
     ];
     for (source, ty, expected) in cases {
         let error = quantize(source, &target, &options(ty), |_| ()).unwrap_err().to_string();
