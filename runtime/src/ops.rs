@@ -251,7 +251,10 @@ mod tests {
 
     #[test]
     fn exp_is_the_exponential() {
+        // Miri takes a second for what takes a machine a millisecond.
+        let step = if cfg!(miri) { 500 } else { 1 };
         let inputs = (-8_730..=8_870).map(|i| i as f32 * 0.01).chain((0..1000).map(|i| i as f32 * 1e-6));
+        let inputs = inputs.step_by(step);
         for x in inputs.chain([-87.3, 88.7]) {
             let (y, exact) = (f64::from(exp(x)), f64::from(x).exp());
             assert!((y - exact).abs() <= 2.0 * f64::from(f32::EPSILON) * exact, "{x}: {y}, {exact}");
