@@ -286,23 +286,23 @@ mod tests {
     #[test]
     fn attention_is_softmax_of_scores_times_values() {
         // Several tiles, a head length that no vector divides and one that does, one token and more.
-        for (head_dim, group, start, tokens) in
-            [(9, 18, 70, 7), (64, 3, 0, 40), (80, 1, 95, 1), (32, 2, 31, 2)]
-        {
+        let shapes = [(5, 2, 31, 2), (9, 18, 70, 7), (64, 3, 0, 40), (80, 1, 95, 1), (32, 2, 31, 2)];
+        let some = if cfg!(miri) { 1 } else { shapes.len() };
+        for (head_dim, group, start, tokens) in shapes.into_iter().take(some) {
             let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
             let positions = start + tokens;
             let queries: Vec<f32> = wave(tokens * group * head_dim, 0.71).map(|x| 4.0 * x).collect();
             let keys: Vec<f32> = wave(positions * head_dim, 0.37).collect();
             let values: Vec<f32> = wave(positions * head_dim, 0.59).collect();
             let team = Team::new(1, || ()).unwrap();
-            let mut cache = KvCache::with_shape(1, 1, head_dim, positions + 40).unwrap();
+            let mut cache = KvCache::with_shape(1, 1, head_dim, positions + 5).unwrap();
             let both: Vec<f32> = keys
                 .chunks(head_dim)
                 .zip(values.chunks(head_dim))
                 .flat_map(|(key, value)| [key, value].concat())
                 .collect();
             // What was there before, and lies beyond, must not be seen.
-            let nothing = vec![f32::NAN; 2 * (positions + 40) * head_dim];
+            let nothing = vec![f32::NAN; 2 * (positions + 5) * head_dim];
             cache.store(&team, 0, 0, &nothing, 2 * head_dim);
             cache.store(&team, 0, 0, &both, 2 * head_dim);
             let mut buffer = vec![f32::NAN; 7];
