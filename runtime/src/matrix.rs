@@ -7,7 +7,7 @@ use quantloom_kernels::dense::Dense;
 use quantloom_kernels::gemm::{self, ActivationTile, Panels, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
-use crate::gguf::{Tensor, TensorType};
+use crate::gguf::Tensor;
 use crate::threads::Team;
 
 /// A `[rows, cols]` matrix in the mapped file.
@@ -39,11 +39,9 @@ thread_local! {
 impl Matrix {
     /// The kernels for `tensor` on `isa`.
     pub fn new(tensor: Tensor, isa: Supported) -> Self {
-        let kernels = match tensor.ty() {
-            TensorType::F32 => AnyKernels::Dense(Dense::F32, isa),
-            TensorType::F16 => AnyKernels::Dense(Dense::F16, isa),
-            TensorType::BF16 => AnyKernels::Dense(Dense::BF16, isa),
-            TensorType::Quantized(format) => AnyKernels::Quantized(format.kernels(isa)),
+        let kernels = match tensor.ty().dense() {
+            Ok(dense) => AnyKernels::Dense(dense, isa),
+            Err(format) => AnyKernels::Quantized(format.kernels(isa)),
         };
         Self { tensor, kernels }
     }

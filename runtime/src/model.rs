@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
-use quantloom_kernels::dense::Dense;
 
 use crate::cache::KvCache;
 use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
-use crate::gguf::{Gguf, Tensor, TensorType};
+use crate::gguf::{Gguf, Tensor};
 use crate::matrix::Matrix;
 use crate::scratch::Scratch;
 use crate::threads::{MAX_THREADS, Team};
@@ -389,18 +388,9 @@ impl Weights {
 
 /// The weights of a norm, which are few and used in f32.
 fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Error> {
-    let dense = match tensor.ty() {
-        TensorType::F32 => Dense::F32,
-        TensorType::F16 => Dense::F16,
-        TensorType::BF16 => Dense::BF16,
-        TensorType::Quantized(format) => {
-            return Err(fail(format!(
-                "tensor `{}` is {}; a norm must be F32, F16 or BF16",
-                tensor.name(),
-                format.name
-            )));
-        }
-    };
+    let dense = tensor.ty().dense().map_err(|format| {
+        fail(format!("tensor `{}` is {}; a norm must be F32, F16 or BF16", tensor.name(), format.name))
+    })?;
     let mut weights = vec![0.0; tensor.dims()[0]];
     dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");
     match weights.iter().position(|weight| !weight.is_finite()) {

@@ -4,11 +4,11 @@ use std::io;
 use std::path::Path;
 
 use quantloom_kernels::Supported;
-use quantloom_kernels::dense::Dense;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::gguf::{Gguf, GgufWriter, Tensor, TensorType};
+use crate::matrix::Matrix;
 
 /// What becomes of each tensor.
 #[derive(Clone, Debug)]
@@ -120,17 +120,17 @@ fn convert(
     progress: &impl Fn(usize),
 ) -> io::Result<()> {
     let row_bytes = tensor.cols() / ty.block_len() * ty.block_bytes();
+    let source = Matrix::new(tensor.clone(), isa);
     let mut converted = vec![0; ROWS.min(tensor.rows()) * row_bytes];
-    for rows in tensor.data().chunks(ROWS * tensor.row_bytes()) {
+    for (part, rows) in tensor.data().chunks(ROWS * tensor.row_bytes()).enumerate() {
         if ty == tensor.ty() {
             out.write_all(rows)?;
         } else {
-            let rows = rows.par_chunks_exact(tensor.row_bytes());
-            let converted = &mut converted[..rows.len() * row_bytes];
-            converted.par_chunks_exact_mut(row_bytes).zip(rows).for_each_init(
+            let converted = &mut converted[..rows.len() / tensor.row_bytes() * row_bytes];
+            converted.par_chunks_exact_mut(row_bytes).enumerate().for_each_init(
                 || vec![0.0; tensor.cols()],
-                |weights, (converted, row)| {
-                    widen(tensor.ty(), isa, row, weights);
+                |weights, (row, converted)| {
+                    source.row(part * ROWS + row, weights);
                     narrow(ty, isa, weights, converted);
                 },
             );
@@ -141,18 +141,6 @@ fn convert(
     Ok(())
 }
 
-const FITS: &str = "rows are whole blocks, and there is a quantizer: both were checked";
-
-fn widen(ty: TensorType, isa: Supported, row: &[u8], weights: &mut [f32]) {
-    match ty {
-        TensorType::F32 => Dense::F32.widen(row, weights),
-        TensorType::F16 => Dense::F16.widen(row, weights),
-        TensorType::BF16 => Dense::BF16.widen(row, weights),
-        TensorType::Quantized(format) => format.kernels(isa).dequantize(row, weights),
-    }
-    .expect(FITS);
-}
-
 fn narrow(ty: TensorType, isa: Supported, weights: &[f32], row: &mut [u8]) {
     fn each<const N: usize>(weights: &[f32], row: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
         row.as_chunks_mut().0.iter_mut().zip(weights).for_each(|(number, w)| *number = bytes(*w));
@@ -161,6 +149,9 @@ fn narrow(ty: TensorType, isa: Supported, weights: &[f32], row: &mut [u8]) {
         TensorType::F32 => each(weights, row, f32::to_le_bytes),
         TensorType::F16 => each(weights, row, |w| half::f16::from_f32(w).to_le_bytes()),
         TensorType::BF16 => each(weights, row, |w| half::bf16::from_f32(w).to_le_bytes()),
-        TensorType::Quantized(format) => format.kernels(isa).quantize(weights, row).expect(FITS),
+        TensorType::Quantized(format) => format
+            .kernels(isa)
+            .quantize(weights, row)
+            .expect("rows are whole blocks, and there is a quantizer: both were checked"),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 use quantloom_kernels::Format;
+use quantloom_kernels::dense::Dense;
 
 use super::Formats;
 use super::error::{Kind, Result};
@@ -90,6 +91,16 @@ impl TensorType {
             Self::F16 => Some(1),
             Self::BF16 => Some(30),
             Self::Quantized(format) => format.gguf_id,
+        }
+    }
+
+    /// The plain number format, or else the format of blocks.
+    pub(crate) fn dense(self) -> Result<Dense, &'static Format> {
+        match self {
+            Self::F32 => Ok(Dense::F32),
+            Self::F16 => Ok(Dense::F16),
+            Self::BF16 => Ok(Dense::BF16),
+            Self::Quantized(format) => Err(format),
         }
     }
 
