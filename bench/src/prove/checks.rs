@@ -167,9 +167,7 @@ fn gemm(subject: &Subject, isa: Supported, seed: u64) {
     for &(name, halves, bytes, activations) in INPUTS {
         // Of one sign they have codes and zero points at one end, of both signs codes at both.
         let full = |pattern: u32| {
-            wave.iter()
-                .enumerate()
-                .map(move |(i, _)| if pattern >> (i % 32) & 1 == 0 { 127.0 } else { -127.0 })
+            (0..wave.len()).map(move |i| if pattern >> (i % 32) & 1 == 0 { 127.0 } else { -127.0 })
         };
         let x: &[f32] = match activations {
             Wave => &wave,
