@@ -5,16 +5,13 @@
 //! the limit is min(peak, I × bandwidth), the roofline.
 
 use std::fmt;
-use std::hint::black_box;
 
+use quantloom_kernels::limits::{MultiplyAccumulate, Read};
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
 use crate::series::{Figure, Series};
 use crate::{Place, Weights};
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 /// What a kernel can't exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,15 +33,19 @@ pub(crate) struct Probe<'w> {
     pub series: Series<'w>,
 }
 
-/// Every way that this CPU has. The limit is the best of its ways: which loads are fastest differs between
-/// CPUs, and so does whether `vpdpbusd` runs twice as often at half the width.
+/// Every way that this CPU has.
 pub(crate) fn probes(weights: &Weights) -> Vec<Probe<'_>> {
     let mut probes = Vec::new();
     for isa in Supported::all() {
-        if let Some((by, read)) = reads(isa) {
-            probes.extend(Place::ALL.map(|place| bandwidth(weights, place, by, read)));
+        for read in Read::ways(isa) {
+            probes.extend(Place::ALL.map(|place| bandwidth(weights, place, read)));
         }
-        probes.extend(peaks(weights, isa));
+        probes.extend(MultiplyAccumulate::ways(isa).into_iter().map(|way| Probe {
+            limit: Limit::Peak(isa.isa()),
+            by: way.by(),
+            work: way.products() as f64,
+            series: Series::new(Box::new(move || way.run())),
+        }));
     }
     probes
 }
@@ -60,90 +61,11 @@ pub(crate) fn best(probes: &[Probe], limit: Limit) -> Option<(&'static str, Figu
 /// vanishes in many passes.
 const BYTES_PER_CALL: usize = 1 << 20;
 
-/// Reads all bytes a number of times.
-type Read = fn(&[u8], usize);
-
-fn bandwidth<'w>(weights: &'w Weights, place: Place, by: &'static str, read: Read) -> Probe<'w> {
+fn bandwidth(weights: &Weights, place: Place, read: Read) -> Probe<'_> {
     let passes = BYTES_PER_CALL.div_ceil(place.bytes());
     let work = (passes * place.bytes()) as f64;
-    let run = Box::new(move || read(weights.read(place, place.bytes()), passes));
-    Probe { limit: Limit::Bandwidth(place), by, work, series: Series::new(run) }
-}
-
-/// The widest loads of an instruction set, where they differ from those of its base.
-fn reads(isa: Supported) -> Option<(&'static str, Read)> {
-    match isa.isa() {
-        Isa::Scalar => Some(("plain loads", xor::<128>)),
-        // SAFETY: that `isa` is supported proves that the CPU has AVX2.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Fma => Some(("32-byte loads", |bytes, passes| unsafe { x86::read_32(bytes, passes) })),
-        // SAFETY: that `isa` is supported proves that the CPU has AVX-512F and AVX-512BW.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => Some(("64-byte loads", |bytes, passes| unsafe { x86::read_64(bytes, passes) })),
-        _ => None,
-    }
-}
-
-/// Reads every byte, in vectors as wide as the caller's target features allow. `N` bytes are as many
-/// independent vectors as hide the latency of the exclusive or, one cycle, at up to three loads a cycle.
-#[inline(always)]
-fn xor<const N: usize>(bytes: &[u8], passes: usize) {
-    let mut sums = [0; N];
-    for _ in 0..passes {
-        // The compiler must not see that it is the same bytes again, which would cancel out.
-        let (chunks, _) = black_box(bytes).as_chunks::<N>();
-        for chunk in chunks {
-            sums.iter_mut().zip(chunk).for_each(|(sum, byte)| *sum ^= byte);
-        }
-    }
-    black_box(sums);
-}
-
-/// The ways to multiply and accumulate of an instruction set. One that has no instructions of its own for
-/// that is held against those of its base.
-fn peaks(weights: &Weights, isa: Supported) -> Vec<Probe<'_>> {
-    let probe = |by, work: usize, run| Probe {
-        limit: Limit::Peak(isa.isa()),
-        by,
-        work: work as f64,
-        series: Series::new(run),
-    };
-    let codes = weights.read(Place::L1, Place::L1.bytes());
-    let passes = BYTES_PER_CALL / codes.len();
-    match isa.isa() {
-        #[cfg(target_arch = "x86_64")]
-        has if has.includes(Isa::Avx512Vnni) => vec![
-            // SAFETY: that `isa` is supported proves that the CPU has AVX-512-VNNI.
-            probe("512-bit vpdpbusd", 64 * x86::DOTS, Box::new(|| unsafe { x86::vpdpbusd_512() })),
-            // SAFETY: that `isa` is supported proves that the CPU has AVX-512-VNNI with AVX-512VL.
-            probe("256-bit vpdpbusd", 32 * x86::DOTS, Box::new(|| unsafe { x86::vpdpbusd_evex() })),
-        ],
-        #[cfg(target_arch = "x86_64")]
-        has if has.includes(Isa::AvxVnni) => {
-            // SAFETY: that `isa` is supported proves that the CPU has AVX-VNNI.
-            let run = Box::new(|| unsafe { x86::vpdpbusd_vex() });
-            vec![probe("256-bit vpdpbusd", 32 * x86::DOTS, run)]
-        }
-        #[cfg(target_arch = "x86_64")]
-        has if has.includes(Isa::Avx2Fma) => {
-            // SAFETY: that `isa` is supported proves that the CPU has AVX2.
-            let run = Box::new(move || (0..passes).for_each(|_| unsafe { x86::vpmaddubsw(codes) }));
-            vec![probe("256-bit vpmaddubsw, vpmaddwd, vpaddd", passes * codes.len(), run)]
-        }
-        _ => {
-            let run = Box::new(move || {
-                for _ in 0..passes {
-                    black_box(products(black_box(codes), codes));
-                }
-            });
-            vec![probe("a loop that the compiler vectorizes", passes * codes.len(), run)]
-        }
-    }
-}
-
-/// Σ code · activation in plain Rust, with whatever vectors every CPU of the target has.
-fn products(codes: &[u8], activations: &[u8]) -> i32 {
-    codes.iter().zip(activations).map(|(&code, &a)| i32::from(code) * i32::from(a as i8)).sum()
+    let run = Box::new(move || read.run(weights.read(place, place.bytes()), passes));
+    Probe { limit: Limit::Bandwidth(place), by: read.by(), work, series: Series::new(run) }
 }
 
 impl fmt::Display for Limit {

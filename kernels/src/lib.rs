@@ -42,6 +42,7 @@ pub mod dense;
 mod dispatch;
 pub mod formats;
 pub mod gemm;
+pub mod limits;
 #[doc(hidden)]
 pub mod portable;
 pub mod quantize;

@@ -183,6 +183,10 @@ pub fn attributes(isa: &dyn Isa) -> TokenStream {
     quote!(#arch #features)
 }
 
+/// How far before its use a row's memory is fetched. Measured on Sapphire Rapids: 1 and 2 KiB are alike with blocks of
+/// 18 bytes, and with blocks of 210 bytes 1 KiB is faster by a quarter.
+const AHEAD: usize = 1024;
+
 /// The dot products of R rows with one vector: the heart of `dot` and `gemv`.
 pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
     let format = plan.format;
@@ -197,14 +201,12 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let scales = Scales::new("scale", isa, plan, &weight.scale);
     let minima =
         weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
-    let prefetch = isa.prefetch(&quote!(&rows[0][b]), quote!(ahead + (R - 1) * b * #bytes + 64 * line));
-    let (ahead, prefetch) = if prefetch.is_empty() {
-        (quote!(), quote!())
+    let prefetch = isa.prefetch(&quote!(&rows[r][b]), quote!(#AHEAD + 64 * line));
+    let prefetch = if prefetch.is_empty() {
+        quote!()
     } else {
-        (
-            quote!(let ahead = 2 * R * activations.len() * #bytes;),
-            quote!(for line in 0..(R * #bytes).div_ceil(64) { #prefetch }),
-        )
+        let lines = bytes.div_ceil(64);
+        quote!(for r in 0..R { for line in 0..#lines { #prefetch } })
     };
     let per_row = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
@@ -279,7 +281,6 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
                 cut[r] = &rows[r][..activations.len()];
             }
             let rows = cut;
-            #ahead
             let mut acc = [#zero; R];
             for b in 0..activations.len() {
                 let a = &activations[b];

@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quantloom_kernels::limits::Read;
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
@@ -244,7 +245,8 @@ fn mode(
     })
 }
 
-/// The median speed at which the model's threads read its tensors, a chunk at a time, and do nothing else.
+/// The speed at which the model's threads read its tensors, a chunk at a time, and do nothing else: of several
+/// [ways](Read) the median of the best.
 fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Claimed by one thread; long enough that claiming does not count.
     const CHUNK: usize = 1 << 20;
@@ -252,19 +254,22 @@ fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     let chunks: Vec<&[u8]> =
         model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
     let bytes: usize = chunks.iter().map(|chunk| chunk.len()).sum();
-    let mut speeds: Vec<f64> = (0..rounds)
-        .map(|_| {
+    let ways: Vec<Read> = Supported::all().flat_map(Read::ways).collect();
+    let mut speeds = vec![Vec::with_capacity(rounds); ways.len()];
+    for _ in 0..rounds {
+        for (way, speeds) in ways.iter().zip(&mut speeds) {
             let started = Instant::now();
-            team.run(chunks.len(), |i| {
-                let (words, _) = chunks[i].as_chunks::<8>();
-                let sum = words.iter().fold(0_u64, |sum, word| sum ^ u64::from_ne_bytes(*word));
-                std::hint::black_box(sum);
-            });
-            bytes as f64 / started.elapsed().as_secs_f64()
-        })
-        .collect();
-    speeds.sort_unstable_by(f64::total_cmp);
-    Ok(speeds[rounds / 2])
+            team.run(chunks.len(), |i| way.run(chunks[i], 1));
+            speeds.push(bytes as f64 / started.elapsed().as_secs_f64());
+        }
+    }
+    Ok(speeds.iter_mut().map(|speeds| median(speeds)).fold(0.0, f64::max))
+}
+
+/// The middle of some numbers, of which there is one at least.
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// The CPU's features that kernels know of, sorted.

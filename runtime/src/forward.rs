@@ -9,6 +9,7 @@ use crate::cache::KvCache;
 use crate::matrix::{Inputs, MAX_ROWS, Matrix};
 use crate::model::{Layer, Weights};
 use crate::ops::{self, Queries, attend, attention_room, rms_norm, rope, rotations};
+use crate::profile::Phase;
 use crate::scratch::{Buffers, Scratch};
 use crate::threads::Team;
 
@@ -61,7 +62,7 @@ pub fn pass(
     let width = query + 2 * key_value;
     let start = cache.len();
     let t = tokens.len();
-    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, quantized, logits: out } =
+    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, quantized, logits: out, mut clock } =
         scratch.buffers(t);
 
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
@@ -73,12 +74,14 @@ pub fn pass(
         }
     });
 
+    clock.end(Phase::Embedding);
     for (l, layer) in weights.layers.iter().enumerate() {
         let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
 
         // Queries, keys and values.
         norm(team, x, attention_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[q, k, v]);
+        clock.end(Phase::Norm);
         team.for_columns(qkv, width, chunk_rows(team, q, width, t), |rows, mut columns| {
             let mut first = 0;
             for matrix in [q, k, v] {
@@ -92,6 +95,7 @@ pub fn pass(
                 first += matrix.rows();
             }
         });
+        clock.end(Phase::QueryKeyValue);
         team.for_tiles(qkv, width, (TOKENS, width), |tokens, _, mut tile| {
             for (i, token) in tokens.enumerate() {
                 let angles = &angles[token * config.rope_dims..][..config.rope_dims];
@@ -99,6 +103,7 @@ pub fn pass(
             }
         });
         cache.store(team, l, start, &qkv[query..], width);
+        clock.end(Phase::Cache);
 
         // Attention: each key and value head for its group of query heads.
         let group = query / config.kv_heads;
@@ -115,12 +120,16 @@ pub fn pass(
             let head = cached.head(l, columns.start / group, start + tokens.end);
             ATTENTION.with_borrow_mut(|buffer| attend(isa, &queries, head, &mut tile, buffer));
         });
+        clock.end(Phase::Attention);
         let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output]);
+        clock.end(Phase::Quantize);
         add_product(team, attention_output, inputs, t, x);
+        clock.end(Phase::AttentionOutput);
 
         // Feed-forward network: down(silu(gate(x)) · up(x)).
         norm(team, x, feed_forward_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up]);
+        clock.end(Phase::Norm);
         let rows = chunk_rows(team, gate, gate.rows(), t);
         team.for_columns(hidden, config.feed_forward, rows, |rows, mut columns| {
             gate.multiply(rows.clone(), &inputs, |token, row, y| {
@@ -130,8 +139,11 @@ pub fn pass(
                 ops::gate(isa, &mut columns.row(token)[row - rows.start..][..y.len()], y);
             });
         });
+        clock.end(Phase::GateUp);
         let inputs = Inputs::new(team, isa, hidden, config.feed_forward, quantized, &[down]);
+        clock.end(Phase::Quantize);
         add_product(team, down, inputs, t, x);
+        clock.end(Phase::Down);
     }
     cache.advance(t);
 
@@ -144,6 +156,7 @@ pub fn pass(
     norm(team, wanted, &weights.output_norm, config.rms_epsilon, normed);
     let output = weights.output();
     let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[output]);
+    clock.end(Phase::Norm);
     let out = &mut out[..count * config.vocab];
     team.for_columns(
         out,
@@ -155,6 +168,7 @@ pub fn pass(
             });
         },
     );
+    clock.end(Phase::Logits);
 }
 
 /// Rows of a chunk, when `rows` rows of the length of `matrix`'s, for some tokens, are to be shared by a team.

@@ -18,6 +18,7 @@ pub mod gguf;
 mod matrix;
 mod model;
 mod ops;
+pub mod profile;
 pub mod pull;
 pub mod quantize;
 pub mod sample;

@@ -232,8 +232,7 @@ impl Model {
         for batch in tokens.chunks(BATCH) {
             self.pass(batch, cache, &mut scratch, Logits::Last);
         }
-        let last = (tokens.len() - 1) % BATCH + 1;
-        Ok(scratch.buffers(last).logits[..self.config().vocab].to_vec())
+        Ok(scratch.logits().to_vec())
     }
 
     /// Adds `tokens` to the cache; the logits `[tokens, vocab]` after each of them.
@@ -248,7 +247,7 @@ impl Model {
         let mut logits = Vec::with_capacity(tokens.len() * vocab);
         for batch in tokens.chunks(BATCH_OF_LOGITS) {
             self.pass(batch, cache, &mut scratch, Logits::All);
-            logits.extend_from_slice(&scratch.buffers(batch.len()).logits[..batch.len() * vocab]);
+            logits.extend_from_slice(&scratch.logits()[..batch.len() * vocab]);
         }
         Ok(logits)
     }
@@ -269,7 +268,7 @@ impl Model {
             return Err(Error::Foreign { what: "arena" });
         }
         self.pass(&[token], cache, scratch, Logits::Last);
-        Ok(&scratch.buffers(1).logits[..self.config().vocab])
+        Ok(scratch.logits())
     }
 
     fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), Error> {

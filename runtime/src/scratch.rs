@@ -2,13 +2,17 @@
 
 use crate::Config;
 use crate::matrix::Quantized;
+use crate::profile::{Clock, Profile};
 
 /// Working memory for forward passes of up to a number of tokens.
 #[derive(Debug)]
 pub struct Scratch {
     floats: Vec<f32>,
+    /// `[vocab]` or `[t, vocab]`
+    logits: Vec<f32>,
     quantized: Quantized,
     config: Config,
+    profile: Option<Profile>,
 }
 
 /// The buffers of one pass over `t` tokens. `e` stands for the embedding length.
@@ -29,6 +33,8 @@ pub(crate) struct Buffers<'a> {
     pub quantized: &'a mut Quantized,
     /// `[vocab]` or `[t, vocab]`
     pub logits: &'a mut [f32],
+    /// Running from now on.
+    pub clock: Clock<'a>,
 }
 
 /// Lengths of the float buffers for one token, in the order of [`Buffers`], logits aside.
@@ -46,14 +52,35 @@ fn lengths(config: &Config) -> [usize; 6] {
 impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
-        let floats = tokens * lengths(config).iter().sum::<usize>() + logits * config.vocab;
+        let floats = tokens * lengths(config).iter().sum::<usize>();
         let longest = config.embedding.max(config.feed_forward).max(config.query());
-        Self { floats: vec![0.0; floats], quantized: Quantized::new(tokens, longest), config: config.clone() }
+        Self {
+            floats: vec![0.0; floats],
+            logits: vec![0.0; logits * config.vocab],
+            quantized: Quantized::new(tokens, longest),
+            config: config.clone(),
+            profile: None,
+        }
     }
 
     /// Whether it was made for a model of this shape.
     pub(crate) fn fits(&self, config: &Config) -> bool {
         self.config == *config
+    }
+
+    /// The logits of the last pass, at the beginning.
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Begins a new [`Profile`] of the passes from here on.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::default());
+    }
+
+    /// The passes since [`start_profile`](Self::start_profile), if that was called.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// The buffers for `t` tokens.
@@ -65,6 +92,16 @@ impl Scratch {
             buffer
         };
         let [x, normed, qkv, attended, hidden, rotations] = lengths(&self.config).map(|len| take(t * len));
-        Buffers { x, normed, qkv, attended, hidden, rotations, quantized: &mut self.quantized, logits: rest }
+        Buffers {
+            x,
+            normed,
+            qkv,
+            attended,
+            hidden,
+            rotations,
+            quantized: &mut self.quantized,
+            logits: &mut self.logits,
+            clock: Clock::start(self.profile.as_mut()),
+        }
     }
 }

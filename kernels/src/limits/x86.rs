@@ -1,22 +1,27 @@
-//! The probes that need an instruction set.
+//! The ways that need an instruction set.
 
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
-use quantloom_kernels::x86::load_256;
-
-use super::xor;
+use super::{PLACES, xor};
+use crate::x86::load_256;
 
 /// Reads in 32-byte vectors.
 #[target_feature(enable = "avx2")]
 pub fn read_32(bytes: &[u8], passes: usize) {
-    xor::<256>(bytes, passes);
+    xor::<256, 1>(bytes, passes);
 }
 
 /// Reads in 64-byte vectors.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub fn read_64(bytes: &[u8], passes: usize) {
-    xor::<256>(bytes, passes);
+    xor::<256, 1>(bytes, passes);
+}
+
+/// Reads in 64-byte vectors from several places in turn.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn read_64_from_places(bytes: &[u8], passes: usize) {
+    xor::<64, PLACES>(bytes, passes);
 }
 
 /// Independent sums: `vpdpbusd` has a latency of at most 5 cycles and starts at most twice a cycle, so that
