@@ -26,6 +26,26 @@ pub struct KvCache {
     len: usize,
 }
 
+/// How a cache stores keys or values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheType {
+    /// IEEE 754 half precision.
+    #[default]
+    F16,
+}
+
+impl CacheType {
+    /// All that there are.
+    pub const ALL: [Self; 1] = [Self::F16];
+
+    /// ggml's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// Positions whose keys lie side by side.
 pub(crate) const TILE: usize = 32;
 
