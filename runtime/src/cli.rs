@@ -71,7 +71,7 @@ enum Command {
         /// `smollm2`
         name: String,
     },
-    /// Measures models: a report on one, with four modes of decoding and what memory allows, or llama-bench's tests
+    /// Measures a model: decoding in four modes, prefill, memory bandwidth; or runs llama-bench's tests
     Bench(bench::Args),
 }
 
@@ -190,12 +190,13 @@ fn value_problem(error: &clap::Error) -> Option<String> {
     if let Some(problem) = error.source() {
         return Some(format!("{flag}: {problem}"));
     }
-    let value = error.get(ContextKind::InvalidValue)?;
+    let value = error.get(ContextKind::InvalidValue)?.to_string();
     match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(valid)) if !valid.is_empty() => {
-            Some(format!("{flag}: {:?} is not {}", value.to_string(), valid.join(" or ")))
+        _ if value.is_empty() => Some(format!("{flag}: a value is missing")),
+        Some(ContextValue::Strings(valid)) => {
+            Some(format!("{flag}: {value:?} is not one of {}", valid.join(", ")))
         }
-        _ => Some(format!("{flag}: a value is missing")),
+        _ => None,
     }
 }
 

@@ -28,10 +28,10 @@ pub struct Args {
     #[arg(short, long, value_name = "N,…", value_parser = value::threads, allow_negative_numbers = true)]
     threads: Vec<List<usize>>,
     /// Report after a short time: good for seeing that it works
-    #[arg(long, conflicts_with = "Tests")]
+    #[arg(long)]
     short: bool,
     /// Report in one JSON object
-    #[arg(long, conflicts_with = "Tests")]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     tests: Option<Tests>,
@@ -39,8 +39,10 @@ pub struct Args {
 
 /// Present where one of its flags is.
 #[derive(clap::Args)]
-#[command(next_help_heading = "llama-bench's tests and their table instead of the report, by any of")]
-#[group(id = "Tests", multiple = true)]
+#[command(
+    next_help_heading = "Any of these runs llama-bench's tests and prints their table instead of the report"
+)]
+#[group(multiple = true)]
 struct Tests {
     /// Tokens of a prompt; 0 for no such test
     #[arg(short = 'p', long, value_name = "N,…", default_value = "512", value_parser = value::counts)]
@@ -89,6 +91,10 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     }
     let mut threads = List::concat(threads);
     if let Some(tests) = tests {
+        if short || json {
+            let problem = "--short and --json are the report's: tests are short with small -p, -n and -r, and print JSON by -o json";
+            return Err(problem.into());
+        }
         if models.is_empty() {
             models.push(bench::tinyllama()?);
         }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::bench::llama_bench::{Measurement, Summary};
 
-use super::super::table::Align;
+use crate::cli::table::Align;
 
 /// A form of output.
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,7 +45,7 @@ pub const COLUMNS: [Column; 9] = [
 /// Prints measurements one after the other. JSON is one array and comes at the end.
 pub enum Printer<W: Write> {
     Md(W, Vec<Column>),
-    Csv(csv::Writer<W>),
+    Csv(Box<csv::Writer<W>>),
     Json(W, Vec<Measurement>),
     Jsonl(W),
 }
@@ -62,7 +62,7 @@ impl<W: Write> Printer<W> {
                 })?;
                 Self::Md(out, columns)
             }
-            Format::Csv => Self::Csv(csv::Writer::from_writer(out)),
+            Format::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
             Format::Json => Self::Json(out, Vec::new()),
             Format::Jsonl => Self::Jsonl(out),
         })
