@@ -277,8 +277,9 @@ fn bench_runs_all_combinations_of_llama_bench_flags() {
     let (tiny, other) = (tiny.to_str().unwrap(), other.to_str().unwrap());
     let both = format!("{tiny},{other}");
 
-    // Model, threads and test of each row.
-    let cases: &[(&[&str], &[(&str, &str, &str)])] = &[
+    /// Model, threads and test.
+    type Row = (&'static str, &'static str, &'static str);
+    let cases: &[(&[&str], &[Row])] = &[
         (&["-p", "8", "-n", "2", "-m", tiny], &[("Q4_0", "1", "pp8"), ("Q4_0", "1", "tg2")]),
         (
             &["-p", "2", "-p", "3-4", "-n", "0", "-m", tiny],

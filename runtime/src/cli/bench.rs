@@ -95,13 +95,10 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
             let problem = "--short and --json are the report's: tests are short with small -p, -n and -r, and print JSON by -o json";
             return Err(problem.into());
         }
-        if models.is_empty() {
-            models.push(bench::tinyllama()?);
-        }
         if threads.is_empty() {
             threads.push(default_threads());
         }
-        return tests.run(&models, &threads, formats, out);
+        return tests.run(models, &threads, formats, out);
     }
     let (model, threads) = (only("--model", models)?, only("--threads", threads)?);
     let report = bench::measure(&bench::Options { model, formats: formats.clone(), threads, short })?;
@@ -126,7 +123,13 @@ fn only<T>(flag: &str, mut values: Vec<T>) -> Result<Option<T>> {
 
 impl Tests {
     /// Runs all combinations in llama-bench's order.
-    fn run(self, models: &[PathBuf], threads: &[usize], formats: &Formats, out: &mut impl Write) -> Result {
+    fn run(
+        self,
+        mut models: Vec<PathBuf>,
+        threads: &[usize],
+        formats: &Formats,
+        out: &mut impl Write,
+    ) -> Result {
         let (prompts, generations) = (List::concat(self.n_prompt), List::concat(self.n_gen));
         let prompts = prompts.into_iter().map(|prompt| (prompt, 0));
         let generations = generations.into_iter().map(|generate| (0, generate));
@@ -136,17 +139,19 @@ impl Tests {
             return Err("--n-prompt and --n-gen are 0, and there is no -pg: nothing is left to test".into());
         }
         let depths = List::concat(self.n_depth);
-        let tests_at = |depth| pairs.iter().map(move |&(prompt, generate)| Test { prompt, generate, depth });
+        let at = |depth| pairs.iter().map(move |&(prompt, generate)| Test { prompt, generate, depth });
+        let tests = || depths.iter().flat_map(|&depth| at(depth));
 
+        if models.is_empty() {
+            models.push(bench::tinyllama()?);
+        }
         // What can't be run should be known before the first test, not after hours.
         let isa = Supported::selected().map_err(Error::from)?;
         let load = |path| Model::from_gguf(Gguf::open_with(path, formats)?, isa, 1);
         let models = models.iter().map(load).collect::<std::result::Result<Vec<_>, Error>>()?;
         for model in &models {
             let limit = model.config().context;
-            if let Some(test) =
-                depths.iter().flat_map(|&depth| tests_at(depth)).find(|test| test.context() > limit)
-            {
+            if let Some(test) = tests().find(|test| test.context() > limit) {
                 return Err(too_long(&test, model).into());
             }
         }
@@ -177,7 +182,7 @@ impl Tests {
                     };
                     for &threads in threads {
                         let model = model.with_threads(threads)?;
-                        for test in depths.iter().flat_map(|&depth| tests_at(depth)) {
+                        for test in tests() {
                             progress.set_message(test.to_string());
                             let measurement =
                                 llama_bench::measure(&model, test, &options, || progress.inc(1))?;

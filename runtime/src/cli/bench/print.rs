@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use crate::bench::llama_bench::{Measurement, Summary};
-
 use crate::cli::table::Align;
 
 /// A form of output.
