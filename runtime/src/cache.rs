@@ -27,7 +27,7 @@ pub struct KvCache {
 }
 
 /// How a cache stores keys or values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum CacheType {
     /// IEEE 754 half precision.
     #[default]
@@ -35,9 +35,6 @@ pub enum CacheType {
 }
 
 impl CacheType {
-    /// All that there are.
-    pub const ALL: [Self; 1] = [Self::F16];
-
     /// ggml's name.
     pub fn name(self) -> &'static str {
         match self {

@@ -163,7 +163,7 @@ impl Tests {
         let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
         let progress =
             ProgressBar::new(repetitions as u64).with_style(style.expect("a template that parses"));
-        let is_default = |types: &[CacheType]| types == [CacheType::default()];
+        let is_default = |types: &[CacheType]| matches!(types, [CacheType::F16]);
         let columns = COLUMNS.into_iter().filter(|column| match column.name {
             "type_k" => !is_default(&self.cache_type_k),
             "type_v" => !is_default(&self.cache_type_v),

@@ -49,12 +49,12 @@ pub fn prompt_and_generation(text: &str) -> Result<(usize, usize)> {
     }
 }
 
+/// By ggml's name.
 pub fn cache_type(text: &str) -> Result<CacheType> {
-    let types = CacheType::ALL;
-    types.into_iter().find(|ty| ty.name() == text).ok_or_else(|| {
-        let names = types.map(CacheType::name).join(" or ");
-        format!("{text:?} is not a type that the KV cache can have, which is {names}")
-    })
+    match text {
+        "f16" => Ok(CacheType::F16),
+        _ => Err(format!("{text:?} is not a type that the KV cache can have, which is f16")),
+    }
 }
 
 /// How many tokens to generate; -1 for as many as it takes.
