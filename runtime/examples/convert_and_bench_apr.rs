@@ -20,7 +20,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 fn main() -> ExitCode {
     let model = std::env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()).map(Into::into);
     let formats = Formats::default();
-    match measure(&Options { model, formats, threads: None, prompt: 512, generate: 64, short: false }) {
+    match measure(&Options { model, formats, threads: None, short: false }) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS

@@ -1,4 +1,5 @@
-//! The benchmark of `quantloom bench`: one model in four modes, prefill, and the roofline.
+//! The benchmark of `quantloom bench`: one model in four modes, prefill, and the roofline. Beside it, as
+//! [`llama_bench`], the tests by which others are measured.
 //!
 //! The modes are those of Realizar's TinyLlama benchmark. Every number is measured in the run that prints
 //! it, allocations included, which the program's own allocator counts.
@@ -18,7 +19,10 @@ use crate::sample::greedy;
 use crate::threads::Team;
 use crate::{Error, Model};
 
+pub mod llama_bench;
 mod synthetic;
+
+pub(crate) use synthetic::tinyllama;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -29,10 +33,6 @@ pub struct Options {
     pub formats: Formats,
     /// Threads of the parallel modes; without a number one for each CPU.
     pub threads: Option<usize>,
-    /// Tokens of prefill.
-    pub prompt: usize,
-    /// Tokens to generate in each mode.
-    pub generate: usize,
     /// Measure for a short time only.
     pub short: bool,
 }
@@ -123,7 +123,7 @@ pub struct Memory {
 pub fn measure(options: &Options) -> Result<Report, Error> {
     let path = match &options.model {
         Some(path) => path.clone(),
-        None => synthetic::tinyllama()?,
+        None => tinyllama()?,
     };
     let start = Instant::now();
     let gguf = Gguf::open_with(&path, &options.formats)?;
@@ -140,11 +140,8 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     // Without a cache a token costs as much as its whole context: a short one has to do.
     let start = tokens(&model, if options.short { 4 } else { 8 }.min(limit / 2));
     let room = limit - start.len();
-    let (prompt, few, many) = if options.short {
-        (options.prompt.min(64), 1, options.generate.min(8).min(room))
-    } else {
-        (options.prompt, 4.min(room), options.generate.min(room))
-    };
+    let (prompt, few, many) = if options.short { (64, 1, 8) } else { (512, 4, 64) };
+    let (prompt, few, many) = (prompt.min(limit), few.min(room), many.min(room));
     let warm_up = |model: &Model| model.forward(&start[..1]).map(drop);
     warm_up(&model)?;
 
@@ -173,7 +170,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let direct = modes[0].tokens_per_second;
     modes.iter_mut().for_each(|mode| mode.ratio_to_direct = mode.tokens_per_second / direct);
 
-    let prompt = tokens(&model, prompt.clamp(1, limit));
+    let prompt = tokens(&model, prompt);
     let mut cache = model.create_kv_cache_for(prompt.len())?;
     let started = Instant::now();
     model.forward_with_cache(&prompt, &mut cache)?;

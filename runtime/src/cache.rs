@@ -26,6 +26,23 @@ pub struct KvCache {
     len: usize,
 }
 
+/// How a cache stores keys or values.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum CacheType {
+    /// IEEE 754 half precision.
+    #[default]
+    F16,
+}
+
+impl CacheType {
+    /// ggml's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// Positions whose keys lie side by side.
 pub(crate) const TILE: usize = 32;
 

@@ -27,13 +27,14 @@ mod value;
 
 use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ContextKind;
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use quantloom_kernels::{Format, Supported};
 
 use crate::gguf::{Formats, Gguf};
@@ -70,7 +71,7 @@ enum Command {
         /// `smollm2`
         name: String,
     },
-    /// Measures a model: decoding in four modes, prefill, memory bandwidth
+    /// Measures a model: decoding in four modes, prefill, memory bandwidth; or runs llama-bench's tests
     Bench(bench::Args),
 }
 
@@ -91,15 +92,9 @@ struct ThreadArgs {
 }
 
 impl ModelArgs {
-    /// The model that the user named, by the flag or in the environment.
-    fn named(self) -> Option<PathBuf> {
-        let from_environment = || env::var_os("GGUF_MODEL").filter(|path| !path.is_empty());
-        self.model.or_else(|| from_environment().map(PathBuf::from))
-    }
-
-    /// That model's file, or else the default's.
+    /// The file that the user named, by the flag or in the environment, or else the default's.
     fn path(self) -> Result<PathBuf> {
-        match self.named() {
+        match self.model.or_else(model_from_environment) {
             Some(path) => Ok(path),
             None => Ok(pull::DEFAULT.fetch()?),
         }
@@ -108,6 +103,10 @@ impl ModelArgs {
     fn open(self, formats: &Formats) -> Result<Gguf> {
         Ok(Gguf::open_with(self.path()?, formats)?)
     }
+}
+
+fn model_from_environment() -> Option<PathBuf> {
+    env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The model in a file.
@@ -131,7 +130,7 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(error) => {
             let Some(problem) = value_problem(&error) else { error.exit() };
@@ -149,6 +148,23 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The process's arguments, as clap takes them: llama.cpp has names of several letters behind a single dash, as `-ctk`. A
+/// command that has such a flag has its name as an alias, which clap wants behind two.
+fn arguments() -> Vec<OsString> {
+    let cli = Cli::command();
+    let mut arguments: Vec<_> = env::args_os().collect();
+    let command = arguments.get(1).and_then(|name| cli.find_subcommand(name));
+    let flags = command.into_iter().flat_map(clap::Command::get_arguments);
+    let aliases: Vec<_> = flags.filter_map(clap::Arg::get_all_aliases).flatten().collect();
+    for argument in arguments.iter_mut().take_while(|argument| *argument != "--") {
+        let name = argument.to_str().and_then(|argument| argument.strip_prefix('-'));
+        if let Some(name) = name.filter(|name| aliases.contains(name)) {
+            *argument = format!("--{name}").into();
+        }
+    }
+    arguments
 }
 
 impl Command {
@@ -171,7 +187,17 @@ impl Command {
 /// What is wrong with the value of a flag, on one line; clap takes several. `None` for its other errors.
 fn value_problem(error: &clap::Error) -> Option<String> {
     let flag = error.get(ContextKind::InvalidArg)?;
-    error.source().map(|problem| format!("{flag}: {problem}"))
+    if let Some(problem) = error.source() {
+        return Some(format!("{flag}: {problem}"));
+    }
+    let value = error.get(ContextKind::InvalidValue)?.to_string();
+    match error.get(ContextKind::ValidValue) {
+        _ if value.is_empty() => Some(format!("{flag}: a value is missing")),
+        Some(ContextValue::Strings(valid)) => {
+            Some(format!("{flag}: {value:?} is not one of {}", valid.join(", ")))
+        }
+        _ => None,
+    }
 }
 
 /// Tells an error in one line, whatever is in its text.

