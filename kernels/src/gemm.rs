@@ -148,6 +148,16 @@ impl ActivationTile {
         f64::from(self.scales[token]) * f64::from(i16::from(code) + minus_zero)
     }
 
+    /// Sets all of a token but its codes, of which the sums of both halves are given.
+    fn set(&mut self, token: usize, scale: f32, zero: i32, [low, high]: [i32; 2]) {
+        self.scales[token] = scale;
+        let sets = [(low + high, CHUNK), (low, CHUNK / 2), (high, CHUNK / 2)];
+        for (set, (sum, count)) in sets.into_iter().enumerate() {
+            self.corrections[set][token] = -zero & 0xFFFF | -sum << 16;
+            self.totals[set][token] = scale * (sum - zero * count as i32) as f32;
+        }
+    }
+
     /// How many hold `[tokens, cols]` activations, `cols` being a multiple of 32.
     pub const fn count(tokens: usize, cols: usize) -> usize {
         tokens.div_ceil(TOKENS) * (cols / CHUNK)

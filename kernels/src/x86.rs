@@ -133,6 +133,8 @@ pub unsafe trait Word: Copy {}
 // SAFETY: four bytes without padding.
 unsafe impl Word for f32 {}
 // SAFETY: as above.
+unsafe impl Word for i32 {}
+// SAFETY: as above.
 unsafe impl Word for [u8; 4] {}
 // SAFETY: as above.
 unsafe impl Word for [i16; 2] {}

@@ -20,7 +20,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 fn main() -> ExitCode {
     let model = std::env::var_os("GGUF_MODEL").filter(|path| !path.is_empty()).map(Into::into);
     let formats = Formats::default();
-    match measure(&Options { model, formats, threads: None, short: false }) {
+    match measure(&Options { model, formats, threads: None, short: false, profile: false }) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS

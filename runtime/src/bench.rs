@@ -12,6 +12,10 @@ use quantloom_kernels::limits::Read;
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
+pub(crate) use profile::Work;
+use profile::multiply_peak;
+pub use profile::{Limits, PhaseReport, Profiled};
+
 use crate::alloc::CountingAllocator;
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
@@ -20,6 +24,7 @@ use crate::threads::Team;
 use crate::{Error, Model};
 
 pub mod llama_bench;
+mod profile;
 mod synthetic;
 
 pub(crate) use synthetic::tinyllama;
@@ -35,6 +40,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Measure for a short time only.
     pub short: bool,
+    /// Measure the phases of a pass, too.
+    pub profile: bool,
 }
 
 /// What was measured.
@@ -60,6 +67,20 @@ pub struct Report {
     pub roofline: Roofline,
     /// Resident memory after it all; `None` where the system doesn't tell.
     pub memory: Option<Memory>,
+    /// The phases of decoding and of prefill, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profiles>,
+}
+
+/// Where the time goes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Profiles {
+    /// 8-bit products per second of the model's threads when they do nothing else.
+    pub multiply_peak: f64,
+    /// Decoding, with the arena.
+    pub decode: Profiled,
+    /// The prompt.
+    pub prefill: Profiled,
 }
 
 /// One way to generate.
@@ -164,6 +185,9 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     })?);
     cache.truncate(start.len());
     let mut scratch = model.create_scratch();
+    if options.profile {
+        scratch.start_profile();
+    }
     modes.push(mode("parallel + KV cache + arena", model.threads(), start.len(), many, |token| {
         model.forward_single_with_scratch(token, &mut cache, &mut scratch).map(greedy)
     })?);
@@ -172,17 +196,34 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
 
     let prompt = tokens(&model, prompt);
     let mut cache = model.create_kv_cache_for(prompt.len())?;
+    let mut prompt_scratch = model.create_prompt_scratch(prompt.len());
+    if options.profile {
+        prompt_scratch.start_profile();
+    }
     let started = Instant::now();
-    model.forward_with_cache(&prompt, &mut cache)?;
+    model.pass_prompt(&prompt, &mut cache, &mut prompt_scratch);
     let prefill = Prefill {
         tokens: prompt.len(),
         tokens_per_second: prompt.len() as f64 / started.elapsed().as_secs_f64(),
     };
 
-    let read_bandwidth = read_bandwidth(&model, if options.short { 3 } else { 9 })?;
+    let rounds = if options.short { 3 } else { 9 };
+    let read_bandwidth = read_bandwidth(&model, rounds)?;
     let bytes_per_token = model.bytes_per_token();
     let limit = read_bandwidth / bytes_per_token as f64;
     let best = modes.iter().map(|mode| mode.tokens_per_second).fold(0.0, f64::max);
+    let profile = match (scratch.profile(), prompt_scratch.profile()) {
+        (Some(decode), Some(prefill)) => {
+            let limits = Limits { read: read_bandwidth, multiply: multiply_peak(&model, rounds)? };
+            let context = start.len() + many / 2;
+            Some(Profiles {
+                multiply_peak: limits.multiply,
+                decode: Profiled::new("decode", &model, decode, many, context, limits),
+                prefill: Profiled::new("prefill", &model, prefill, prompt.len(), prompt.len() / 2, limits),
+            })
+        }
+        _ => None,
+    };
     Ok(Report {
         model: path,
         file_bytes: model.gguf().file_len(),
@@ -199,6 +240,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
             share: best / limit,
         },
         memory: resident(),
+        profile,
     })
 }
 
@@ -349,6 +391,12 @@ impl Display for Report {
                 memory.file as f64 / MB,
                 memory.anonymous as f64 / MB
             )?;
+        }
+        if let Some(Profiles { multiply_peak, decode, prefill }) = &self.profile {
+            writeln!(f)?;
+            let (peak, threads) = (multiply_peak / 1e9, self.threads);
+            writeln!(f, "peak      {peak:.0} GMAC/s of 8-bit products by {threads} threads")?;
+            write!(f, "\n{decode}\n{prefill}")?;
         }
         Ok(())
     }

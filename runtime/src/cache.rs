@@ -77,6 +77,11 @@ impl KvCache {
         Ok(Self { memory, layers, kv_heads, head_dim, capacity, len: 0 })
     }
 
+    /// Bytes that one token's keys and values take in all layers.
+    pub(crate) fn bytes_per_token(config: &Config) -> usize {
+        config.layers * 2 * config.key_value() * size_of::<f16>()
+    }
+
     /// Tokens in the cache.
     pub fn len(&self) -> usize {
         self.len

@@ -8,20 +8,22 @@ use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
 
+use crate::bench::Work;
 use crate::cache::KvCache;
 use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor};
 use crate::matrix::Matrix;
+use crate::profile::Phase;
 use crate::scratch::Scratch;
 use crate::threads::{MAX_THREADS, Team};
 use crate::tokenizer::Tokenizer;
 use crate::{Config, Error};
 
-/// Tokens of a prompt that go through the model together: 22 whole tiles of 12, enough that expanding weights to panels
-/// is a small part, and few enough that their activations are, some 80 KB for each with TinyLlama's shape. Powers of
-/// two fall into parts of nearly equal length.
-const BATCH: usize = 264;
+/// Tokens of a prompt that go through the model together: 44 whole tiles of 12, so many that expanding weights to panels
+/// is a small part, and so few that their activations take no more than some 40 MB with TinyLlama's shape. Up to 512, as
+/// much as people ask for at once and benchmarks do, it is one batch; longer powers of two fall into nearly equal parts.
+const BATCH: usize = 528;
 /// Fewer where all logits are kept, which are as many as the vocabulary for each token.
 const BATCH_OF_LOGITS: usize = 48;
 
@@ -219,7 +221,7 @@ impl Model {
 
     /// Adds `tokens` to the cache; the logits `[vocab]` after the last of them.
     ///
-    /// Nearly the same as with one token at a time: from 4 tokens on, quantized matrices see activations with a scale
+    /// Nearly the same as with one token at a time: from 7 tokens on, quantized matrices see activations with a scale
     /// and a zero point to each 32 of them, and not with a scale to each 4; either is as exact. With matrices in F32, F16
     /// and BF16 it is the same to the last bit.
     ///
@@ -228,11 +230,39 @@ impl Model {
     /// another shape. The cache is then as it was.
     pub fn forward_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> {
         self.check(tokens, cache)?;
-        let mut scratch = Scratch::new(self.config(), tokens.len().min(BATCH), 1);
-        for batch in tokens.chunks(BATCH) {
-            self.pass(batch, cache, &mut scratch, Logits::Last);
-        }
+        let mut scratch = self.create_prompt_scratch(tokens.len());
+        self.pass_prompt(tokens, cache, &mut scratch);
         Ok(scratch.logits().to_vec())
+    }
+
+    /// An arena for [`pass_prompt`](Self::pass_prompt).
+    pub(crate) fn create_prompt_scratch(&self, tokens: usize) -> Scratch {
+        Scratch::new(self.config(), tokens.min(BATCH), 1)
+    }
+
+    /// Adds checked tokens to the cache, in batches; the arena has the logits after the last.
+    pub(crate) fn pass_prompt(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch) {
+        for batch in tokens.chunks(BATCH) {
+            self.pass(batch, cache, scratch, Logits::Last);
+        }
+    }
+
+    /// What a phase of a pass reads and multiplies, the KV cache having `context` tokens.
+    pub(crate) fn work(&self, phase: Phase, context: usize) -> Work {
+        let matrices = |of: fn(&Layer) -> Vec<&Matrix>| {
+            self.weights.layers.iter().flat_map(of).fold(Work::default(), |sum, matrix| sum + matrix.work())
+        };
+        match phase {
+            Phase::QueryKeyValue => matrices(|layer| vec![&layer.q, &layer.k, &layer.v]),
+            Phase::AttentionOutput => matrices(|layer| vec![&layer.attention_output]),
+            Phase::GateUp => matrices(|layer| vec![&layer.gate, &layer.up]),
+            Phase::Down => matrices(|layer| vec![&layer.down]),
+            Phase::Logits => self.weights.output().work(),
+            Phase::Attention => {
+                Work { bytes: (context * KvCache::bytes_per_token(self.config())) as u64, products: 0 }
+            }
+            Phase::Embedding | Phase::Norm | Phase::Cache | Phase::Quantize => Work::default(),
+        }
     }
 
     /// Adds `tokens` to the cache; the logits `[tokens, vocab]` after each of them.

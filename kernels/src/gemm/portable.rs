@@ -1,4 +1,4 @@
-//! The core in plain Rust, and the quantizer of activations, which vector code is made of, too.
+//! The core and the quantizer of activations in plain Rust.
 
 use super::{ActivationTile, CHUNK, ExpandedChunk, Panel, PanelFormat, ROWS, TOKENS};
 
@@ -6,7 +6,6 @@ use super::{ActivationTile, CHUNK, ExpandedChunk, Panel, PanelFormat, ROWS, TOKE
 const ROUND: f32 = 12_582_912.0;
 
 /// See [`super::quantize_tile`].
-#[inline(always)]
 pub fn quantize_tile(x: &[f32], tile: &mut [ActivationTile]) {
     let cols = tile.len() * CHUNK;
     tile.fill(ActivationTile::ZERO);
@@ -18,7 +17,6 @@ pub fn quantize_tile(x: &[f32], tile: &mut [ActivationTile]) {
     }
 }
 
-#[inline(always)]
 fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
     // Eight lanes, so that the compiler may use vectors.
     let (mut least, mut most, mut poison) = ([0.0_f32; 8], [0.0_f32; 8], [0.0_f32; 8]);
@@ -49,12 +47,7 @@ fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
     for (four, [a, b, c, d]) in tile.codes[t].iter_mut().zip(codes.as_chunks::<4>().0) {
         *four = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
     }
-    tile.scales[t] = scale + poison;
-    let sets = [(sums[0] + sums[1], CHUNK), (sums[0], CHUNK / 2), (sums[1], CHUNK / 2)];
-    for (set, (sum, count)) in sets.into_iter().enumerate() {
-        tile.corrections[set][t] = -zero & 0xFFFF | -sum << 16;
-        tile.totals[set][t] = tile.scales[t] * (sum - zero * count as i32) as f32;
-    }
+    tile.set(t, scale + poison, zero, sums);
 }
 
 /// Lays the codes of 16 expanded rows, `[16, cols / 32]`, side by side, and sums them up for the corrections, beside

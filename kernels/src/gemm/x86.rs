@@ -9,14 +9,72 @@ use core::arch::x86_64::*;
 
 use super::portable::set;
 use super::{ActivationTile, CHUNK, ExpandedChunk, Panel, PanelFormat, ROWS, TOKENS};
-use crate::x86::{load_256, load_words_256, load_words_512, store, store_512, store_words_256};
+use crate::x86::{load, load_256, load_words_256, load_words_512, store, store_512, store_words_256};
 
 const QUADS: usize = CHUNK / 4;
 
-/// See [`super::quantize_tile`].
+/// Joins the lanes of a vector by a commutative operation, and puts what comes of it into all of them.
+macro_rules! for_all_lanes {
+    ($vector:ident, $join:ident) => {
+        $vector = $join($vector, _mm256_permute2f128_ps::<1>($vector, $vector));
+        $vector = $join($vector, _mm256_shuffle_ps::<0b01_00_11_10>($vector, $vector));
+        $vector = $join($vector, _mm256_shuffle_ps::<0b10_11_00_01>($vector, $vector));
+    };
+}
+
+/// See [`super::portable::quantize_tile`], step by step as there.
 #[target_feature(enable = "avx2,fma")]
 pub fn quantize_tile(x: &[f32], tile: &mut [ActivationTile]) {
-    super::portable::quantize_tile(x, tile);
+    let cols = tile.len() * CHUNK;
+    tile.fill(ActivationTile::ZERO);
+    for (t, x) in x.chunks_exact(cols).enumerate() {
+        for (x, tile) in x.as_chunks::<CHUNK>().0.iter().zip(tile.iter_mut()) {
+            quantize(x, t, tile);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
+    let mut values = [_mm256_setzero_ps(); 4];
+    let (mut least, mut most, mut poison) = (_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps());
+    for (value, x) in values.iter_mut().zip(x.as_chunks::<8>().0) {
+        *value = load(x);
+        least = _mm256_min_ps(*value, least);
+        most = _mm256_max_ps(*value, most);
+        poison = _mm256_fmadd_ps(*value, _mm256_setzero_ps(), poison);
+    }
+    // Of all lanes, in all lanes.
+    for_all_lanes!(least, _mm256_min_ps);
+    for_all_lanes!(most, _mm256_max_ps);
+    for_all_lanes!(poison, _mm256_add_ps);
+    let half = _mm256_set1_ps(0.5);
+    let range = _mm256_sub_ps(_mm256_mul_ps(most, half), _mm256_mul_ps(least, half));
+    let scale = _mm256_div_ps(range, _mm256_set1_ps(127.0));
+    let inverse = _mm256_div_ps(_mm256_set1_ps(1.0), scale);
+    let is_finite = _mm256_cmp_ps::<_CMP_LT_OQ>(inverse, _mm256_set1_ps(f32::INFINITY));
+    let (scale, inverse) = (_mm256_and_ps(scale, is_finite), _mm256_and_ps(inverse, is_finite));
+    let lowest = _mm256_sub_ps(_mm256_set1_ps(-127.0), _mm256_mul_ps(least, inverse));
+    let zero = _mm256_cvtps_epi32(_mm256_and_ps(lowest, is_finite));
+    let mut codes = [_mm256_setzero_si256(); 4];
+    for (code, value) in codes.iter_mut().zip(values) {
+        let whole = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(value, inverse)), zero);
+        *code = _mm256_min_epi32(_mm256_max_epi32(whole, _mm256_set1_epi32(-127)), _mm256_set1_epi32(127));
+    }
+    let sums = [_mm256_add_epi32(codes[0], codes[1]), _mm256_add_epi32(codes[2], codes[3])];
+    // The packs interleave 128-bit halves; this permutation puts groups of four back in order.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]), _mm256_packs_epi32(codes[2], codes[3]));
+    store_words_256(&mut tile.codes[t], _mm256_permutevar8x32_epi32(bytes, order));
+
+    let pairs = _mm256_hadd_epi32(sums[0], sums[1]);
+    let fours = _mm256_hadd_epi32(pairs, pairs);
+    let both = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
+    let halves = [_mm_cvtsi128_si32(both), _mm_extract_epi32::<1>(both)];
+    let scale = _mm256_cvtss_f32(_mm256_add_ps(scale, poison));
+    tile.set(t, scale, _mm256_cvtsi256_si32(zero), halves);
 }
 
 /// See [`super::portable::interleave`]: twice a transposition of 8 rows of 8 times four codes.

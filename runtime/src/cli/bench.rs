@@ -33,6 +33,9 @@ pub struct Args {
     /// Report in one JSON object
     #[arg(long)]
     json: bool,
+    /// Report the phases of a pass, too: time, bytes, share of what the machine allows
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     tests: Option<Tests>,
 }
@@ -85,14 +88,14 @@ struct Tests {
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
-    let Args { model: mut models, threads, short, json, tests } = args;
+    let Args { model: mut models, threads, short, json, profile, tests } = args;
     if models.is_empty() {
         models.extend(model_from_environment());
     }
     let mut threads = List::concat(threads);
     if let Some(tests) = tests {
-        if short || json {
-            let problem = "--short and --json are the report's: tests are short with small -p, -n and -r, and print JSON by -o json";
+        if short || json || profile {
+            let problem = "--short, --json and --profile are the report's: tests are short with small -p, -n and -r, and print JSON by -o json";
             return Err(problem.into());
         }
         if threads.is_empty() {
@@ -101,7 +104,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         return tests.run(models, &threads, formats, out);
     }
     let (model, threads) = (only("--model", models)?, only("--threads", threads)?);
-    let report = bench::measure(&bench::Options { model, formats: formats.clone(), threads, short })?;
+    let report =
+        bench::measure(&bench::Options { model, formats: formats.clone(), threads, short, profile })?;
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -1,0 +1,145 @@
+//! What a pass's phases take, and how near each comes to what the machine allows.
+
+use std::fmt::{self, Display};
+use std::ops::Add;
+use std::time::Instant;
+
+use quantloom_kernels::limits::MultiplyAccumulate;
+use serde::Serialize;
+
+use super::median;
+use crate::profile::{Phase, Profile};
+use crate::threads::Team;
+use crate::{Error, Model};
+
+/// The phases of some passes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Profiled {
+    /// What was run.
+    pub name: &'static str,
+    /// Tokens of all passes.
+    pub tokens: usize,
+    /// In the order of a pass.
+    pub phases: Vec<PhaseReport>,
+}
+
+/// One phase in all layers.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhaseReport {
+    /// Its name.
+    pub name: &'static str,
+    /// Time per token.
+    pub ms_per_token: f64,
+    /// Its part of the time of all phases.
+    pub share: f64,
+    /// Bytes of weights, keys and values read per second, each once a pass; 0 where there are none.
+    pub bytes_per_second: f64,
+    /// Weights multiplied per second.
+    pub products_per_second: f64,
+    /// The time that reading or multiplying takes at the least, whichever takes longer, by the time it took; `None`
+    /// where a phase does neither, or multiplies floats more than it reads.
+    pub share_of_limit: Option<f64>,
+}
+
+/// What the model's threads do at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes per second.
+    pub read: f64,
+    /// 8-bit products per second.
+    pub multiply: f64,
+}
+
+/// Bytes that a phase reads in a pass, and weights that it multiplies for a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    pub bytes: u64,
+    pub products: u64,
+}
+
+impl Add for Work {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, products: self.products + other.products }
+    }
+}
+
+impl Profiled {
+    /// Holds `profile`, of `tokens` tokens in all, against the limits. `context` is the length that the KV cache had on
+    /// average.
+    pub fn new(
+        name: &'static str,
+        model: &Model,
+        profile: &Profile,
+        tokens: usize,
+        context: usize,
+        limits: Limits,
+    ) -> Self {
+        let total: f64 = Phase::ALL.iter().map(|&phase| profile.time(phase).as_secs_f64()).sum();
+        let phase = |phase| {
+            let seconds = profile.time(phase).as_secs_f64();
+            let work = model.work(phase, context);
+            let bytes = work.bytes as f64 * profile.passes() as f64;
+            // Of a prompt's tokens only the last of a pass has logits.
+            let multiplied = if phase == Phase::Logits { profile.passes() } else { tokens };
+            let products = work.products as f64 * multiplied as f64;
+            // What attention multiplies is floats.
+            let is_unlimited = phase == Phase::Attention && profile.passes() < tokens;
+            let least = (bytes / limits.read).max(products / limits.multiply);
+            PhaseReport {
+                name: phase.name(),
+                ms_per_token: seconds * 1e3 / tokens as f64,
+                share: seconds / total,
+                bytes_per_second: bytes / seconds,
+                products_per_second: products / seconds,
+                share_of_limit: (least > 0.0 && !is_unlimited).then_some(least / seconds),
+            }
+        };
+        Self { name, tokens, phases: Phase::ALL.into_iter().map(phase).collect() }
+    }
+}
+
+impl Display for Profiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.name)?;
+        writeln!(f)?;
+        writeln!(f, "| phase             | ms/token | share |  GB/s | GMAC/s | of limit |")?;
+        writeln!(f, "|-------------------|---------:|------:|------:|-------:|---------:|")?;
+        for phase in &self.phases {
+            let giga = |rate: f64| if rate > 0.0 { format!("{:.1}", rate / 1e9) } else { String::new() };
+            writeln!(
+                f,
+                "| {:17} | {:8.3} | {:3.0} % | {:>5} | {:>6} | {:>8} |",
+                phase.name,
+                phase.ms_per_token,
+                phase.share * 100.0,
+                giga(phase.bytes_per_second),
+                giga(phase.products_per_second),
+                phase.share_of_limit.map_or(String::new(), |share| format!("{:.0} %", share * 100.0)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// 8-bit products per second of all the model's threads, with nothing to load: of several ways the median of the best.
+pub fn multiply_peak(model: &Model, rounds: usize) -> Result<f64, Error> {
+    /// Calls that a thread claims at once, some 100 µs of work, and how many of these there are for each.
+    const CALLS: usize = 32;
+    const CHUNKS: usize = 16;
+    let team = Team::new(model.threads(), || ())?;
+    let ways = MultiplyAccumulate::ways(model.isa());
+    let peaks = ways.iter().map(|way| {
+        let chunks = CHUNKS * model.threads();
+        let mut speeds: Vec<f64> = (0..rounds)
+            .map(|_| {
+                let started = Instant::now();
+                team.run(chunks, |_| (0..CALLS).for_each(|_| way.run()));
+                (chunks * CALLS * way.products()) as f64 / started.elapsed().as_secs_f64()
+            })
+            .collect();
+        median(&mut speeds)
+    });
+    Ok(peaks.fold(0.0, f64::max))
+}
