@@ -34,5 +34,6 @@ mod weights;
 
 pub use cell::{Cell, Operation, Place, Workload, cells};
 pub use harness::{criterion_cells, criterion_config};
+pub use limits::peak;
 pub use machine::{Cache, Machine};
 pub use weights::Weights;

@@ -6,11 +6,13 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
 
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
-use crate::series::{Figure, Series};
+use crate::series::{Effort, Figure, Series};
 use crate::{Place, Weights};
 
 #[cfg(target_arch = "x86_64")]
@@ -54,6 +56,26 @@ pub(crate) fn best(probes: &[Probe], limit: Limit) -> Option<(&'static str, Figu
     let ways = probes.iter().filter(|probe| probe.limit == limit);
     ways.map(|probe| (probe.by, probe.series.giga_per_second(probe.work)))
         .max_by(|(_, a), (_, b)| a.median.total_cmp(&b.median))
+}
+
+/// What threads multiply and accumulate at the same time, all of them together, with an instruction set: 10⁹ products
+/// per second. It takes some milliseconds.
+pub fn peak(isa: Supported, threads: usize) -> f64 {
+    let effort = Effort { rounds: 5, batches: 3, batch_us: 500 };
+    let start = Barrier::new(threads);
+    let one = || {
+        let weights = Weights::new();
+        let mut probes = peaks(&weights, isa);
+        start.wait();
+        for _ in 0..effort.rounds {
+            probes.iter_mut().for_each(|probe| probe.series.turn(effort));
+        }
+        best(&probes, Limit::Peak(isa.isa())).expect("each instruction set has a way").1.median
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a probe does not panic")).sum()
+    })
 }
 
 /// Bytes that one call of a probe looks at: where they are few, the cost of a call, some ten cycles,

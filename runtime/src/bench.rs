@@ -19,6 +19,8 @@ use crate::{Error, Model};
 
 mod synthetic;
 
+pub use synthetic::tinyllama;
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -122,7 +124,7 @@ pub struct Memory {
 pub fn measure(options: &Options) -> Result<Report, Error> {
     let path = match &options.model {
         Some(path) => path.clone(),
-        None => synthetic::tinyllama()?,
+        None => tinyllama()?,
     };
     let start = Instant::now();
     let gguf = Gguf::open_with(&path, &options.formats)?;
@@ -244,8 +246,12 @@ fn mode(
     })
 }
 
-/// The median speed at which the model's threads read its tensors, a chunk at a time, and do nothing else.
-fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
+/// The median speed, in bytes per second, at which the model's threads read its tensors, a chunk at a time, and do
+/// nothing else.
+///
+/// # Errors
+/// Threads can't be started.
+pub fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Claimed by one thread; long enough that claiming does not count.
     const CHUNK: usize = 1 << 20;
     let team = Team::new(model.threads(), || ())?;
