@@ -46,8 +46,9 @@ class Worker:
         return tokens
 
     def run(self, tokens):
-        batch = c.llama_batch_get_one((c.llama_token * len(tokens))(*tokens), len(tokens))
-        status = c.llama_decode(self.context, batch)
+        # The batch only points at these.
+        tokens = (c.llama_token * len(tokens))(*tokens)
+        status = c.llama_decode(self.context, c.llama_batch_get_one(tokens, len(tokens)))
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status}")
         logits = c.llama_get_logits_ith(self.context, -1)
