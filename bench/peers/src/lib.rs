@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn versions_are_those_of_the_lock_file() {
-        assert_eq!(locked_version("quantloom"), env!("CARGO_PKG_VERSION"));
-        assert!(locked_version("realizar").starts_with("0.8."));
+        // Which `Cargo.toml` pins.
+        assert_eq!(locked_version("candle-core"), "0.11.1");
+        assert_eq!(locked_version("realizar"), "0.8.6");
     }
 }

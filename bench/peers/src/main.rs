@@ -48,8 +48,8 @@ struct Cli {
     /// Threads
     #[arg(long, value_delimiter = ',', default_value = "1,2", value_name = "N,…")]
     threads: Vec<usize>,
-    /// Leave an engine out
-    #[arg(long, value_name = "NAME", conflicts_with = "append")]
+    /// Leave an engine out, which may have its turn in rounds that are added later
+    #[arg(long, value_name = "NAME")]
     without: Vec<String>,
     /// A Python that has llama-cpp-python, compiled for this machine [default: one is made, which takes long]
     #[arg(long, value_name = "FILE")]
@@ -69,6 +69,16 @@ struct Cli {
     /// Put the results into the project's README, too
     #[arg(long)]
     readme: bool,
+}
+
+impl Cli {
+    fn leaves_out(&self, engine: &str) -> bool {
+        self.without.iter().any(|name| name == engine)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
 }
 
 /// Tokens of the greedy text by which engines are told apart.
@@ -91,7 +101,6 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let json = cli.json.clone().unwrap_or_else(|| prepare::target().join("peers.json"));
-    let patience = Duration::from_secs(cli.patience);
     let plans = plans(cli)?;
     let mut results =
         Results { date: String::new(), machine: machine(), agreement: Vec::new(), settings: Vec::new() };
@@ -100,7 +109,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let mut starters = Starters::new(cli);
     if results.agreement.is_empty() && cli.compare.contains(&Comparison::Main) {
-        results.agreement = agreement(cli, &mut starters, patience)?;
+        results.agreement = agreement(cli, &mut starters)?;
     }
     for round in 1..=cli.rounds {
         for plan in &plans {
@@ -109,7 +118,7 @@ fn run(cli: &Cli) -> Result<()> {
                 None => results.settings.push_mut(plan.setting.clone()),
             };
             eprintln!("round {round} of {}: {}", cli.rounds, setting.title());
-            take_turns(setting, &plan.model, &mut starters, patience)?;
+            take_turns(setting, &plan.model, &mut starters, cli)?;
         }
         results.date = time::OffsetDateTime::now_utc().date().to_string();
         let text = serde_json::to_string_pretty(&results).expect("results are JSON");
@@ -194,16 +203,16 @@ fn take_turns(
     let (round, count) = (setting.limits.len(), setting.engines.len());
     for i in (0..count).map(|i| (i + round) % count) {
         let column = &mut setting.engines[i];
-        if column.not_run.is_some() {
+        if column.not_run.is_some() || cli.leaves_out(&column.engine) {
             continue;
         }
         let engine = engines(setting.comparison).iter().find(|engine| engine.name == column.engine);
         let engine = engine.ok_or_else(|| format!("there is no engine {:?} any more", column.engine))?;
-        let turn = starters
-            .get(engine)
-            .and_then(|starter| series::turn(starter, setting.comparison, model, setting.threads, patience));
+        let turn = starters.get(engine).and_then(|starter| {
+            series::turn(starter, setting.comparison, model, setting.threads, cli.patience())
+        });
         match turn {
-            Ok(turn) => column.add(turn)?,
+            Ok(turn) => column.add(round, turn)?,
             Err(why) => {
                 eprintln!("{} is not run: {why}", column.engine);
                 column.not_run = Some(why);
@@ -221,7 +230,7 @@ fn limits(setting: &Setting, model: &Path) -> Result<Limits> {
 }
 
 /// What every engine says of a real model: as it comes, which is Q4_1, and in the formats that are measured.
-fn agreement(cli: &Cli, starters: &mut Starters, patience: Duration) -> Result<Vec<Agreement>> {
+fn agreement(cli: &Cli, starters: &mut Starters) -> Result<Vec<Agreement>> {
     let threads = cli.threads.iter().copied().max().unwrap_or(1);
     let mut agreement = Vec::new();
     for format in [None].into_iter().chain(cli.formats.iter().map(|format| Some(&format[..]))) {
@@ -231,13 +240,13 @@ fn agreement(cli: &Cli, starters: &mut Starters, patience: Duration) -> Result<V
         let prompt = model.tokenizer().encode(BEGINNING, options);
         let mut speak = |engine: &Engine| {
             let starter = starters.get(engine)?;
-            series::speak(starter, &path, &prompt, SPOKEN, threads, patience)
+            series::speak(starter, &path, &prompt, SPOKEN, threads, cli.patience())
         };
         let expected = speak(&engines::OURS)?;
         let text = model.tokenizer().decode(&expected, SpecialTokens::Skip);
         eprintln!("{}: {BEGINNING:?} goes on {text:?}", format.unwrap_or("Q4_1"));
         for engine in engines::ALL.iter().filter(|engine| engine.name != engines::OURS.name) {
-            if !cli.without.iter().any(|name| name == engine.name) {
+            if !cli.leaves_out(engine.name) {
                 let outcome = series::compared(speak(engine), &expected);
                 eprintln!("{}: {outcome}", engine.name);
                 let format = format.unwrap_or("Q4_1").into();

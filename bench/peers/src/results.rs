@@ -89,8 +89,8 @@ pub struct Column {
     pub engine: String,
     pub version: String,
     pub notes: String,
-    /// In each round. They are kept when a later round fails.
-    pub samples: BTreeMap<Measure, Vec<f64>>,
+    /// By the number of the round. They are kept when a later round fails.
+    pub samples: BTreeMap<Measure, BTreeMap<usize, f64>>,
     /// Why there are no more of them.
     pub not_run: Option<String>,
 }
@@ -138,8 +138,8 @@ impl Measure {
             Self::BusyShare => "of the idle speed, %".into(),
             Self::Load => "load, ms".into(),
             Self::FirstToken => "first token, ms".into(),
-            Self::PeakMemory => "peak, MB".into(),
-            Self::AnonymousMemory => "no file's, MB".into(),
+            Self::PeakMemory => "peak memory, MB".into(),
+            Self::AnonymousMemory => "of it anonymous, MB".into(),
         }
     }
 
@@ -159,8 +159,8 @@ pub struct Summary {
 
 impl Summary {
     /// Of any number of samples but none.
-    pub fn of(samples: &[f64]) -> Option<Self> {
-        let mut sorted = samples.to_vec();
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let last = sorted.len().checked_sub(1)?;
         let quantile = |share: f64| {
@@ -173,10 +173,10 @@ impl Summary {
     }
 }
 
-/// The median over the rounds of a by b: what slows a whole round cancels out.
-fn ratio(a: &[f64], b: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
-    Summary::of(&ratios).map(|summary| summary.median)
+/// The median, over the rounds that both took part in, of a by b: what slows a whole round cancels out.
+fn ratio(a: &BTreeMap<usize, f64>, b: &BTreeMap<usize, f64>) -> Option<f64> {
+    let ratios = a.iter().filter_map(|(round, a)| Some(a / b.get(round)?));
+    Summary::of(ratios).map(|summary| summary.median)
 }
 
 impl Column {
@@ -187,7 +187,7 @@ impl Column {
     }
 
     /// Adds a round, which must be of the same version as those before.
-    pub fn add(&mut self, turn: Turn) -> Result<(), String> {
+    pub fn add(&mut self, round: usize, turn: Turn) -> Result<(), String> {
         let Turn { version, notes, samples } = turn;
         if !self.version.is_empty() && (&self.version, &self.notes) != (&version, &notes) {
             let (engine, before) = (&self.engine, &self.version);
@@ -197,25 +197,29 @@ impl Column {
         }
         (self.version, self.notes) = (version, notes);
         for (measure, sample) in samples {
-            self.samples.entry(measure).or_default().push(sample);
+            self.samples.entry(measure).or_default().insert(round, sample);
         }
         Ok(())
     }
 
-    fn samples(&self, measure: Measure) -> &[f64] {
-        self.samples.get(&measure).map_or(&[], |samples| &samples[..])
-    }
-
     /// Its cell of a table: the median, its spread, and how many times as good the first column is.
     fn cell(&self, measure: Measure, first: &Self) -> String {
-        let Some(summary) = Summary::of(self.samples(measure)) else { return String::new() };
+        let Some(theirs) = self.samples.get(&measure) else { return String::new() };
+        let Some(summary) = Summary::of(theirs.values().copied()) else { return String::new() };
         let mut cell = format!("{} ±{:.0} %", Number(summary.median), summary.spread * 100.0);
-        if self.engine != first.engine {
-            let (ours, theirs) = (first.samples(measure), self.samples(measure));
+        if let Some(ours) = first.samples.get(&measure).filter(|_| self.engine != first.engine) {
             let ratio = if measure.is_a_cost() { ratio(theirs, ours) } else { ratio(ours, theirs) };
             cell += &ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
         }
         cell
+    }
+
+    /// Its name, and of how many rounds it took part in fewer than there were.
+    fn title(&self, rounds: usize) -> String {
+        match self.samples.values().map(BTreeMap::len).max() {
+            Some(its) if its < rounds => format!("{}, {its} of {rounds} rounds", self.engine),
+            _ => self.engine.clone(),
+        }
     }
 }
 
@@ -232,10 +236,12 @@ impl Display for Number {
 impl Display for Results {
     /// Markdown.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Machine { cpu, cores, system, features, compiler } = &self.machine;
+        let Machine { cpu, cores, features, compiler, .. } = &self.machine;
         writeln!(
             f,
-            "Measured {} on {cores} cores of \"{cpu}\" ({}), {system}; {compiler}.\n",
+            "Measured {} on {cores} cores of \"{cpu}\" ({}), with {compiler}. Medians of the rounds, ± half the \
+             distance of their quartiles; in parentheses by how many times Quantloom is faster, or needs less, in the \
+             same rounds.\n",
             self.date,
             features.join(" ")
         )?;
@@ -316,9 +322,7 @@ impl Setting {
 
     /// What the machine allows at most, where that is known.
     fn limit(&self, measure: Measure) -> Option<f64> {
-        let median = |limit: fn(&Limits) -> f64| {
-            Some(Summary::of(&self.limits.iter().map(limit).collect::<Vec<_>>())?.median)
-        };
+        let median = |limit: fn(&Limits) -> f64| Some(Summary::of(self.limits.iter().map(limit))?.median);
         match measure {
             Measure::Prefill => Some(median(|limits| limits.products)? / self.products_per_token as f64),
             Measure::Decode => Some(median(|limits| limits.read)? / self.bytes_per_token as f64),
@@ -332,11 +336,12 @@ impl Display for Setting {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { limits, engines, .. } = self;
         write!(f, "**{}**", self.title())?;
-        let of = |limit: fn(&Limits) -> f64| Summary::of(&limits.iter().map(limit).collect::<Vec<_>>());
+        let of = |limit: fn(&Limits) -> f64| Summary::of(limits.iter().map(limit));
         if let (Some(read), Some(products)) = (of(|limits| limits.read), of(|limits| limits.products)) {
             write!(
                 f,
-                " (the threads read {} GB/s ±{:.0} % and multiply {} GMAC/s ±{:.0} %)",
+                ", {} rounds, in which the threads read {} GB/s ±{:.0} % and multiply {} GMAC/s ±{:.0} %",
+                limits.len(),
                 Number(read.median / 1e9),
                 read.spread * 100.0,
                 Number(products.median / 1e9),
@@ -356,7 +361,7 @@ impl Display for Setting {
                 None => measures.iter().map(|&measure| column.cell(measure, &engines[0])).collect(),
             };
             let empty = " |".repeat(measures.len().saturating_sub(cells.len()));
-            writeln!(f, "| {} | {} |{empty}", column.engine, cells.join(" | "))?;
+            writeln!(f, "| {} | {} |{empty}", column.title(limits.len()), cells.join(" | "))?;
         }
         let limits: Vec<String> = measures
             .iter()
@@ -390,17 +395,25 @@ mod tests {
             (&[3.0, 1.0], Some((2.0, 0.25))),
             (&[5.0, 1.0, 2.0, 10.0, 4.0], Some((4.0, 0.375))),
         ] {
-            let summary = Summary::of(samples).map(|summary| (summary.median, summary.spread));
+            let summary =
+                Summary::of(samples.iter().copied()).map(|summary| (summary.median, summary.spread));
             assert_eq!(summary, expected, "{samples:?}");
         }
     }
 
-    /// One round was slow for everyone.
+    /// The second round was slow for everyone.
     #[test]
-    fn ratios_are_of_the_same_round() {
-        assert_eq!(ratio(&[4.0, 1.0, 4.0], &[2.0, 0.5, 2.0]), Some(2.0));
-        assert_eq!(ratio(&[4.0, 9.0], &[2.0]), Some(2.0));
-        assert_eq!(ratio(&[4.0], &[]), None);
+    fn ratios_are_of_the_same_rounds() {
+        let rounds = |samples: &[(usize, f64)]| samples.iter().copied().collect::<BTreeMap<_, _>>();
+        let ours = rounds(&[(1, 4.0), (2, 1.0), (3, 4.0)]);
+        for (theirs, expected) in [
+            (rounds(&[(1, 2.0), (2, 0.5), (3, 2.0)]), Some(2.0)),
+            (rounds(&[(2, 0.5)]), Some(2.0)),
+            (rounds(&[(4, 0.5)]), None),
+            (rounds(&[]), None),
+        ] {
+            assert_eq!(ratio(&ours, &theirs), expected, "{theirs:?}");
+        }
     }
 
     #[test]
@@ -422,7 +435,10 @@ mod tests {
             engine: engine.into(),
             version: "1.2".into(),
             notes: String::new(),
-            samples: samples.iter().map(|(measure, samples)| (*measure, samples.to_vec())).collect(),
+            samples: samples
+                .iter()
+                .map(|(measure, samples)| (*measure, (1..).zip(samples.iter().copied()).collect()))
+                .collect(),
             not_run: None,
         }
     }
@@ -430,7 +446,7 @@ mod tests {
     fn results() -> Results {
         let dead = Column { not_run: Some("a | b\nc".into()), ..column("Dead", &[]) };
         let ours = [(Measure::Prefill, &[200.0, 210.0, 190.0][..]), (Measure::Load, &[10.0, 10.0, 10.0])];
-        let theirs = [(Measure::Prefill, &[100.0, 100.0, 100.0][..]), (Measure::Load, &[25.0, 25.0, 25.0])];
+        let theirs = [(Measure::Prefill, &[100.0, 100.0][..]), (Measure::Load, &[25.0, 25.0])];
         Results {
             date: "2030-01-02".into(),
             machine: Machine {
@@ -450,7 +466,7 @@ mod tests {
                 threads: 1,
                 bytes_per_token: 500,
                 products_per_token: 1000,
-                limits: vec![Limits { read: 20e9, products: 300e9 }],
+                limits: vec![Limits { read: 20e9, products: 300e9 }; 3],
                 engines: vec![column("Ours", &ours), column("Theirs", &theirs), dead],
             }],
         }
@@ -459,7 +475,8 @@ mod tests {
     #[test]
     fn a_table_tells_medians_spreads_and_ratios() {
         let expected = "\
-Measured 2030-01-02 on 2 cores of \"A CPU\" (avx2 fma), linux; rustc.
+Measured 2030-01-02 on 2 cores of \"A CPU\" (avx2 fma), with rustc. Medians of the rounds, ± half the distance of \
+their quartiles; in parentheses by how many times Quantloom is faster, or needs less, in the same rounds.
 
 - Ours 1.2
 - Theirs 1.2
@@ -471,12 +488,12 @@ Greedy text of SmolLM2-135M-Instruct beside Quantloom's:
 |---|---|---|
 | Theirs | the same 32 tokens | differs from token 3 on |
 
-**Q4_0, 1 thread** (the threads read 20.0 GB/s ±0 % and multiply 300 GMAC/s ±0 %)
+**Q4_0, 1 thread**, 3 rounds, in which the threads read 20.0 GB/s ±0 % and multiply 300 GMAC/s ±0 %
 
 | | prefill 512, tok/s | load, ms |
 |---|--:|--:|
 | Ours | 200 ±2 % | 10.0 ±0 % |
-| Theirs | 100 ±0 % (2.00) | 25.0 ±0 % (2.50) |
+| Theirs, 2 of 3 rounds | 100 ±0 % (2.05) | 25.0 ±0 % (2.50) |
 | Dead | not run: a / b c | |
 | this machine allows | 300000000 |  |
 ";
