@@ -191,12 +191,7 @@ fn isa(comparison: Comparison) -> Result<Supported> {
 }
 
 /// One round of a setting.
-fn take_turns(
-    setting: &mut Setting,
-    model: &Path,
-    starters: &mut Starters,
-    patience: Duration,
-) -> Result<()> {
+fn take_turns(setting: &mut Setting, model: &Path, starters: &mut Starters, cli: &Cli) -> Result<()> {
     prepare::warm(model)?;
     setting.limits.push(limits(setting, model)?);
     // Nobody always follows the same one.
