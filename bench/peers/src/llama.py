@@ -66,7 +66,8 @@ c.llama_backend_init()
 worker = Worker()
 system = c.llama_print_system_info().decode().removeprefix("CPU : ")
 features = [part.split(" = ")[0].strip() for part in system.split("|") if part.strip().endswith("= 1")]
-answer({"ready": {"version": llama_cpp.__version__, "notes": " ".join(features)}})
+version = f"of llama-cpp-python {llama_cpp.__version__}"
+answer({"ready": {"version": version, "notes": " ".join(features)}})
 for line in sys.stdin:
     request = json.loads(line)
     what = request.pop("do")

@@ -101,6 +101,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let json = cli.json.clone().unwrap_or_else(|| prepare::target().join("peers.json"));
+    if let Some(unknown) =
+        cli.without.iter().find(|name| !engines::ALL.iter().any(|engine| engine.name == **name))
+    {
+        let names: Vec<&str> = engines::ALL.iter().map(|engine| engine.name).collect();
+        return Err(format!("--without {unknown:?}: there are {}", names.join(", ")));
+    }
     let plans = plans(cli)?;
     let mut results =
         Results { date: String::new(), machine: machine(), agreement: Vec::new(), settings: Vec::new() };

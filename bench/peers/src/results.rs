@@ -153,8 +153,8 @@ impl Measure {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     pub median: f64,
-    /// Half the distance of the quartiles, by the median.
-    pub spread: f64,
+    /// Half the distance of the quartiles, by the median. `None` of a single number.
+    pub spread: Option<f64>,
 }
 
 impl Summary {
@@ -169,7 +169,8 @@ impl Summary {
             below + (above - below) * position.fract()
         };
         let median = quantile(0.5);
-        Some(Self { median, spread: (quantile(0.75) - quantile(0.25)) / 2.0 / median })
+        let spread = (last > 0).then(|| (quantile(0.75) - quantile(0.25)) / 2.0 / median);
+        Some(Self { median, spread })
     }
 }
 
@@ -206,7 +207,7 @@ impl Column {
     fn cell(&self, measure: Measure, first: &Self) -> String {
         let Some(theirs) = self.samples.get(&measure) else { return String::new() };
         let Some(summary) = Summary::of(theirs.values().copied()) else { return String::new() };
-        let mut cell = format!("{} ±{:.0} %", Number(summary.median), summary.spread * 100.0);
+        let mut cell = Measured(summary, "").to_string();
         if let Some(ours) = first.samples.get(&measure).filter(|_| self.engine != first.engine) {
             let ratio = if measure.is_a_cost() { ratio(theirs, ours) } else { ratio(ours, theirs) };
             cell += &ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
@@ -220,6 +221,17 @@ impl Column {
             Some(its) if its < rounds => format!("{}, {its} of {rounds} rounds", self.engine),
             _ => self.engine.clone(),
         }
+    }
+}
+
+/// A median with a unit, and its spread.
+struct Measured(Summary, &'static str);
+
+impl Display for Measured {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(Summary { median, spread }, unit) = self;
+        write!(f, "{}{unit}", Number(*median))?;
+        spread.map_or(Ok(()), |spread| write!(f, " ±{:.0} %", spread * 100.0))
     }
 }
 
@@ -336,17 +348,15 @@ impl Display for Setting {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { limits, engines, .. } = self;
         write!(f, "**{}**", self.title())?;
-        let of = |limit: fn(&Limits) -> f64| Summary::of(limits.iter().map(limit));
-        if let (Some(read), Some(products)) = (of(|limits| limits.read), of(|limits| limits.products)) {
-            write!(
-                f,
-                ", {} rounds, in which the threads read {} GB/s ±{:.0} % and multiply {} GMAC/s ±{:.0} %",
-                limits.len(),
-                Number(read.median / 1e9),
-                read.spread * 100.0,
-                Number(products.median / 1e9),
-                products.spread * 100.0
-            )?;
+        let of = |scale: f64, limit: fn(&Limits) -> f64| {
+            Summary::of(limits.iter().map(|limits| limit(limits) / scale))
+        };
+        if let (Some(read), Some(products)) =
+            (of(1e9, |limits| limits.read), of(1e9, |limits| limits.products))
+        {
+            let rounds = limits.len();
+            write!(f, ", {rounds} round{}, in which the threads read ", if rounds == 1 { "" } else { "s" })?;
+            write!(f, "{} and multiply {}", Measured(read, " GB/s"), Measured(products, " GMAC/s"))?;
         }
         let mut measures: Vec<Measure> =
             engines.iter().flat_map(|column| column.samples.keys().copied()).collect();
@@ -391,9 +401,9 @@ mod tests {
     fn quartiles_lie_between_the_rounds() {
         for (samples, expected) in [
             (&[][..], None),
-            (&[4.0], Some((4.0, 0.0))),
-            (&[3.0, 1.0], Some((2.0, 0.25))),
-            (&[5.0, 1.0, 2.0, 10.0, 4.0], Some((4.0, 0.375))),
+            (&[4.0], Some((4.0, None))),
+            (&[3.0, 1.0], Some((2.0, Some(0.25)))),
+            (&[5.0, 1.0, 2.0, 10.0, 4.0], Some((4.0, Some(0.375)))),
         ] {
             let summary =
                 Summary::of(samples.iter().copied()).map(|summary| (summary.median, summary.spread));
