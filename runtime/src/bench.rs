@@ -13,8 +13,7 @@ use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
 pub(crate) use profile::Work;
-use profile::multiply_peak;
-pub use profile::{Limits, PhaseReport, Profiled};
+pub use profile::{Limits, PhaseReport, Profiled, multiply_peak};
 
 use crate::alloc::CountingAllocator;
 use crate::gguf::{Formats, Gguf};
@@ -27,7 +26,7 @@ pub mod llama_bench;
 mod profile;
 mod synthetic;
 
-pub(crate) use synthetic::tinyllama;
+pub use synthetic::tinyllama;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -284,9 +283,12 @@ fn mode(
     })
 }
 
-/// The speed at which the model's threads read its tensors, a chunk at a time, and do nothing else: of several
-/// [ways](Read) the median of the best.
-fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
+/// The speed, in bytes per second, at which the model's threads read its tensors, a chunk at a time, and do nothing
+/// else: of several [ways](Read) the median of the best.
+///
+/// # Errors
+/// Threads can't be started.
+pub fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Claimed by one thread; long enough that claiming does not count.
     const CHUNK: usize = 1 << 20;
     let team = Team::new(model.threads(), || ())?;

@@ -124,6 +124,9 @@ impl Display for Profiled {
 }
 
 /// 8-bit products per second of all the model's threads, with nothing to load: of several ways the median of the best.
+///
+/// # Errors
+/// Threads can't be started.
 pub fn multiply_peak(model: &Model, rounds: usize) -> Result<f64, Error> {
     /// Calls that a thread claims at once, some 100 µs of work, and how many of these there are for each.
     const CALLS: usize = 32;

@@ -25,7 +25,10 @@ const NAME: &str = "tinyllama-1.1b-shaped.Q4_0.gguf";
 /// Llama's vocabulary of 32,000 pieces; its source is in `data/README.md`.
 static VOCABULARY: &[u8] = include_bytes!("../../data/llama-spm-vocab.gguf");
 
-/// The file, made where it isn't in the cache yet.
+/// The file that is measured where none is named, made where it isn't in the cache yet.
+///
+/// # Errors
+/// It can't be written.
 pub fn tinyllama() -> Result<PathBuf, Error> {
     let cache = pull::cache_dir()?;
     std::fs::create_dir_all(&cache).map_err(|source| Error::Io { path: cache.clone(), source })?;

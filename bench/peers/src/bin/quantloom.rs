@@ -1,0 +1,44 @@
+//! This project.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use quantloom::{KvCache, Model, Scratch, sample};
+use quantloom_kernels::Supported;
+use quantloom_peers::{Engine, Result, locked_version, serve};
+
+struct Quantloom {
+    model: Model,
+    cache: KvCache,
+    scratch: Scratch,
+}
+
+impl Engine for Quantloom {
+    fn version() -> String {
+        locked_version("quantloom")
+    }
+
+    fn notes() -> String {
+        Supported::selected().map_or_else(|error| error.to_string(), |isa| isa.isa().name().into())
+    }
+
+    fn load(model: &Path, threads: usize, context: usize) -> Result<Self> {
+        let model = Model::load(model, Some(threads))?;
+        let (cache, scratch) = (model.create_kv_cache_for(context)?, model.create_scratch());
+        Ok(Self { model, cache, scratch })
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<u32> {
+        self.cache.truncate(0);
+        Ok(sample::greedy(&self.model.forward_with_cache(tokens, &mut self.cache)?))
+    }
+
+    fn step(&mut self, token: u32) -> Result<u32> {
+        let logits = self.model.forward_single_with_scratch(token, &mut self.cache, &mut self.scratch)?;
+        Ok(sample::greedy(logits))
+    }
+}
+
+fn main() -> ExitCode {
+    serve::<Quantloom>()
+}

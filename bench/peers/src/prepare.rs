@@ -1,0 +1,187 @@
+//! What must be there first: workers, a Python with llama.cpp, and models.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quantloom::gguf::{Formats, Gguf};
+use quantloom::quantize::{Options, quantize};
+use quantloom::{bench, pull};
+
+use crate::engines::{Engine, Start};
+use crate::worker::Result;
+
+/// The llama-cpp-python that is measured.
+const LLAMA: &str = "llama-cpp-python==0.3.36";
+
+/// How llama.cpp is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LlamaBuild {
+    /// For this CPU, but without AMX: hypervisors announce AMX and let it fail as an illegal instruction.
+    Native,
+    /// And without any AVX-512 or AVX-VNNI.
+    Avx2,
+}
+
+/// Pythons that have llama-cpp-python already.
+#[derive(Clone, Debug, Default)]
+pub struct Pythons {
+    pub native: Option<PathBuf>,
+    pub avx2: Option<PathBuf>,
+}
+
+/// How an engine's worker is started.
+pub struct Starter {
+    program: PathBuf,
+    arguments: Vec<&'static str>,
+    environment: &'static [(&'static str, &'static str)],
+}
+
+impl Starter {
+    /// Builds what an engine needs.
+    pub fn new(engine: &Engine, pythons: &Pythons) -> Result<Self> {
+        let (program, arguments) = match engine.start {
+            Start::Portable { worker } => (build(worker, None)?, vec![]),
+            Start::Native { worker, feature } => (build(worker, Some(feature))?, vec![]),
+            Start::Llama(build) => (build.python(pythons)?, vec!["-c", include_str!("llama.py")]),
+        };
+        Ok(Self { program, arguments, environment: engine.environment })
+    }
+
+    pub fn command(&self, threads: usize) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_remove("QUANTLOOM_ISA").envs(self.environment.iter().copied());
+        // Engines that know no other way take their threads from here.
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+        command
+    }
+}
+
+/// The folder that everything is built in.
+pub fn target() -> PathBuf {
+    let program = env::current_exe().expect("the system tells a program its path");
+    program.ancestors().nth(2).expect("it is in a folder of the target folder").into()
+}
+
+fn build(worker: &str, feature: Option<&str>) -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--release", "--locked", "--bin", worker]);
+    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let target = match feature {
+        None => target(),
+        // Other flags in a folder of their own: neither build throws out the other.
+        Some(feature) => {
+            cargo.args(["--features", feature]).env("RUSTFLAGS", "-C target-cpu=native");
+            target().join("native")
+        }
+    };
+    run(cargo.arg("--target-dir").arg(&target))?;
+    Ok(target.join("release").join(worker))
+}
+
+/// Runs a command that says itself what goes wrong.
+fn run(command: &mut Command) -> Result<()> {
+    let shown = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{shown} failed ({status}) to build it")),
+        Err(error) => Err(format!("{shown} does not run: {error}")),
+    }
+}
+
+impl LlamaBuild {
+    fn python(self, pythons: &Pythons) -> Result<PathBuf> {
+        let (given, folder) = match self {
+            Self::Native => (&pythons.native, "llama-native"),
+            Self::Avx2 => (&pythons.avx2, "llama-avx2"),
+        };
+        if let Some(python) = given {
+            return Ok(python.clone());
+        }
+        let folder = target().join(folder);
+        let python = folder.join("bin/python");
+        // pip finds out by itself that it is there, but takes its time.
+        let is_there = Command::new(&python).args(["-c", "import llama_cpp"]).output();
+        if !is_there.is_ok_and(|output| output.status.success()) {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+            eprintln!("compiling {LLAMA}, which takes a while");
+            run(self.install(&python).env("CMAKE_ARGS", self.cmake()))?;
+        }
+        Ok(python)
+    }
+
+    fn install(self, python: &Path) -> Command {
+        let mut pip = Command::new(python);
+        // A wheel of another build might lie in pip's cache.
+        pip.args(["-m", "pip", "install", "--no-cache-dir", "--no-binary", "llama-cpp-python", LLAMA]);
+        pip
+    }
+
+    fn cmake(self) -> String {
+        let flags = match self {
+            Self::Native => "-mno-amx-int8 -mno-amx-tile -mno-amx-bf16",
+            Self::Avx2 => "-mno-amx-int8 -mno-amx-tile -mno-amx-bf16 -mno-avx512f -mno-avxvnni",
+        };
+        let off = ["LLAVA_BUILD", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_TOOLS"];
+        let off: String = off.iter().map(|option| format!(" -D{option}=OFF")).collect();
+        format!("-DCMAKE_C_FLAGS='{flags}' -DCMAKE_CXX_FLAGS='{flags}'{off}")
+    }
+}
+
+/// TinyLlama's shape, in a format.
+pub fn speed_model(format: &str) -> Result<PathBuf> {
+    let q4_0 = bench::tinyllama().map_err(|error| error.to_string())?;
+    if format == "Q4_0" { Ok(q4_0) } else { converted(&q4_0, "tinyllama-1.1b-shaped", format) }
+}
+
+/// A real model: as it comes, or in a format.
+pub fn real_model(format: Option<&str>) -> Result<PathBuf> {
+    let model = pull::DEFAULT.fetch().map_err(|error| error.to_string())?;
+    format.map_or(Ok(model.clone()), |format| converted(&model, "SmolLM2-135M-Instruct", format))
+}
+
+/// A model whose matrices are all in another format, made where it isn't in the cache yet.
+fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
+    let path = source.with_file_name(format!("{name}.all-{format}.gguf"));
+    // It gets its name when it is whole.
+    if Gguf::open(&path).is_ok() {
+        return Ok(path);
+    }
+    let ty =
+        Formats::default().tensor_type(format).ok_or_else(|| format!("there is no format {format:?}"))?;
+    let options = Options { ty, exceptions: Vec::new(), requantize: true };
+    let source = Gguf::open(source).map_err(|error| error.to_string())?;
+    quantize(&source, &path, &options, |_| ()).map_err(|error| error.to_string())?;
+    Ok(path)
+}
+
+/// Has a file in the page cache.
+pub fn warm(path: &Path) -> Result<()> {
+    fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llama_is_compiled_from_source_as_asked() {
+        for (build, without) in [(LlamaBuild::Native, "-mno-amx-bf16'"), (LlamaBuild::Avx2, "-mno-avxvnni'")]
+        {
+            let cmake = build.cmake();
+            assert!(cmake.starts_with("-DCMAKE_C_FLAGS='-mno-amx-int8 "), "{build:?}: {cmake}");
+            assert_eq!(cmake.matches(without).count(), 2, "{build:?}: for C and for C++: {cmake}");
+        }
+        let pip = LlamaBuild::Native.install(Path::new("venv/bin/python"));
+        let arguments: Vec<_> = pip.get_args().filter_map(|argument| argument.to_str()).collect();
+        let expected = "-m pip install --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36";
+        assert_eq!(arguments.join(" "), expected);
+    }
+
+    #[test]
+    fn a_python_that_is_named_is_taken() {
+        let pythons = Pythons { native: Some("there/python".into()), avx2: None };
+        assert_eq!(LlamaBuild::Native.python(&pythons), Ok("there/python".into()));
+    }
+}
