@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
 
-use crate::cache::KvCache;
+use crate::cache::{CacheTypes, KvCache};
 use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor};
@@ -178,7 +178,7 @@ impl Model {
         self.weights.bytes_per_token()
     }
 
-    /// A cache for the model's whole context.
+    /// A cache for the model's whole context, in f16.
     ///
     /// # Errors
     /// The memory can't be reserved.
@@ -186,16 +186,34 @@ impl Model {
         self.create_kv_cache_for(self.config().context)
     }
 
-    /// A cache for `context` tokens.
+    /// A cache for `context` tokens, in f16.
     ///
     /// # Errors
     /// More tokens than the model was trained for, or the memory can't be reserved.
     pub fn create_kv_cache_for(&self, context: usize) -> Result<KvCache, Error> {
+        self.create_kv_cache_with(context, CacheTypes::default())
+    }
+
+    /// A cache for `context` tokens whose keys and values are of these types.
+    ///
+    /// ```no_run
+    /// # let model = quantloom::Model::load("model.gguf", None)?;
+    /// use quantloom::{CacheType, CacheTypes};
+    /// use quantloom_kernels::{BlockFormat, formats::Q8_0};
+    ///
+    /// let q8_0 = CacheType::Quantized(Q8_0::FORMAT);
+    /// let cache = model.create_kv_cache_with(2048, CacheTypes { keys: q8_0, values: q8_0 })?;
+    /// # Ok::<(), quantloom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`create_kv_cache_for`](Self::create_kv_cache_for), or a type that the model's heads don't fit.
+    pub fn create_kv_cache_with(&self, context: usize, types: CacheTypes) -> Result<KvCache, Error> {
         let limit = self.config().context;
         if context > limit {
             return Err(Error::ContextTooLong { context, limit });
         }
-        KvCache::new(self.config(), context)
+        KvCache::new(self.config(), self.isa, context, types)
     }
 
     /// An arena for [`forward_single_with_scratch`](Self::forward_single_with_scratch), on this thread.

@@ -1,10 +1,8 @@
 //! The operations of a forward pass that are not matrix products.
 
-use quantloom_kernels::dense::widen_f16;
 use quantloom_kernels::{Isa, Supported};
 
-use crate::cache::{Head, TILE};
-use crate::threads::Columns;
+pub mod attention;
 
 /// y = x / sqrt(mean(x²) + ε) · weight
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
@@ -107,147 +105,9 @@ pub fn gate(isa: Supported, hidden: &mut [f32], up: &[f32]) {
     }
 }
 
-/// What attention of some tokens, one after the other from `start` on, asks of one key and value head.
-pub struct Queries<'a> {
-    /// The first token's, `[group, head_dim]`; those of the next begin `stride` further on.
-    pub queries: &'a [f32],
-    /// From one token to the next.
-    pub stride: usize,
-    /// Query heads that share the key and value head.
-    pub group: usize,
-    pub head_dim: usize,
-    /// Tokens, and the position of the first.
-    pub tokens: usize,
-    pub start: usize,
-}
-
-/// The state of a query head's softmax: the largest score so far, and the sum of weights.
-const STATE: usize = 2;
-
-/// Floats that [`attend`] asks of its buffer.
-pub fn attention_room(head_dim: usize, group: usize, tokens: usize) -> usize {
-    2 * TILE * head_dim + STATE * tokens * group
-}
-
-/// Causal attention: `out` has a row `[group, head_dim]` for each token.
-///
-/// Positions are taken in tiles: keys and values are converted once for all tokens and query heads, and the softmax
-/// is kept running (its maximum so far, and the sum and weighted values relative to it), so that no buffer grows with the
-/// context but that of a tile. What comes out for a token is the same whatever tokens are beside it.
-pub fn attend(isa: Supported, queries: &Queries, head: Head, out: &mut Columns<f32>, buffer: &mut Vec<f32>) {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn vectors(isa: Supported, queries: &Queries, head: Head, out: &mut Columns<f32>, buffer: &mut Vec<f32>) {
-        // Fused, as these instruction sets can.
-        attend_tiles(isa, queries, head, out, buffer, |a, b, c| a.mul_add(b, c));
-    }
-    match isa.isa() {
-        #[cfg(target_arch = "x86_64")]
-        has if has.includes(Isa::Avx2Fma) => {
-            // SAFETY: that `isa` is supported proves that the CPU has AVX2 and FMA.
-            unsafe { vectors(isa, queries, head, out, buffer) }
-        }
-        _ => attend_tiles(isa, queries, head, out, buffer, |a, b, c| a * b + c),
-    }
-}
-
-/// All of a tile joined, eight lanes at a time: one after the other each would wait for the one before.
-#[inline(always)]
-fn reduce(values: &[f32; TILE], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let (eights, _) = values.as_chunks::<8>();
-    let mut lanes = eights[0];
-    for eight in &eights[1..] {
-        for (lane, value) in lanes.iter_mut().zip(eight) {
-            *lane = join(*lane, *value);
-        }
-    }
-    lanes.iter().skip(1).fold(lanes[0], |a, &b| join(a, b))
-}
-
-#[inline(always)]
-fn attend_tiles(
-    isa: Supported,
-    queries: &Queries,
-    head: Head,
-    out: &mut Columns<f32>,
-    buffer: &mut Vec<f32>,
-    multiply_add: impl Fn(f32, f32, f32) -> f32,
-) {
-    let &Queries { group, head_dim, tokens, start, .. } = queries;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    buffer.resize(attention_room(head_dim, group, tokens), 0.0);
-    let (keys, rest) = buffer.split_at_mut(TILE * head_dim);
-    let (values, states) = rest.split_at_mut(TILE * head_dim);
-    let (states, _) = states.as_chunks_mut::<STATE>();
-    states.fill([f32::NEG_INFINITY, 0.0]);
-    (0..tokens).for_each(|i| out.row(i).fill(0.0));
-    let tiles = head.keys.chunks_exact(TILE * head_dim).zip(head.values.chunks_exact(TILE * head_dim));
-    for (tile, (half_keys, half_values)) in tiles.enumerate() {
-        widen_f16(isa, half_keys, keys);
-        widen_f16(isa, half_values, values);
-        // Tokens before this tile see nothing of it.
-        for i in (tile * TILE).saturating_sub(start)..tokens {
-            let visible = TILE.min(start + i + 1 - tile * TILE);
-            let heads = queries.queries[i * queries.stride..][..group * head_dim].chunks_exact(head_dim);
-            let outs = out.row(i).chunks_exact_mut(head_dim);
-            for ((query, out), state) in heads.zip(outs).zip(&mut states[i * group..]) {
-                let [largest, total] = state;
-                let mut scores = [0.0_f32; TILE];
-                for (q, keys) in query.iter().zip(keys.as_chunks::<TILE>().0) {
-                    for (score, key) in scores.iter_mut().zip(keys) {
-                        *score = multiply_add(*q, *key, *score);
-                    }
-                }
-                for (j, score) in scores.iter_mut().enumerate() {
-                    *score = if j < visible { scale * *score } else { f32::NEG_INFINITY };
-                }
-                let maximum = reduce(&scores, |a, b| if b > a { b } else { a });
-                let maximum = if maximum > *largest { maximum } else { *largest };
-                if maximum > *largest {
-                    let shrink = exp(*largest - maximum);
-                    out.iter_mut().for_each(|out| *out *= shrink);
-                    *total *= shrink;
-                    *largest = maximum;
-                }
-                // A loop, not `map`, which stays a call and is compiled for any CPU.
-                let mut weights = scores;
-                weights.iter_mut().for_each(|weight| *weight = exp(*weight - maximum));
-                *total += reduce(&weights, |a, b| a + b);
-                let (wide, narrow) = out.as_chunks_mut::<32>();
-                let narrow_at = wide.len() * 32;
-                for (part, out) in wide.iter_mut().enumerate() {
-                    // The sums stay in registers.
-                    let mut sums = *out;
-                    for (weight, value) in weights[..visible].iter().zip(values.chunks_exact(head_dim)) {
-                        let (parts, _) = value.as_chunks::<32>();
-                        for (sum, value) in sums.iter_mut().zip(&parts[part]) {
-                            *sum = multiply_add(*weight, *value, *sum);
-                        }
-                    }
-                    *out = sums;
-                }
-                for (weight, value) in weights[..visible].iter().zip(values.chunks_exact(head_dim)) {
-                    for (out, value) in narrow.iter_mut().zip(&value[narrow_at..]) {
-                        *out = multiply_add(*weight, *value, *out);
-                    }
-                }
-            }
-        }
-    }
-    for i in 0..tokens {
-        for (out, [_, total]) in out.row(i).chunks_exact_mut(head_dim).zip(&states[i * group..]) {
-            out.iter_mut().for_each(|out| *out /= total);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use half::f16;
-
     use super::*;
-    use crate::cache::KvCache;
-    use crate::threads::Team;
 
     #[test]
     fn exp_is_the_exponential() {
@@ -281,71 +141,5 @@ mod tests {
         let (a, b) = (3.0_f32, 0.3_f32);
         let expected = [a.cos(), a.sin(), -b.sin(), b.cos(), 7.0, 8.0];
         assert!(head.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-6), "{head:?}");
-    }
-
-    #[test]
-    fn attention_is_softmax_of_scores_times_values() {
-        // Several tiles, a head length that no vector divides and one that does, one token and more.
-        let shapes = [(5, 2, 31, 2), (9, 18, 70, 7), (64, 3, 0, 40), (80, 1, 95, 1), (32, 2, 31, 2)];
-        let some = if cfg!(miri) { 1 } else { shapes.len() };
-        for (head_dim, group, start, tokens) in shapes.into_iter().take(some) {
-            let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
-            let positions = start + tokens;
-            let queries: Vec<f32> = wave(tokens * group * head_dim, 0.71).map(|x| 4.0 * x).collect();
-            let keys: Vec<f32> = wave(positions * head_dim, 0.37).collect();
-            let values: Vec<f32> = wave(positions * head_dim, 0.59).collect();
-            let team = Team::new(1, || ()).unwrap();
-            let mut cache = KvCache::with_shape(1, 1, head_dim, positions + 5).unwrap();
-            let both: Vec<f32> = keys
-                .chunks(head_dim)
-                .zip(values.chunks(head_dim))
-                .flat_map(|(key, value)| [key, value].concat())
-                .collect();
-            // What was there before, and lies beyond, must not be seen.
-            let nothing = vec![f32::NAN; 2 * (positions + 5) * head_dim];
-            cache.store(&team, 0, 0, &nothing, 2 * head_dim);
-            cache.store(&team, 0, 0, &both, 2 * head_dim);
-            let mut buffer = vec![f32::NAN; 7];
-            for isa in Supported::all() {
-                let mut out = vec![f32::NAN; tokens * group * head_dim];
-                let buffer = std::sync::Mutex::new(&mut buffer);
-                team.for_columns(&mut out, group * head_dim, usize::MAX, |_, mut columns| {
-                    let queries = Queries {
-                        queries: &queries,
-                        stride: group * head_dim,
-                        group,
-                        head_dim,
-                        tokens,
-                        start,
-                    };
-                    attend(
-                        isa,
-                        &queries,
-                        cache.head(0, 0, positions),
-                        &mut columns,
-                        &mut buffer.lock().unwrap(),
-                    );
-                });
-                let half = |x: f32| f16::from_f32(x).to_f64();
-                for (row, (query, out)) in queries.chunks(head_dim).zip(out.chunks(head_dim)).enumerate() {
-                    let visible = start + row / group + 1;
-                    let weights: Vec<f64> = keys
-                        .chunks(head_dim)
-                        .take(visible)
-                        .map(|key| {
-                            let dot: f64 = key.iter().zip(query).map(|(k, q)| half(*k) * f64::from(*q)).sum();
-                            (dot / (head_dim as f64).sqrt()).exp()
-                        })
-                        .collect();
-                    let total: f64 = weights.iter().sum();
-                    for (d, out) in out.iter().enumerate() {
-                        let exact: f64 =
-                            weights.iter().zip(values.chunks(head_dim)).map(|(w, v)| w * half(v[d])).sum();
-                        let distance = (f64::from(*out) - exact / total).abs();
-                        assert!(distance < 1e-5, "{} row {row} element {d}: {distance}", isa.isa());
-                    }
-                }
-            }
-        }
     }
 }

@@ -1,12 +1,15 @@
 //! The arena: every buffer of a forward pass, made once.
 
 use crate::Config;
+use crate::forward::TOKENS;
 use crate::matrix::Quantized;
+use crate::ops::attention::{PART, partial_len};
 
 /// Working memory for forward passes of up to a number of tokens.
 #[derive(Debug)]
 pub struct Scratch {
     floats: Vec<f32>,
+    partials: Vec<f32>,
     quantized: Quantized,
     config: Config,
 }
@@ -21,6 +24,9 @@ pub(crate) struct Buffers<'a> {
     pub qkv: &'a mut [f32],
     /// `[t, heads * head_dim]`: what attention gives.
     pub attended: &'a mut [f32],
+    /// `[parts of the context, heads * (head_dim + 2)]` for each of up to 16 tokens: what attention to each part of the
+    /// context gives.
+    pub partials: &'a mut [f32],
     /// `[t, feed_forward]`: silu(gate) · up.
     pub hidden: &'a mut [f32],
     /// `[t, rope_dims]`: cosine and sine of each pair's angle, for all layers.
@@ -48,7 +54,14 @@ impl Scratch {
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>() + logits * config.vocab;
         let longest = config.embedding.max(config.feed_forward).max(config.query());
-        Self { floats: vec![0.0; floats], quantized: Quantized::new(tokens, longest), config: config.clone() }
+        let partial = partial_len(config.heads, config.head_dim) * tokens.min(TOKENS);
+        Self {
+            floats: vec![0.0; floats],
+            // Of what a short context leaves untouched nothing becomes resident.
+            partials: vec![0.0; config.context.div_ceil(PART) * partial],
+            quantized: Quantized::new(tokens, longest),
+            config: config.clone(),
+        }
     }
 
     /// Whether it was made for a model of this shape.
@@ -65,6 +78,16 @@ impl Scratch {
             buffer
         };
         let [x, normed, qkv, attended, hidden, rotations] = lengths(&self.config).map(|len| take(t * len));
-        Buffers { x, normed, qkv, attended, hidden, rotations, quantized: &mut self.quantized, logits: rest }
+        Buffers {
+            x,
+            normed,
+            qkv,
+            attended,
+            partials: &mut self.partials,
+            hidden,
+            rotations,
+            quantized: &mut self.quantized,
+            logits: rest,
+        }
     }
 }
