@@ -12,6 +12,7 @@ use memmap2::MmapMut;
 use quantloom_kernels::dense::widen_f16;
 use quantloom_kernels::{Format, Kernels, Supported};
 
+use crate::gguf::TensorType;
 use crate::threads::Team;
 use crate::{Config, Error};
 
@@ -23,6 +24,25 @@ pub enum CacheType {
     F16,
     /// Blocks of a format that has a quantizer, a whole number of them in the length of a head.
     Quantized(&'static Format),
+}
+
+impl CacheType {
+    /// How keys or values are kept that are to be like weights of a type; `None` where they can't be.
+    pub fn of(ty: TensorType) -> Option<Self> {
+        match ty {
+            TensorType::F16 => Some(Self::F16),
+            TensorType::Quantized(format) if format.quantize.is_some() => Some(Self::Quantized(format)),
+            TensorType::F32 | TensorType::BF16 | TensorType::Quantized(_) => None,
+        }
+    }
+
+    /// GGUF's name: `F16`, `Q8_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => TensorType::F16.name(),
+            Self::Quantized(format) => format.name,
+        }
+    }
 }
 
 /// How a cache keeps what it holds: keys and values in f16, unless something else is said.

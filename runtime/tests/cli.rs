@@ -64,6 +64,11 @@ fn bad_flags_are_named() {
         (&["run", "hi", "--top-p", "1.01"], "--top-p <P>: "),
         (&["run", "hi", "--seed", "x\ny"], "--seed <SEED>: "),
         (&["run", "hi", "--seed", "-2"], "--seed <SEED>: \"-2\" is not"),
+        (
+            &["run", "hi", "--cache-type-k", "q9_0"],
+            "--cache-type-k: \"q9_0\" is no type of a KV cache; there are f16, q4_0",
+        ),
+        (&["run", "hi", "--cache-type-v", "f32"], "--cache-type-v: \"f32\" is no type of a KV cache"),
         (&["logits", "-o", "x", "--ids", ""], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "1,,2"], "--ids <ID,…>: "),
         (&["logits", "-o", "x", "--ids", "1;2"], "--ids <ID,…>: "),

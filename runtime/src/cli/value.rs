@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::CacheType;
+use crate::gguf::Formats;
+
 type Result<T> = std::result::Result<T, String>;
 
 /// 1 and more.
@@ -49,6 +52,15 @@ pub fn seed(text: &str) -> Result<Seed> {
 
 pub fn token(text: &str) -> Result<u32> {
     parse(text.trim(), "a token id; ids are whole numbers, separated by commas", |_| true)
+}
+
+/// A type of the KV cache, by its name in upper or lower case.
+pub fn cache_type(formats: &Formats, name: &str) -> Result<CacheType> {
+    let types = || formats.types().filter_map(CacheType::of);
+    types().find(|ty| ty.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known = types().map(|ty| ty.name().to_lowercase()).collect::<Vec<_>>().join(", ");
+        format!("{name:?} is no type of a KV cache; there are {known}")
+    })
 }
 
 /// Text, which on some systems need not be Unicode.
