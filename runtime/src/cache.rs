@@ -104,25 +104,55 @@ impl Codec {
         }
     }
 
-    /// Stores `row`, the `i`th of a tile of rows.
-    fn store(&self, tile: &mut [u8], i: usize, row: &[f32]) {
+    /// Stores the value of the `i`th position of a tile.
+    fn store_value(&self, tile: &mut [u8], i: usize, value: &[f32]) {
         match self {
             Self::F16(_) => {
-                let stored = &mut bytemuck::cast_slice_mut(tile)[i * row.len()..][..row.len()];
-                <[f16]>::convert_from_f32_slice(stored, row);
+                let stored = &mut bytemuck::cast_slice_mut(tile)[i * value.len()..][..value.len()];
+                <[f16]>::convert_from_f32_slice(stored, value);
             }
             Self::Quantized(kernels) => {
                 let bytes = tile.len() / TILE;
-                kernels.quantize(row, &mut tile[i * bytes..][..bytes]).expect(CHECKED);
+                kernels.quantize(value, &mut tile[i * bytes..][..bytes]).expect(CHECKED);
             }
         }
     }
 
-    /// A tile as it lies.
-    fn load(&self, tile: &[u8], floats: &mut [f32]) {
+    /// Stores the key of the `i`th position of a tile.
+    fn store_key(&self, tile: &mut [u8], i: usize, key: &[f32]) {
         match self {
-            Self::F16(isa) => widen_f16(*isa, bytemuck::cast_slice(tile), floats),
-            Self::Quantized(kernels) => kernels.dequantize(tile, floats).expect(CHECKED),
+            Self::F16(_) => {
+                let (columns, _) = bytemuck::cast_slice_mut(tile).as_chunks_mut::<TILE>();
+                for (column, key) in columns.iter_mut().zip(key) {
+                    column[i] = f16::from_f32(*key);
+                }
+            }
+            // In rows, as values.
+            Self::Quantized(_) => self.store_value(tile, i, key),
+        }
+    }
+
+    /// The values of a tile, `[32, head_dim]`.
+    fn load_values(&self, tile: &[u8], values: &mut [f32]) {
+        match self {
+            Self::F16(isa) => widen_f16(*isa, bytemuck::cast_slice(tile), values),
+            Self::Quantized(kernels) => kernels.dequantize(tile, values).expect(CHECKED),
+        }
+    }
+
+    /// The keys of a tile, `[head_dim, 32]`. `rows` has room for as many.
+    fn load_keys(&self, tile: &[u8], keys: &mut [f32], rows: &mut [f32]) {
+        match self {
+            Self::F16(isa) => widen_f16(*isa, bytemuck::cast_slice(tile), keys),
+            Self::Quantized(_) => {
+                self.load_values(tile, rows);
+                let (columns, _) = keys.as_chunks_mut::<TILE>();
+                for (i, row) in rows.chunks_exact(columns.len()).enumerate() {
+                    for (column, key) in columns.iter_mut().zip(row) {
+                        column[i] = *key;
+                    }
+                }
+            }
         }
     }
 }
@@ -137,23 +167,14 @@ pub(crate) struct Head<'a> {
 impl Head<'_> {
     /// The keys of a tile: `[head_dim, 32]`. `rows` has room for as many.
     pub fn keys(&self, tile: usize, keys: &mut [f32], rows: &mut [f32]) {
-        let bytes = self.keys.chunks_exact(self.cache.key_tile()).nth(tile).expect("a tile of the head");
-        if let Codec::F16(_) = self.cache.keys {
-            return self.cache.keys.load(bytes, keys);
-        }
-        self.cache.keys.load(bytes, rows);
-        let (keys, _) = keys.as_chunks_mut::<TILE>();
-        for (i, row) in rows.chunks_exact(self.cache.head_dim).enumerate() {
-            for (side_by_side, key) in keys.iter_mut().zip(row) {
-                side_by_side[i] = *key;
-            }
-        }
+        let bytes = self.cache.key_tile();
+        self.cache.keys.load_keys(&self.keys[tile * bytes..][..bytes], keys, rows);
     }
 
     /// The values of a tile: `[32, head_dim]`.
     pub fn values(&self, tile: usize, values: &mut [f32]) {
-        let bytes = self.values.chunks_exact(self.cache.value_tile()).nth(tile).expect("a tile of the head");
-        self.cache.values.load(bytes, values);
+        let bytes = self.cache.value_tile();
+        self.cache.values.load_values(&self.values[tile * bytes..][..bytes], values);
     }
 }
 
@@ -278,16 +299,9 @@ impl KvCache {
                     let (key, value) = keys_values[..2 * heads * head_dim].split_at(heads * head_dim);
                     let [key, value] = [key, value].map(|all| &all[head * head_dim..][..head_dim]);
                     let keys = &mut keys[position / TILE * key_tile..][..key_tile];
-                    if let Codec::F16(_) = key_codec {
-                        let (keys, _) = bytemuck::cast_slice_mut(keys).as_chunks_mut::<TILE>();
-                        for (side_by_side, key) in keys.iter_mut().zip(key) {
-                            side_by_side[position % TILE] = f16::from_f32(*key);
-                        }
-                    } else {
-                        key_codec.store(keys, position % TILE, key);
-                    }
+                    key_codec.store_key(keys, position % TILE, key);
                     let values = &mut values[position / TILE * value_tile..][..value_tile];
-                    value_codec.store(values, position % TILE, value);
+                    value_codec.store_value(values, position % TILE, value);
                 }
             }
         });

@@ -114,10 +114,10 @@ pub fn pass(
         };
         let head = |kv_head: usize| cached.head(l, kv_head, start + t);
         let parts = (start + t).div_ceil(PART);
-        if t <= TOKENS && parts > 1 {
+        let one = partial_len(t * group / config.head_dim, config.head_dim);
+        let all = one * config.kv_heads;
+        if t <= TOKENS && parts > 1 && parts * all <= partials.len() {
             // A chunk for each head would be too few, and long: one for each part, too.
-            let one = partial_len(t * group / config.head_dim, config.head_dim);
-            let all = one * config.kv_heads;
             let partials = &mut partials[..parts * all];
             team.for_tiles(partials, all, (1, one), |part, columns, mut partial| {
                 let kv_head = columns.start / one;

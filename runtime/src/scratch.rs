@@ -24,8 +24,7 @@ pub(crate) struct Buffers<'a> {
     pub qkv: &'a mut [f32],
     /// `[t, heads * head_dim]`: what attention gives.
     pub attended: &'a mut [f32],
-    /// `[parts of the context, heads * (head_dim + 2)]` for each of up to 16 tokens: what attention to each part of the
-    /// context gives.
+    /// `[parts of the context, kv_heads]`: what attention of some tokens to each part gives, as far as there is room.
     pub partials: &'a mut [f32],
     /// `[t, feed_forward]`: silu(gate) · up.
     pub hidden: &'a mut [f32],
@@ -36,6 +35,10 @@ pub(crate) struct Buffers<'a> {
     /// `[vocab]` or `[t, vocab]`
     pub logits: &'a mut [f32],
 }
+
+/// Enough for the partial results of one token at two million positions, of 16 tokens at some hundred thousand, with
+/// TinyLlama's heads. Metadata may promise any context.
+const MAX_PARTIALS: usize = 16 << 20;
 
 /// Lengths of the float buffers for one token, in the order of [`Buffers`], logits aside.
 fn lengths(config: &Config) -> [usize; 6] {
@@ -58,7 +61,7 @@ impl Scratch {
         Self {
             floats: vec![0.0; floats],
             // Of what a short context leaves untouched nothing becomes resident.
-            partials: vec![0.0; config.context.div_ceil(PART) * partial],
+            partials: vec![0.0; config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS)],
             quantized: Quantized::new(tokens, longest),
             config: config.clone(),
         }
