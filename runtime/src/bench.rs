@@ -194,13 +194,13 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     modes.iter_mut().for_each(|mode| mode.ratio_to_direct = mode.tokens_per_second / direct);
 
     let prompt = tokens(&model, prompt);
-    let mut cache = model.create_kv_cache_for(prompt.len())?;
+    let mut prompt_cache = model.create_kv_cache_for(prompt.len())?;
     let mut prompt_scratch = model.create_prompt_scratch(prompt.len());
     if options.profile {
         prompt_scratch.start_profile();
     }
     let started = Instant::now();
-    model.pass_prompt(&prompt, &mut cache, &mut prompt_scratch);
+    model.pass_prompt(&prompt, &mut prompt_cache, &mut prompt_scratch);
     let prefill = Prefill {
         tokens: prompt.len(),
         tokens_per_second: prompt.len() as f64 / started.elapsed().as_secs_f64(),
@@ -214,11 +214,10 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
     let profile = match (scratch.profile(), prompt_scratch.profile()) {
         (Some(decode), Some(prefill)) => {
             let limits = Limits { read: read_bandwidth, multiply: multiply_peak(&model, rounds)? };
-            let context = start.len() + many / 2;
             Some(Profiles {
                 multiply_peak: limits.multiply,
-                decode: Profiled::new("decode", &model, decode, many, context, limits),
-                prefill: Profiled::new("prefill", &model, prefill, prompt.len(), prompt.len() / 2, limits),
+                decode: Profiled::new("decode", &model, decode, many, &cache, limits),
+                prefill: Profiled::new("prefill", &model, prefill, prompt.len(), &prompt_cache, limits),
             })
         }
         _ => None,

@@ -39,7 +39,7 @@ use quantloom_kernels::{Format, Supported};
 
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
-use crate::{Model, pull};
+use crate::{CacheType, CacheTypes, KvCache, Model, pull};
 
 /// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -89,6 +89,38 @@ struct ThreadArgs {
     /// Threads [default: one for each CPU]
     #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     threads: Option<usize>,
+}
+
+/// In what types the KV cache keeps what it holds.
+#[derive(Args)]
+struct CacheArgs {
+    /// Type of the KV cache's keys: f16, or a format with a quantizer, as q8_0 (-ctk)
+    #[arg(long, alias = "ctk", value_name = "TYPE", default_value = "f16")]
+    cache_type_k: String,
+    /// Type of the KV cache's values (-ctv)
+    #[arg(long, alias = "ctv", value_name = "TYPE", default_value = "f16")]
+    cache_type_v: String,
+}
+
+impl CacheArgs {
+    fn types(&self, formats: &Formats) -> Result<CacheTypes> {
+        let keys = cache_type("--cache-type-k", &self.cache_type_k, formats)?;
+        Ok(CacheTypes { keys, values: cache_type("--cache-type-v", &self.cache_type_v, formats)? })
+    }
+}
+
+/// The type of this name, which is a flag's value.
+fn cache_type(flag: &str, name: &str, formats: &Formats) -> Result<CacheType> {
+    Ok(value::cache_type(formats, name).map_err(|problem| format!("{flag}: {problem}"))?)
+}
+
+/// A cache of these types, which may not fit the model: then the error names the flag.
+fn create_cache(model: &Model, context: usize, types: CacheTypes) -> Result<KvCache> {
+    Ok(model.create_kv_cache_with(context, types).map_err(|error| match &error {
+        crate::Error::CacheType { what: "keys", .. } => format!("--cache-type-k: {error}"),
+        crate::Error::CacheType { .. } => format!("--cache-type-v: {error}"),
+        _ => error.to_string(),
+    })?)
 }
 
 impl ModelArgs {

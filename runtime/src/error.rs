@@ -69,6 +69,16 @@ pub enum Error {
         /// Its capacity.
         context: usize,
     },
+    /// Keys or values can't be kept in a type.
+    #[error("the KV cache can't keep {what} in {format}: {problem}; take f16, which fits every model")]
+    CacheType {
+        /// `keys` or `values`.
+        what: &'static str,
+        /// The name of the format.
+        format: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
     /// A forward pass needs at least one token.
     #[error("there are no tokens to run: the prompt is empty")]
     NoTokens,

@@ -1,6 +1,7 @@
 //! The forward pass of a Llama model.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use quantloom_kernels::{Supported, gemm};
 
@@ -8,7 +9,8 @@ use crate::Config;
 use crate::cache::KvCache;
 use crate::matrix::{Inputs, MAX_ROWS, Matrix};
 use crate::model::{Layer, Weights};
-use crate::ops::{self, Queries, attend, attention_room, rms_norm, rope, rotations};
+use crate::ops::attention::{PART, Queries, Room, attend, attend_part, join, partial_len};
+use crate::ops::{self, rms_norm, rope, rotations};
 use crate::profile::Phase;
 use crate::scratch::{Buffers, Scratch};
 use crate::threads::Team;
@@ -29,20 +31,19 @@ const CHUNKS_PER_THREAD: usize = 4;
 /// Rows that kernels take at once of one token.
 const ROWS: usize = 4;
 /// Tokens that a thread takes at a time where each has its own work: norms, rotations, and attention, which converts
-/// keys and values once for all of them. Eight query heads of 16 tokens keep a converted tile, 16 KiB, busy for some
-/// ten times as long as its conversion takes.
-const TOKENS: usize = 16;
+/// keys and values once for all of them. Eight query heads of 16 tokens keep a converted tile busy for some twenty
+/// times as long as its conversion takes.
+pub const TOKENS: usize = 16;
 
 thread_local! {
-    /// Each thread's room for a tile of keys and values; it grows with the longest heads.
-    static ATTENTION: RefCell<Vec<f32>> = RefCell::default();
+    /// Each thread's room for attention; it grows with the longest heads.
+    static ATTENTION: RefCell<Room> = RefCell::default();
 }
 
 /// Makes this thread's room for attention, so that no token has to.
 pub fn prepare(config: &Config) {
     let group = config.heads / config.kv_heads;
-    let room = attention_room(config.head_dim, group, TOKENS);
-    ATTENTION.with_borrow_mut(|buffer| buffer.reserve(room.saturating_sub(buffer.len())));
+    ATTENTION.with_borrow_mut(|room| room.reserve(config.head_dim, group, TOKENS));
 }
 
 /// Runs `tokens` through the model after those in `cache`, and adds them to it.
@@ -62,8 +63,18 @@ pub fn pass(
     let width = query + 2 * key_value;
     let start = cache.len();
     let t = tokens.len();
-    let Buffers { x, normed, qkv, attended, hidden, rotations: angles, quantized, logits: out, mut clock } =
-        scratch.buffers(t);
+    let Buffers {
+        x,
+        normed,
+        qkv,
+        attended,
+        partials,
+        hidden,
+        rotations: angles,
+        quantized,
+        logits: out,
+        mut clock,
+    } = scratch.buffers(t);
 
     for (&token, x) in tokens.iter().zip(x.chunks_exact_mut(embedding)) {
         weights.token_embedding.row(token as usize, x);
@@ -107,19 +118,46 @@ pub fn pass(
 
         // Attention: each key and value head for its group of query heads.
         let group = query / config.kv_heads;
-        let (cached, queries) = (&*cache, &*qkv);
-        team.for_tiles(attended, query, (TOKENS, group), |tokens, columns, mut tile| {
-            let queries = Queries {
-                queries: &queries[tokens.start * width + columns.start..],
-                stride: width,
-                group: group / config.head_dim,
-                head_dim: config.head_dim,
-                tokens: tokens.len(),
-                start: start + tokens.start,
-            };
-            let head = cached.head(l, columns.start / group, start + tokens.end);
-            ATTENTION.with_borrow_mut(|buffer| attend(isa, &queries, head, &mut tile, buffer));
-        });
+        let (cached, qkv) = (&*cache, &*qkv);
+        let queries = |tokens: Range<usize>, kv_head: usize| Queries {
+            queries: &qkv[tokens.start * width + kv_head * group..],
+            stride: width,
+            group: group / config.head_dim,
+            head_dim: config.head_dim,
+            tokens: tokens.len(),
+            start: start + tokens.start,
+        };
+        let head = |kv_head: usize| cached.head(l, kv_head, start + t);
+        let parts = (start + t).div_ceil(PART);
+        let one = partial_len(t * group / config.head_dim, config.head_dim);
+        let all = one * config.kv_heads;
+        if t <= TOKENS && parts > 1 && parts * all <= partials.len() {
+            // A chunk for each head would be too few, and long: one for each part, too.
+            let partials = &mut partials[..parts * all];
+            team.for_tiles(partials, all, (1, one), |part, columns, mut partial| {
+                let kv_head = columns.start / one;
+                ATTENTION.with_borrow_mut(|room| {
+                    let queries = queries(0..t, kv_head);
+                    attend_part(isa, &queries, &head(kv_head), part.start, room, partial.row(0));
+                });
+            });
+            let partials = &*partials;
+            team.for_tiles(attended, query, (TOKENS, group), |tokens, columns, mut tile| {
+                let first = columns.start / group * one;
+                let partials = partials.chunks_exact(all).map(|part| &part[first..first + one]);
+                for token in tokens {
+                    for (head, out) in tile.row(token).chunks_exact_mut(config.head_dim).enumerate() {
+                        join(partials.clone(), token * group / config.head_dim + head, out);
+                    }
+                }
+            });
+        } else {
+            team.for_tiles(attended, query, (TOKENS, group), |tokens, columns, mut tile| {
+                let kv_head = columns.start / group;
+                let queries = queries(tokens, kv_head);
+                ATTENTION.with_borrow_mut(|room| attend(isa, &queries, &head(kv_head), &mut tile, room));
+            });
+        }
         clock.end(Phase::Attention);
         let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output]);
         clock.end(Phase::Quantize);

@@ -26,7 +26,7 @@ mod scratch;
 mod threads;
 pub mod tokenizer;
 
-pub use cache::{CacheType, KvCache};
+pub use cache::{CacheType, CacheTypes, KvCache};
 pub use config::Config;
 pub use error::Error;
 pub use model::Model;

@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use quantloom_kernels::Supported;
 
 use crate::bench::Work;
-use crate::cache::KvCache;
+use crate::cache::{CacheTypes, KvCache};
 use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor};
@@ -180,7 +180,7 @@ impl Model {
         self.weights.bytes_per_token()
     }
 
-    /// A cache for the model's whole context.
+    /// A cache for the model's whole context, in f16.
     ///
     /// # Errors
     /// The memory can't be reserved.
@@ -188,16 +188,34 @@ impl Model {
         self.create_kv_cache_for(self.config().context)
     }
 
-    /// A cache for `context` tokens.
+    /// A cache for `context` tokens, in f16.
     ///
     /// # Errors
     /// More tokens than the model was trained for, or the memory can't be reserved.
     pub fn create_kv_cache_for(&self, context: usize) -> Result<KvCache, Error> {
+        self.create_kv_cache_with(context, CacheTypes::default())
+    }
+
+    /// A cache for `context` tokens whose keys and values are of these types.
+    ///
+    /// ```no_run
+    /// # let model = quantloom::Model::load("model.gguf", None)?;
+    /// use quantloom::{CacheType, CacheTypes};
+    /// use quantloom_kernels::{BlockFormat, formats::Q8_0};
+    ///
+    /// let q8_0 = CacheType::Quantized(Q8_0::FORMAT);
+    /// let cache = model.create_kv_cache_with(2048, CacheTypes { keys: q8_0, values: q8_0 })?;
+    /// # Ok::<(), quantloom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`create_kv_cache_for`](Self::create_kv_cache_for), or a type that the model's heads don't fit.
+    pub fn create_kv_cache_with(&self, context: usize, types: CacheTypes) -> Result<KvCache, Error> {
         let limit = self.config().context;
         if context > limit {
             return Err(Error::ContextTooLong { context, limit });
         }
-        KvCache::new(self.config(), context)
+        KvCache::new(self.config(), self.isa, context, types)
     }
 
     /// An arena for [`forward_single_with_scratch`](Self::forward_single_with_scratch), on this thread.
@@ -248,7 +266,7 @@ impl Model {
     }
 
     /// What a phase of a pass reads and multiplies, the KV cache having `context` tokens.
-    pub(crate) fn work(&self, phase: Phase, context: usize) -> Work {
+    pub(crate) fn work(&self, phase: Phase, cache: &KvCache, context: usize) -> Work {
         let matrices = |of: fn(&Layer) -> Vec<&Matrix>| {
             self.weights.layers.iter().flat_map(of).fold(Work::default(), |sum, matrix| sum + matrix.work())
         };
@@ -258,9 +276,7 @@ impl Model {
             Phase::GateUp => matrices(|layer| vec![&layer.gate, &layer.up]),
             Phase::Down => matrices(|layer| vec![&layer.down]),
             Phase::Logits => self.weights.output().work(),
-            Phase::Attention => {
-                Work { bytes: (context * KvCache::bytes_per_token(self.config())) as u64, products: 0 }
-            }
+            Phase::Attention => Work { bytes: (context * cache.bytes_per_token()) as u64, products: 0 },
             Phase::Embedding | Phase::Norm | Phase::Cache | Phase::Quantize => Work::default(),
         }
     }

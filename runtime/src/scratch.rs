@@ -1,7 +1,9 @@
 //! The arena: every buffer of a forward pass, made once.
 
 use crate::Config;
+use crate::forward::TOKENS;
 use crate::matrix::Quantized;
+use crate::ops::attention::{PART, partial_len};
 use crate::profile::{Clock, Profile};
 
 /// Working memory for forward passes of up to a number of tokens.
@@ -10,6 +12,7 @@ pub struct Scratch {
     floats: Vec<f32>,
     /// `[vocab]` or `[t, vocab]`
     logits: Vec<f32>,
+    partials: Vec<f32>,
     quantized: Quantized,
     config: Config,
     profile: Option<Profile>,
@@ -25,6 +28,8 @@ pub(crate) struct Buffers<'a> {
     pub qkv: &'a mut [f32],
     /// `[t, heads * head_dim]`: what attention gives.
     pub attended: &'a mut [f32],
+    /// `[parts of the context, kv_heads]`: what attention of some tokens to each part gives, as far as there is room.
+    pub partials: &'a mut [f32],
     /// `[t, feed_forward]`: silu(gate) · up.
     pub hidden: &'a mut [f32],
     /// `[t, rope_dims]`: cosine and sine of each pair's angle, for all layers.
@@ -36,6 +41,10 @@ pub(crate) struct Buffers<'a> {
     /// Running from now on.
     pub clock: Clock<'a>,
 }
+
+/// Enough for the partial results of one token at two million positions, of 16 tokens at some hundred thousand, with
+/// TinyLlama's heads. Metadata may promise any context.
+const MAX_PARTIALS: usize = 16 << 20;
 
 /// Lengths of the float buffers for one token, in the order of [`Buffers`], logits aside.
 fn lengths(config: &Config) -> [usize; 6] {
@@ -54,8 +63,11 @@ impl Scratch {
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>();
         let longest = config.embedding.max(config.feed_forward).max(config.query());
+        let partial = partial_len(config.heads, config.head_dim) * tokens.min(TOKENS);
         Self {
             floats: vec![0.0; floats],
+            // Of what a short context leaves untouched nothing becomes resident.
+            partials: vec![0.0; config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS)],
             logits: vec![0.0; logits * config.vocab],
             quantized: Quantized::new(tokens, longest),
             config: config.clone(),
@@ -97,6 +109,7 @@ impl Scratch {
             normed,
             qkv,
             attended,
+            partials: &mut self.partials,
             hidden,
             rotations,
             quantized: &mut self.quantized,

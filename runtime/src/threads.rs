@@ -172,8 +172,11 @@ impl Team {
         let height = buffer.len() / width;
         let base = Base(buffer.as_mut_ptr());
         let across = width.div_ceil(columns);
-        self.run(height.div_ceil(rows) * across, |i| {
-            let tile_rows = i / across * rows..height.min((i / across + 1) * rows);
+        let down = height.div_ceil(rows);
+        self.run(down * across, |i| {
+            // From the last rows on: those are a prompt's last tokens, whose attention takes longest.
+            let first = (down - 1 - i / across) * rows;
+            let tile_rows = first..height.min(first + rows);
             let range = i % across * columns..width.min((i % across + 1) * columns);
             // The whole wrapper is captured, not the pointer in it.
             let base = &base;

@@ -8,8 +8,9 @@ use std::fs;
 
 use half::{bf16, f16};
 use quantloom::gguf::Gguf;
-use quantloom::{Error, KvCache, Model, Scratch};
-use quantloom_kernels::Supported;
+use quantloom::{CacheType, CacheTypes, Error, KvCache, Model, Scratch};
+use quantloom_kernels::formats::Q8_0;
+use quantloom_kernels::{BlockFormat, Supported};
 
 use tiny::{EPSILON, SHAPE, Shape, TinyModel, TinyTensor};
 
@@ -27,6 +28,9 @@ const DENSE: f64 = 2e-3;
 /// the product. Five such products in a row per layer, with scores of ±2 and steep gates between them, make
 /// ten times that at most positions and twenty at the worst.
 const QUANTIZED: f64 = 1e-1;
+
+/// A code of Q8_0 errs by 1 / √12 of a step, which is 1/127 of the largest of 32, some 2 σ: 0.5 % of a key or value.
+const QUANTIZED_CACHE: f64 = 5e-2;
 
 #[test]
 fn logits_are_those_of_an_exact_forward_pass() {
@@ -255,6 +259,13 @@ fn caches_fit_their_shape_and_the_context() {
     let cache = model.create_kv_cache().unwrap();
     // Keys lie by 32 positions.
     assert_eq!((cache.capacity(), cache.bytes()), (80, 2 * 2 * 2 * 96 * 16 * 2));
+    let q8_0 = CacheType::Quantized(Q8_0::FORMAT);
+    let of_blocks = |keys, values| model.create_kv_cache_with(80, CacheTypes { keys, values }).unwrap_err();
+    let problem =
+        "in Q8_0: its blocks are of 32, and the model's heads 16 long; take f16, which fits every model";
+    for (error, what) in [(of_blocks(q8_0, q8_0), "keys"), (of_blocks(CacheType::F16, q8_0), "values")] {
+        assert_eq!(error.to_string(), format!("the KV cache can't keep {what} {problem}"));
+    }
     let text = model.create_kv_cache_for(81).unwrap_err().to_string();
     assert!(text.contains("81 tokens is more than the 80"), "{text}");
     let mut none = model.create_kv_cache_for(0).unwrap();
@@ -267,6 +278,42 @@ fn caches_fit_their_shape_and_the_context() {
         assert!(text.contains(fragment), "{count}: {text}");
     }
     assert_eq!(model.forward(&tokens(80)).unwrap().len(), SHAPE.vocab);
+}
+
+/// Attention is divided into parts of 256 positions, and a few tokens' among threads by them.
+#[test]
+fn contexts_of_several_parts_give_the_same_logits_however_they_are_run() {
+    const CONTEXT: usize = 600;
+    let shape = Shape { context: CONTEXT, heads: 6, head_dim: 32, rope_dims: 32, ..SHAPE };
+    let model = load(&shape);
+    let tokens = tokens(CONTEXT);
+    let q8_0 = CacheType::Quantized(Q8_0::FORMAT);
+    let f16 = CacheType::F16;
+    // Heads of 32 take 64 bytes in f16, and 34 in Q8_0.
+    let cases = [("f16", f16, f16, 128), ("q8_0", q8_0, q8_0, 68), ("q8_0, f16", q8_0, f16, 98)];
+    let exact = Exact::new(&TinyModel::new(&shape), &shape).logits(&tokens);
+    for (case, keys, values, bytes) in cases {
+        let cache = || model.create_kv_cache_with(CONTEXT, CacheTypes { keys, values }).unwrap();
+        assert_eq!(cache().bytes(), 2 * 2 * 608 * bytes, "{case}");
+        let (mut one, mut scratch) = (cache(), model.create_scratch());
+        let single =
+            |&token: &u32| model.forward_single_with_scratch(token, &mut one, &mut scratch).unwrap().to_vec();
+        let ours: Vec<f32> = tokens.iter().flat_map(single).collect();
+        let deviation = largest_deviation(&ours, &exact, shape.vocab);
+        println!("{case}: {deviation:.1e}");
+        let bound = if case == "f16" { DENSE } else { QUANTIZED_CACHE };
+        assert!(deviation <= bound, "{case}: {deviation:.1e} from exact logits");
+        for threads in 1..=3 {
+            let model = model.with_threads(threads).unwrap();
+            for at_once in [1, 3, 16, 17, 255, CONTEXT] {
+                let mut cache = cache();
+                let parts = tokens.chunks(at_once);
+                let all: Vec<f32> =
+                    parts.flat_map(|part| model.forward_all_with_cache(part, &mut cache).unwrap()).collect();
+                assert!(all == ours, "{case}, {threads} threads, {at_once} tokens at once: other logits");
+            }
+        }
+    }
 }
 
 fn load(shape: &Shape) -> Model {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::cache::CacheType;
+use crate::cache::CacheTypes;
 use crate::gguf::Gguf;
 use crate::sample::SplitMix64;
 use crate::{Error, Model};
@@ -36,10 +36,8 @@ pub struct Options {
     pub warm_up: bool,
     /// Rest before the test.
     pub delay: Duration,
-    /// How the cache stores keys.
-    pub type_k: CacheType,
-    /// How the cache stores values.
-    pub type_v: CacheType,
+    /// How the cache keeps keys and values.
+    pub types: CacheTypes,
 }
 
 /// What was measured. Serialized it has the names of `llama-bench`.
@@ -74,9 +72,9 @@ pub struct Summary {
     /// Threads.
     pub n_threads: usize,
     /// How the cache stored keys.
-    pub type_k: &'static str,
+    pub type_k: String,
     /// How the cache stored values.
-    pub type_v: &'static str,
+    pub type_v: String,
     /// [`Test::prompt`]
     pub n_prompt: usize,
     /// [`Test::generate`]
@@ -130,9 +128,9 @@ pub fn measure(
     options: &Options,
     mut repeated: impl FnMut(),
 ) -> Result<Measurement, Error> {
-    let Options { repetitions, warm_up, delay, type_k, type_v } = *options;
+    let Options { repetitions, warm_up, delay, types } = *options;
     let test_time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let mut cache = model.create_kv_cache_for(test.context())?;
+    let mut cache = model.create_kv_cache_with(test.context(), types)?;
     let mut scratch = model.create_scratch();
     let mut random = SplitMix64(0);
     let mut tokens = |count: usize| -> Vec<u32> {
@@ -179,8 +177,8 @@ pub fn measure(
         model_size: tensors.iter().map(|tensor| tensor.data().len() as u64).sum(),
         model_n_params: weights(model.gguf()),
         n_threads: model.threads(),
-        type_k: type_k.name(),
-        type_v: type_v.name(),
+        type_k: types.keys.name().to_lowercase(),
+        type_v: types.values.name().to_lowercase(),
         n_prompt: test.prompt,
         n_gen: test.generate,
         n_depth: test.depth,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::median;
 use crate::profile::{Phase, Profile};
 use crate::threads::Team;
-use crate::{Error, Model};
+use crate::{Error, KvCache, Model};
 
 /// The phases of some passes.
 #[derive(Clone, Debug, Serialize)]
@@ -66,20 +66,21 @@ impl Add for Work {
 }
 
 impl Profiled {
-    /// Holds `profile`, of `tokens` tokens in all, against the limits. `context` is the length that the KV cache had on
-    /// average.
+    /// Holds `profile`, of `tokens` tokens in all that are the last in `cache`, against the limits.
     pub fn new(
         name: &'static str,
         model: &Model,
         profile: &Profile,
         tokens: usize,
-        context: usize,
+        cache: &KvCache,
         limits: Limits,
     ) -> Self {
         let total: f64 = Phase::ALL.iter().map(|&phase| profile.time(phase).as_secs_f64()).sum();
+        // On average.
+        let context = cache.len() - tokens / 2;
         let phase = |phase| {
             let seconds = profile.time(phase).as_secs_f64();
-            let work = model.work(phase, context);
+            let work = model.work(phase, cache, context);
             let bytes = work.bytes as f64 * profile.passes() as f64;
             // Of a prompt's tokens only the last of a pass has logits.
             let multiplied = if phase == Phase::Logits { profile.passes() } else { tokens };

@@ -12,11 +12,11 @@ use quantloom_kernels::Supported;
 use crate::bench::{self, llama_bench};
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
-use crate::{CacheType, Error, Model};
+use crate::{CacheType, CacheTypes, Error, Model};
 use llama_bench::Test;
 
 use super::value::{self, List};
-use super::{Result, model_from_environment};
+use super::{Result, cache_type, create_cache, model_from_environment};
 use print::{COLUMNS, Format, Printer};
 
 #[derive(clap::Args)]
@@ -65,12 +65,10 @@ struct Tests {
     n_depth: Vec<List<usize>>,
     /// Type of the keys in the KV cache (-ctk)
     #[arg(long, alias = "ctk", value_name = "TYPE,…", default_value = "f16", value_delimiter = ',')]
-    #[arg(value_parser = value::cache_type)]
-    cache_type_k: Vec<CacheType>,
+    cache_type_k: Vec<String>,
     /// Type of the values in the KV cache (-ctv)
     #[arg(long, alias = "ctv", value_name = "TYPE,…", default_value = "f16", value_delimiter = ',')]
-    #[arg(value_parser = value::cache_type)]
-    cache_type_v: Vec<CacheType>,
+    cache_type_v: Vec<String>,
     /// How often each test is measured
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = value::positive)]
     #[arg(allow_negative_numbers = true)]
@@ -149,6 +147,14 @@ impl Tests {
         if models.is_empty() {
             models.push(bench::tinyllama()?);
         }
+        let types = |flag, names: Vec<String>| -> Result<Vec<CacheType>> {
+            names.iter().map(|name| cache_type(flag, name, formats)).collect()
+        };
+        let types_k = types("--cache-type-k", self.cache_type_k)?;
+        let types_v = types("--cache-type-v", self.cache_type_v)?;
+        let types =
+            types_k.iter().flat_map(|&keys| types_v.iter().map(move |&values| CacheTypes { keys, values }));
+
         // What can't be run should be known before the first test, not after hours.
         let isa = Supported::selected().map_err(Error::from)?;
         let load = |path| Model::from_gguf(Gguf::open_with(path, formats)?, isa, 1);
@@ -158,10 +164,12 @@ impl Tests {
             if let Some(test) = tests().find(|test| test.context() > limit) {
                 return Err(too_long(&test, model).into());
             }
+            for types in types.clone() {
+                create_cache(model, 1, types)?;
+            }
         }
 
-        let lists =
-            [models.len(), self.cache_type_k.len(), self.cache_type_v.len(), threads.len(), depths.len()];
+        let lists = [models.len(), types_k.len(), types_v.len(), threads.len(), depths.len()];
         let repetitions =
             lists.into_iter().chain([pairs.len(), self.repetitions]).fold(1, usize::saturating_mul);
         let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
@@ -169,29 +177,25 @@ impl Tests {
             ProgressBar::new(repetitions as u64).with_style(style.expect("a template that parses"));
         let is_default = |types: &[CacheType]| matches!(types, [CacheType::F16]);
         let columns = COLUMNS.into_iter().filter(|column| match column.name {
-            "type_k" => !is_default(&self.cache_type_k),
-            "type_v" => !is_default(&self.cache_type_v),
+            "type_k" => !is_default(&types_k),
+            "type_v" => !is_default(&types_v),
             _ => true,
         });
         let mut printer = Printer::new(out, self.output, columns.collect())?;
         for model in &models {
-            for &type_k in &self.cache_type_k {
-                for &type_v in &self.cache_type_v {
-                    let options = llama_bench::Options {
-                        repetitions: self.repetitions,
-                        warm_up: !self.no_warmup,
-                        delay: self.delay,
-                        type_k,
-                        type_v,
-                    };
-                    for &threads in threads {
-                        let model = model.with_threads(threads)?;
-                        for test in tests() {
-                            progress.set_message(test.to_string());
-                            let measurement =
-                                llama_bench::measure(&model, test, &options, || progress.inc(1))?;
-                            progress.suspend(|| printer.print(measurement))?;
-                        }
+            for types in types.clone() {
+                let options = llama_bench::Options {
+                    repetitions: self.repetitions,
+                    warm_up: !self.no_warmup,
+                    delay: self.delay,
+                    types,
+                };
+                for &threads in threads {
+                    let model = model.with_threads(threads)?;
+                    for test in tests() {
+                        progress.set_message(test.to_string());
+                        let measurement = llama_bench::measure(&model, test, &options, || progress.inc(1))?;
+                        progress.suspend(|| printer.print(measurement))?;
                     }
                 }
             }

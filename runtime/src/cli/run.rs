@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::Model;
 use crate::chat::{ChatTemplate, Message};
 use crate::gguf::Formats;
 use crate::sample::{Sampler, SamplerOptions};
 use crate::tokenizer::{EncodeOptions, SpecialTokens};
+use crate::{KvCache, Model};
 use serde_json::json;
 
-use super::{ModelArgs, Result, ThreadArgs, load, note, value};
+use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -29,6 +29,8 @@ pub struct Args {
     /// Tokens of context, prompt included [default: what the model has]
     #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     ctx_size: Option<usize>,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form
     #[arg(long)]
     raw: bool,
@@ -77,6 +79,7 @@ struct Generation {
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let types = args.cache.types(formats)?;
     let path = args.model.path()?;
     let start = Instant::now();
     let model = load(path, formats, args.threads)?;
@@ -99,7 +102,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         }
         Ok(())
     };
-    let generation = generate(&model, &prompt_ids, &mut sampler, args.n_predict, context, &mut show)?;
+    let mut cache = create_cache(&model, context, types)?;
+    let generation = generate(&model, &prompt_ids, &mut sampler, args.n_predict, &mut cache, &mut show)?;
     let Generation { ids, is_context_full, prefill, decode } = generation;
     let prompt_tps = prompt_ids.len() as f64 / prefill.as_secs_f64();
     // The first token comes of the prefill.
@@ -160,16 +164,15 @@ fn generate(
     prompt: &[u32],
     sampler: &mut Sampler,
     limit: usize,
-    context: usize,
+    cache: &mut KvCache,
     show: &mut impl FnMut(&str) -> Result,
 ) -> Result<Generation> {
-    let mut cache = model.create_kv_cache_for(context)?;
     let mut scratch = model.create_scratch();
     let mut decoder = model.tokenizer().decoder(SpecialTokens::Skip);
     let mut ids = Vec::new();
 
     let start = Instant::now();
-    let logits = model.forward_with_cache(prompt, &mut cache)?;
+    let logits = model.forward_with_cache(prompt, cache)?;
     let prefill = start.elapsed();
     let start = Instant::now();
     let is_context_full = loop {
@@ -179,9 +182,7 @@ fn generate(
         let next = match ids.last() {
             None => sampler.sample(&logits),
             Some(_) if cache.len() == cache.capacity() => break true,
-            Some(&last) => {
-                sampler.sample(model.forward_single_with_scratch(last, &mut cache, &mut scratch)?)
-            }
+            Some(&last) => sampler.sample(model.forward_single_with_scratch(last, cache, &mut scratch)?),
         };
         ids.push(next);
         show(decoder.push(next))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::CacheType;
+use crate::gguf::Formats;
 use crate::threads::MAX_THREADS;
 
 type Result<T> = std::result::Result<T, String>;
@@ -46,14 +47,6 @@ pub fn prompt_and_generation(text: &str) -> Result<(usize, usize)> {
         (Ok(0), Ok(0)) => Err(format!("{text:?} tests nothing: one of the two must be above 0")),
         (Ok(prompt), Ok(generate)) => Ok((prompt, generate)),
         _ => Err(expected()),
-    }
-}
-
-/// By ggml's name.
-pub fn cache_type(text: &str) -> Result<CacheType> {
-    match text {
-        "f16" => Ok(CacheType::F16),
-        _ => Err(format!("{text:?} is not a type that the KV cache can have, which is f16")),
     }
 }
 
@@ -98,6 +91,15 @@ pub fn token(text: &str) -> Result<u32> {
 
 pub fn seconds(text: &str) -> Result<Duration> {
     parse(text, "a whole number of seconds from 0 up", |_| true).map(Duration::from_secs)
+}
+
+/// A type of the KV cache, by its name in upper or lower case.
+pub fn cache_type(formats: &Formats, name: &str) -> Result<CacheType> {
+    let types = || formats.types().filter_map(CacheType::of);
+    types().find(|ty| ty.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known = types().map(|ty| ty.name().to_lowercase()).collect::<Vec<_>>().join(", ");
+        format!("{name:?} is no type of a KV cache; there are {known}")
+    })
 }
 
 /// Text, which on some systems need not be Unicode.

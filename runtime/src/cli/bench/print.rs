@@ -30,8 +30,8 @@ pub const COLUMNS: [Column; 9] = [
     Column { name: "params", width: 10, align: Align::Right, cell: |s| params(s.model_n_params) },
     Column { name: "backend", width: 10, align: Align::Left, cell: |s| s.backends.into() },
     Column { name: "threads", width: 7, align: Align::Right, cell: |s| s.n_threads.to_string() },
-    Column { name: "type_k", width: 6, align: Align::Right, cell: |s| s.type_k.into() },
-    Column { name: "type_v", width: 6, align: Align::Right, cell: |s| s.type_v.into() },
+    Column { name: "type_k", width: 6, align: Align::Right, cell: |s| (&*s.type_k).into() },
+    Column { name: "type_v", width: 6, align: Align::Right, cell: |s| (&*s.type_v).into() },
     Column { name: "test", width: 15, align: Align::Right, cell: |s| s.test().to_string() },
     Column {
         name: "t/s",
