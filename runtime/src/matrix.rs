@@ -51,9 +51,9 @@ impl Matrix {
         self.tensor.rows()
     }
 
-    /// Whether so many tokens go through at once, rather than one by one.
-    pub fn takes_many(&self, tokens: usize) -> bool {
-        tokens >= MIN_TILE && matches!(&self.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm())
+    /// Whether tokens can go through at once, rather than one by one.
+    fn has_gemm(&self) -> bool {
+        matches!(&self.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm())
     }
 
     /// Bytes of one row in the file.
@@ -71,7 +71,7 @@ impl Matrix {
     pub fn multiply(&self, rows: Range<usize>, x: &Inputs, mut y: impl FnMut(usize, usize, &[f32])) {
         let row = self.row_bytes();
         let data = &self.tensor.data()[rows.start * row..rows.end * row];
-        if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, self.takes_many(x.tokens)) {
+        if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, x.in_tiles(self)) {
             let y = |token, row, values: &[f32]| y(token, rows.start + row, values);
             let done =
                 PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
@@ -129,9 +129,14 @@ impl Quantized {
     /// For inputs of up to `tokens` tokens of up to `cols` values.
     pub fn new(tokens: usize, cols: usize) -> Self {
         let tiles = if tokens < MIN_TILE { 0 } else { ActivationTile::count(tokens, cols) };
+        Self { tiles: vec![ActivationTile::ZERO; tiles], ..Self::one_by_one(tokens, cols) }
+    }
+
+    /// The same without tiles: every product is, bit for bit, that of its token alone.
+    pub fn one_by_one(tokens: usize, cols: usize) -> Self {
         Self {
             blocks: vec![ActivationBlock::ZERO; tokens * (cols / ActivationBlock::LEN)],
-            tiles: vec![ActivationTile::ZERO; tiles],
+            tiles: Vec::new(),
         }
     }
 }
@@ -147,10 +152,11 @@ impl<'a> Inputs<'a> {
         matrices: &[&Matrix],
     ) -> Self {
         let tokens = floats.len() / cols;
-        let has_gemm = |matrix: &&Matrix| matches!(&matrix.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm());
         let is_quantized = |matrix: &&Matrix| matches!(matrix.kernels, AnyKernels::Quantized(_));
-        let in_tiles = tokens >= MIN_TILE && matrices.iter().any(has_gemm);
-        let in_blocks = matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && has_gemm(matrix)));
+        let in_tiles =
+            tokens >= MIN_TILE && !room.tiles.is_empty() && matrices.iter().any(|matrix| matrix.has_gemm());
+        let in_blocks =
+            matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && matrix.has_gemm()));
         let per_token = cols / ActivationBlock::LEN;
 
         let blocks = &mut room.blocks[..if in_blocks { tokens * per_token } else { 0 }];
@@ -170,5 +176,10 @@ impl<'a> Inputs<'a> {
             });
         }
         Self { floats, blocks, tiles, cols, tokens }
+    }
+
+    /// Whether `matrix` takes these tokens at once, rather than one by one.
+    pub fn in_tiles(&self, matrix: &Matrix) -> bool {
+        !self.tiles.is_empty() && matrix.has_gemm()
     }
 }

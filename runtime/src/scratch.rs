@@ -8,6 +8,7 @@ use crate::matrix::Quantized;
 pub struct Scratch {
     floats: Vec<f32>,
     quantized: Quantized,
+    tokens: usize,
     config: Config,
 }
 
@@ -43,12 +44,30 @@ fn lengths(config: &Config) -> [usize; 6] {
     ]
 }
 
+/// Columns of the widest matrix.
+fn longest_input(config: &Config) -> usize {
+    config.embedding.max(config.feed_forward).max(config.query())
+}
+
 impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
+        Self {
+            quantized: Quantized::new(tokens, longest_input(config)),
+            ..Self::one_by_one(config, tokens, logits)
+        }
+    }
+
+    /// The same where matrices take tokens one by one, so that each comes out as if it were alone.
+    pub(crate) fn one_by_one(config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>() + logits * config.vocab;
-        let longest = config.embedding.max(config.feed_forward).max(config.query());
-        Self { floats: vec![0.0; floats], quantized: Quantized::new(tokens, longest), config: config.clone() }
+        let quantized = Quantized::one_by_one(tokens, longest_input(config));
+        Self { floats: vec![0.0; floats], quantized, tokens, config: config.clone() }
+    }
+
+    /// The most tokens of a pass.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// Whether it was made for a model of this shape.

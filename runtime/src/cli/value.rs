@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::draft::MAX_DRAFT;
+
 type Result<T> = std::result::Result<T, String>;
 
 /// 1 and more.
@@ -19,6 +21,11 @@ pub fn token_count(text: &str) -> Result<usize> {
     } else {
         parse(text, "a whole number from 0 up, or -1 for no limit", |_| true)
     }
+}
+
+/// How many tokens may be drafted.
+pub fn draft(text: &str) -> Result<usize> {
+    parse(text, &format!("a whole number from 0 to {MAX_DRAFT}"), |&n| n <= MAX_DRAFT)
 }
 
 /// 0 and more.
