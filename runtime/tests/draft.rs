@@ -9,7 +9,7 @@ use quantloom::gguf::Gguf;
 use quantloom::sample::{Sampler, SamplerOptions};
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom::{Error, KvCache, Model};
-use quantloom_kernels::Supported;
+use quantloom_kernels::{Isa, Supported};
 
 use tiny::{SHAPE, Shape, TinyModel};
 
@@ -162,7 +162,7 @@ fn add(a: Counts, b: Counts) -> Counts {
 #[test]
 fn drafts_change_nothing_whatever_text_they_meet() {
     // Goes round, but for a change now and then.
-    let text = |step: usize| if step % 19 == 11 { 200 + step as u32 } else { 3 + (step % 7) as u32 };
+    let text = |step: usize| if step % 19 == 11 { 200 + (step % 60) as u32 } else { 3 + (step % 7) as u32 };
     let prompt: Vec<u32> = (0..9).map(text).collect();
     for_models(|place, model| {
         for longest in [0, 1, 2, 8, MAX_DRAFT] {
@@ -192,22 +192,19 @@ fn a_real_model_says_the_same_with_drafts() {
     let mut total = Counts::default();
     for isa in Supported::all() {
         let model = Model::from_gguf(Gguf::open(&path).unwrap(), isa, 2).unwrap();
+        // The scalar kernels take a second for what others do in twenty milliseconds.
+        let tokens = if isa.isa() == Isa::Scalar { 8 } else { 48 };
         let options = EncodeOptions { add_bos: true, add_eos: true, parse_special: true };
         for prompt in &prompts {
             let ids = model.tokenizer().encode(prompt, options);
             for temperature in [0.0, 0.8] {
-                for longest in [2, 8] {
-                    let place = format!("{}, {prompt:?}, at {temperature}, drafts of {longest}", isa.isa());
-                    let mut sampler =
-                        Sampler::new(SamplerOptions { temperature, seed: 5, ..SamplerOptions::default() });
-                    let choose = |_, logits: &[f32]| sampler.sample(logits);
-                    let (said, counts) = compare(&place, &model, &ids, 256, 48, longest, choose);
-                    println!(
-                        "{place}: {counts:?}, {:?}",
-                        model.tokenizer().decode(&said, SpecialTokens::Render)
-                    );
-                    total = add(total, counts);
-                }
+                let place = format!("{}, {prompt:?}, at {temperature}", isa.isa());
+                let mut sampler =
+                    Sampler::new(SamplerOptions { temperature, seed: 5, ..SamplerOptions::default() });
+                let choose = |_, logits: &[f32]| sampler.sample(logits);
+                let (said, counts) = compare(&place, &model, &ids, 256, tokens, 8, choose);
+                println!("{place}: {counts:?}, {:?}", model.tokenizer().decode(&said, SpecialTokens::Render));
+                total = add(total, counts);
             }
         }
     }
