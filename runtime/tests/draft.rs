@@ -183,10 +183,7 @@ fn a_real_model_says_the_same_with_drafts() {
     let chat = |text: &str| format!("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n");
     let prompts = [
         chat("Repeat the following text word for word:\n\nThe cat sat on the mat, the dog sat on the log."),
-        chat(
-            "Repeat this function with `total` renamed to `sum`:\n\n```rust\nfn total(items: &[f32]) -> f32 {\n    \
-             let mut total = 0.0;\n    for item in items {\n        total += item;\n    }\n    total\n}\n```",
-        ),
+        "1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 4, 1, 2,".into(),
         "Once upon a time".into(),
     ];
     let mut total = Counts::default();
@@ -208,5 +205,5 @@ fn a_real_model_says_the_same_with_drafts() {
             }
         }
     }
-    assert!(total.accepted > total.passes / 8 && total.drafted > total.accepted, "{total:?}");
+    assert!(total.accepted > 100 && total.drafted > total.accepted, "{total:?}");
 }
