@@ -392,15 +392,29 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
     format_ident!("{}_{operation}_{}", plan.format.snake_name(), isa.target().name)
 }
 
+/// Vectors that `gemv_several` multiplies in one pass: with eight, rows would be too few.
+const VECTORS: usize = 4;
+
 /// All kernels of one format for one instruction set.
 fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
-    let rows = plan.rows(isa.registers());
-    let [rows_name, dot_name, gemv_name, dequantize_name, expand_name] =
-        ["rows", "dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, isa));
+    let [rows, few] = [1, VECTORS].map(|vectors| plan.rows(isa.registers(), vectors));
+    let [rows_name, dot_name, gemv_name, tile_name, several_name, dequantize_name, expand_name] =
+        ["rows", "dot", "gemv", "tile", "gemv_several", "dequantize", "expand"]
+            .map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
     let rows_kernel = lower::rows(isa, plan, &rows_name);
+    // As many vectors at once as are left; the last rows go one by one.
+    let cases = (1..=VECTORS).rev().map(|vectors| {
+        let left = if vectors == VECTORS { quote!(#vectors..) } else { quote!(#vectors) };
+        quote! {
+            (#few, #left) => {
+                #tile_name::<#few, #vectors>(blocks, activations, shape, at, y);
+                #vectors
+            }
+        }
+    });
     let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
     let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
@@ -410,7 +424,7 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
         fn #dot_name(row: &[u8], activations: &[::quantloom_kernels::ActivationBlock]) -> f32 {
             let (row, _) = row.as_chunks::<#bytes>();
             let (activations, _) = activations.as_chunks::<#chunks>();
-            #rows_name::<1>([row], activations)[0]
+            #rows_name::<1, 1>([row], [activations])[0][0]
         }
 
         #attributes
@@ -425,12 +439,65 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
                 for r in 0..#rows {
                     rows[r] = &blocks[(first + r) * n..][..n];
                 }
-                *y = #rows_name(rows, activations);
+                [*y] = #rows_name(rows, [activations]);
                 first += #rows;
             }
             for y in rest {
-                *y = #rows_name([&blocks[first * n..][..n]], activations)[0];
+                [[*y]] = #rows_name([&blocks[first * n..][..n]], [activations]);
                 first += 1;
+            }
+        }
+
+        /// R rows from `first` on times T vectors from `vector` on, into `y`, a row of `height` for each vector.
+        #attributes
+        #[inline]
+        fn #tile_name<const R: usize, const T: usize>(
+            blocks: &[[u8; #bytes]],
+            activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
+            [n, height]: [usize; 2],
+            [first, vector]: [usize; 2],
+            y: &mut [f32],
+        ) {
+            let mut rows: [&[[u8; #bytes]]; R] = [&[]; R];
+            for r in 0..R {
+                rows[r] = &blocks[(first + r) * n..][..n];
+            }
+            let mut vectors: [&[[::quantloom_kernels::ActivationBlock; #chunks]]; T] = [&[]; T];
+            for t in 0..T {
+                vectors[t] = &activations[(vector + t) * n..][..n];
+            }
+            let products = #rows_name(rows, vectors);
+            for t in 0..T {
+                y[(vector + t) * height + first..][..R].copy_from_slice(&products[t]);
+            }
+        }
+
+        #attributes
+        fn #several_name(
+            matrix: &[u8],
+            activations: &[::quantloom_kernels::ActivationBlock],
+            vectors: usize,
+            y: &mut [f32],
+        ) {
+            let (blocks, _) = matrix.as_chunks::<#bytes>();
+            let (activations, _) = activations.as_chunks::<#chunks>();
+            let shape = [activations.len() / vectors, y.len() / vectors];
+            let height = shape[1];
+            let mut first = 0;
+            while first < height {
+                let rows = if height - first < #few { 1 } else { #few };
+                let mut vector = 0;
+                while vector < vectors {
+                    let at = [first, vector];
+                    vector += match (rows, vectors - vector) {
+                        #(#cases)*
+                        _ => {
+                            #tile_name::<1, 1>(blocks, activations, shape, at, y);
+                            1
+                        }
+                    };
+                }
+                first += rows;
             }
         }
 
@@ -475,8 +542,9 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         let target = isa.target();
         let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
         let variant = format_ident!("{}", target.variant);
-        let [dot, gemv, dequantize, expand] =
-            ["dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, *isa));
+        let [dot, gemv, gemv_several, dequantize, expand] =
+            ["dot", "gemv", "gemv_several", "dequantize", "expand"]
+                .map(|operation| kernel_name(plan, operation, *isa));
         let expand = match plan.panel_groups() {
             Some(_) => quote!(::core::option::Option::Some(#expand)),
             None => quote!(::core::option::Option::None),
@@ -489,6 +557,7 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                     ::quantloom_kernels::Isa::#variant,
                     #dot,
                     #gemv,
+                    #gemv_several,
                     #dequantize,
                     #expand,
                 )

@@ -183,7 +183,8 @@ pub fn attributes(isa: &dyn Isa) -> TokenStream {
     quote!(#arch #features)
 }
 
-/// The dot products of R rows with one vector: the heart of `dot` and `gemv`.
+/// The dot products of R rows with T vectors: the heart of `dot`, `gemv` and `gemv_several`. What a product is does not
+/// depend on R and T, to the bit.
 pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
@@ -202,7 +203,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
         (quote!(), quote!())
     } else {
         (
-            quote!(let ahead = 2 * R * activations.len() * #bytes;),
+            quote!(let ahead = 2 * R * n * #bytes;),
             quote!(for line in 0..(R * #bytes).div_ceil(64) { #prefetch }),
         )
     };
@@ -234,20 +235,20 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
             (true, _) => isa.dot_unsigned(quote!(seed), isa.biased(codes), quote!(activations)),
         };
         let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
-        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[r]), false);
+        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[t][r]), false);
         let (total, subtract_minimum) = match &minima {
             None => (quote!(), quote!()),
             Some((minimum, minima)) => {
                 let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
                 let lanes = minima.at(|group| plan.dot_lanes(group, c), &quote!([r]));
-                let add = isa.fma(lanes, quote!(total), quote!(acc[r]), minimum.subtract);
-                (quote!(let total = #total;), quote!(acc[r] = #add;))
+                let add = isa.fma(lanes, quote!(total), quote!(acc[t][r]), minimum.subtract);
+                (quote!(let total = #total;), quote!(acc[t][r] = #add;))
             }
         };
         let sums = (point != 0 || minima.is_some()).then(|| quote!(let sums = #sums;));
         quote! {
-            {
-                let a = &a[#c];
+            for t in 0..T {
+                let a = &activations[t][b][#c];
                 let activations = #activations;
                 let steps = #steps;
                 #sums
@@ -257,40 +258,44 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
                     let block = &rows[r][b];
                     let dot = #dot;
                     let scale = #scale;
-                    acc[r] = #add;
+                    acc[t][r] = #add;
                     #subtract_minimum
                 }
             }
         }
     });
     let steps: Vec<_> = steps.collect();
-    let sum = isa.sum(quote!(acc[r]));
+    let sum = isa.sum(quote!(acc[t][r]));
     quote! {
         #attributes
         #[inline]
-        fn #name<const R: usize>(
+        fn #name<const R: usize, const T: usize>(
             rows: [&[[u8; #bytes]]; R],
-            activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
-        ) -> [f32; R] {
+            activations: [&[[::quantloom_kernels::ActivationBlock; #chunks]]; T],
+        ) -> [[f32; R]; T] {
             #prelude
-            // One length for all, so that no row is checked again at each block.
-            let mut cut = rows;
+            // One length for all, so that none is checked again at each block.
+            let n = activations[0].len();
+            let (mut rows, mut activations) = (rows, activations);
             for r in 0..R {
-                cut[r] = &rows[r][..activations.len()];
+                rows[r] = &rows[r][..n];
             }
-            let rows = cut;
+            for t in 1..T {
+                activations[t] = &activations[t][..n];
+            }
             #ahead
-            let mut acc = [#zero; R];
-            for b in 0..activations.len() {
-                let a = &activations[b];
+            let mut acc = [[#zero; R]; T];
+            for b in 0..n {
                 #prefetch
                 #load_scales
                 #load_minima
                 #(#steps)*
             }
-            let mut y = [0.0; R];
-            for r in 0..R {
-                y[r] = #sum;
+            let mut y = [[0.0; R]; T];
+            for t in 0..T {
+                for r in 0..R {
+                    y[t][r] = #sum;
+                }
             }
             y
         }

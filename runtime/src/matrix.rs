@@ -28,6 +28,9 @@ const CHECKED: &str = "shapes are checked when a model is loaded";
 /// The most rows that are multiplied at once: those of a stack buffer.
 pub const MAX_ROWS: usize = 256;
 
+/// Tokens that are multiplied at once where products are those of each token alone: as many as kernels take together.
+const SEVERAL: usize = 4;
+
 /// Fewer tokens go through a matrix one by one: expanding its rows to panels would cost more than it saves.
 pub const MIN_TILE: usize = 4;
 
@@ -77,20 +80,26 @@ impl Matrix {
                 PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
             return done.expect(CHECKED);
         }
-        let mut product = [0.0; MAX_ROWS];
-        let product = &mut product[..rows.len()];
-        for token in 0..x.tokens {
+        let mut products = [0.0; SEVERAL * MAX_ROWS];
+        for first in (0..x.tokens).step_by(SEVERAL) {
+            let tokens = SEVERAL.min(x.tokens - first);
+            let products = &mut products[..tokens * rows.len()];
             match &self.kernels {
                 AnyKernels::Dense(dense, isa) => {
-                    dense.gemv(*isa, data, &x.floats[token * x.cols..][..x.cols], product)
+                    let x = x.floats[first * x.cols..].chunks_exact(x.cols);
+                    let mut each = products.chunks_exact_mut(rows.len()).zip(x);
+                    each.try_for_each(|(product, x)| dense.gemv(*isa, data, x, product))
                 }
                 AnyKernels::Quantized(kernels) => {
                     let blocks = x.cols / ActivationBlock::LEN;
-                    kernels.gemv(data, &x.blocks[token * blocks..][..blocks], product)
+                    let x = &x.blocks[first * blocks..][..tokens * blocks];
+                    kernels.gemv_several(data, x, tokens, products)
                 }
             }
             .expect(CHECKED);
-            y(token, rows.start, product);
+            for (token, product) in products.chunks_exact(rows.len()).enumerate() {
+                y(first + token, rows.start, product);
+            }
         }
     }
 
