@@ -236,8 +236,10 @@ mod tests {
 
     #[test]
     fn drafts_are_what_followed_the_longest_suffix_the_last_time() {
+        /// A name, the context, the length that pays, the longest allowed, the draft.
+        type Case = (&'static str, &'static [u32], usize, usize, &'static [u32]);
         #[rustfmt::skip]
-        let cases: [(&str, &[u32], usize, usize, &[u32]); 13] = [
+        let cases: [Case; 13] = [
             ("nothing", &[], 4, 8, &[]),
             ("one token", &[1], 4, 8, &[]),
             ("one token twice", &[1, 1], 4, 8, &[]),
