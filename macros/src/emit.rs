@@ -6,7 +6,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
 use crate::error::Errors;
-use crate::lower::{self, Isa, Products};
+use crate::lower::{self, Isa, Products, Vectors};
 use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
@@ -400,17 +400,18 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let [rows, few] = [1, VECTORS].map(|vectors| plan.rows(isa.registers(), vectors));
-    let [rows_name, dot_name, gemv_name, tile_name, several_name, dequantize_name, expand_name] =
-        ["rows", "dot", "gemv", "tile", "gemv_several", "dequantize", "expand"]
+    let [rows_name, tile_name, dot_name, gemv_name, pass_name, several_name, dequantize_name, expand_name] =
+        ["rows", "tile", "dot", "gemv", "pass", "gemv_several", "dequantize", "expand"]
             .map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
-    let rows_kernel = lower::rows(isa, plan, &rows_name);
+    let rows_kernel = lower::rows(isa, plan, &rows_name, Vectors::One);
+    let tile_kernel = lower::rows(isa, plan, &tile_name, Vectors::Several);
     // As many vectors at once as are left; the last rows go one by one.
     let cases = (1..=VECTORS).rev().map(|vectors| {
         let left = if vectors == VECTORS { quote!(#vectors..) } else { quote!(#vectors) };
         quote! {
             (#few, #left) => {
-                #tile_name::<#few, #vectors>(blocks, activations, shape, at, y);
+                #pass_name::<#few, #vectors>(blocks, activations, shape, at, y);
                 #vectors
             }
         }
@@ -419,12 +420,13 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
         #rows_kernel
+        #tile_kernel
 
         #attributes
         fn #dot_name(row: &[u8], activations: &[::quantloom_kernels::ActivationBlock]) -> f32 {
             let (row, _) = row.as_chunks::<#bytes>();
             let (activations, _) = activations.as_chunks::<#chunks>();
-            #rows_name::<1, 1>([row], [activations])[0][0]
+            #rows_name::<1>([row], activations)[0]
         }
 
         #attributes
@@ -439,11 +441,11 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
                 for r in 0..#rows {
                     rows[r] = &blocks[(first + r) * n..][..n];
                 }
-                [*y] = #rows_name(rows, [activations]);
+                *y = #rows_name(rows, activations);
                 first += #rows;
             }
             for y in rest {
-                [[*y]] = #rows_name([&blocks[first * n..][..n]], [activations]);
+                *y = #rows_name([&blocks[first * n..][..n]], activations)[0];
                 first += 1;
             }
         }
@@ -451,7 +453,7 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
         /// R rows from `first` on times T vectors from `vector` on, into `y`, a row of `height` for each vector.
         #attributes
         #[inline]
-        fn #tile_name<const R: usize, const T: usize>(
+        fn #pass_name<const R: usize, const T: usize>(
             blocks: &[[u8; #bytes]],
             activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
             [n, height]: [usize; 2],
@@ -466,7 +468,7 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
             for t in 0..T {
                 vectors[t] = &activations[(vector + t) * n..][..n];
             }
-            let products = #rows_name(rows, vectors);
+            let products = #tile_name(rows, vectors);
             for t in 0..T {
                 y[(vector + t) * height + first..][..R].copy_from_slice(&products[t]);
             }
@@ -492,7 +494,7 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
                     vector += match (rows, vectors - vector) {
                         #(#cases)*
                         _ => {
-                            #tile_name::<1, 1>(blocks, activations, shape, at, y);
+                            #pass_name::<1, 1>(blocks, activations, shape, at, y);
                             1
                         }
                     };
