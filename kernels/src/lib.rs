@@ -1,5 +1,5 @@
 //! Quantized products of vectors and matrices, generated from format declarations: a dot product, a matrix times
-//! one vector ([`Kernels::gemv`]), and a matrix times many ([`Kernels::gemm`]).
+//! one vector ([`Kernels::gemv`]) or a few ([`Kernels::gemv_several`]), and a matrix times many ([`Kernels::gemm`]).
 //!
 //! [`quant_format!`] turns the declaration of a block format into its kernels for every instruction
 //! set in [`Isa`]; [`formats`] declares those of GGUF. This crate is usable alone: it knows nothing of

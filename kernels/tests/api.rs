@@ -146,6 +146,15 @@ fn lengths_are_checked() {
         let mut y = [0.0; 2];
         assert!(kernels.dot(&row[1..], &a).is_err());
         assert!(kernels.gemv(&row, &a, &mut y).is_err());
+        for (matrix, activations, vectors, y) in [
+            (&row[1..], &a[..], 1, 1),
+            (&row[1..], &[&a[..], &a].concat(), 2, 2),
+            (&row, &[&a[..], &a].concat(), 2, 3),
+            (&row, &[&a[..], &a].concat(), 0, 2),
+        ] {
+            let result = kernels.gemv_several(matrix, activations, vectors, &mut vec![0.0; y]);
+            assert!(result.is_err(), "{} {vectors} vectors, {y} products", format.name);
+        }
         assert!(kernels.dequantize(&row, &mut vec![0.0; format.block_len + 1]).is_err());
         assert!(kernels.quantize(&vec![0.0; format.block_len], &mut []).is_err());
         let tile = vec![ActivationTile::ZERO; format.block_len / 32];

@@ -6,7 +6,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
 use crate::error::Errors;
-use crate::lower::{self, Isa, Products};
+use crate::lower::{self, Isa, Products, Vectors};
 use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
 use crate::parse;
 use crate::plan::{Plan, Quantizer};
@@ -392,6 +392,9 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
     format_ident!("{}_{operation}_{}", plan.format.snake_name(), isa.target().name)
 }
 
+/// Vectors that `gemv_several` multiplies in one pass: with eight, rows would be too few.
+const VECTORS: usize = 4;
+
 /// All kernels of one format for one instruction set.
 ///
 /// `gemv` multiplies together rows that lie far apart, as many places of the matrix as it takes rows at once:
@@ -400,15 +403,28 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
 fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
-    let rows = plan.rows(isa.registers());
-    let [rows_name, dot_name, gemv_name, dequantize_name, expand_name] =
-        ["rows", "dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, isa));
+    let [rows, few] = [1, VECTORS].map(|vectors| plan.rows(isa.registers(), vectors));
+    let [rows_name, tile_name, dot_name, gemv_name, pass_name, several_name, dequantize_name, expand_name] =
+        ["rows", "tile", "dot", "gemv", "pass", "gemv_several", "dequantize", "expand"]
+            .map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
-    let rows_kernel = lower::rows(isa, plan, &rows_name);
+    let rows_kernel = lower::rows(isa, plan, &rows_name, Vectors::One);
+    let tile_kernel = lower::rows(isa, plan, &tile_name, Vectors::Several);
+    // As many vectors at once as are left; the last rows go one by one.
+    let cases = (1..=VECTORS).rev().map(|vectors| {
+        let left = if vectors == VECTORS { quote!(#vectors..) } else { quote!(#vectors) };
+        quote! {
+            (#few, #left) => {
+                #pass_name::<#few, #vectors>(blocks, activations, shape, at, y);
+                #vectors
+            }
+        }
+    });
     let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
     let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
         #rows_kernel
+        #tile_kernel
 
         #attributes
         fn #dot_name(row: &[u8], activations: &[::quantloom_kernels::ActivationBlock]) -> f32 {
@@ -435,6 +451,62 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
             }
             for row in #rows * apart..y.len() {
                 y[row] = #rows_name([&blocks[row * n..][..n]], activations)[0];
+            }
+        }
+
+        /// R rows, `apart` from each other, from `first` on times T vectors from `vector` on, into `y`, a row of `height`
+        /// for each vector.
+        #attributes
+        #[inline]
+        fn #pass_name<const R: usize, const T: usize>(
+            blocks: &[[u8; #bytes]],
+            activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
+            [n, height, apart]: [usize; 3],
+            [first, vector]: [usize; 2],
+            y: &mut [f32],
+        ) {
+            let mut rows: [&[[u8; #bytes]]; R] = [&[]; R];
+            for r in 0..R {
+                rows[r] = &blocks[(first + r * apart) * n..][..n];
+            }
+            let mut vectors: [&[[::quantloom_kernels::ActivationBlock; #chunks]]; T] = [&[]; T];
+            for t in 0..T {
+                vectors[t] = &activations[(vector + t) * n..][..n];
+            }
+            let products = #tile_name(rows, vectors);
+            for t in 0..T {
+                for r in 0..R {
+                    y[(vector + t) * height + first + r * apart] = products[t][r];
+                }
+            }
+        }
+
+        #attributes
+        fn #several_name(
+            matrix: &[u8],
+            activations: &[::quantloom_kernels::ActivationBlock],
+            vectors: usize,
+            y: &mut [f32],
+        ) {
+            let (blocks, _) = matrix.as_chunks::<#bytes>();
+            let (activations, _) = activations.as_chunks::<#chunks>();
+            let height = y.len() / vectors;
+            let apart = height / #few;
+            let shape = [activations.len() / vectors, height, apart];
+            // Then those that are left, one by one.
+            for first in ::core::iter::Iterator::chain(0..apart, #few * apart..height) {
+                let rows = if first < apart { #few } else { 1 };
+                let mut vector = 0;
+                while vector < vectors {
+                    let at = [first, vector];
+                    vector += match (rows, vectors - vector) {
+                        #(#cases)*
+                        _ => {
+                            #pass_name::<1, 1>(blocks, activations, shape, at, y);
+                            1
+                        }
+                    };
+                }
             }
         }
 
@@ -479,8 +551,9 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         let target = isa.target();
         let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
         let variant = format_ident!("{}", target.variant);
-        let [dot, gemv, dequantize, expand] =
-            ["dot", "gemv", "dequantize", "expand"].map(|operation| kernel_name(plan, operation, *isa));
+        let [dot, gemv, gemv_several, dequantize, expand] =
+            ["dot", "gemv", "gemv_several", "dequantize", "expand"]
+                .map(|operation| kernel_name(plan, operation, *isa));
         let expand = match plan.panel_groups() {
             Some(_) => quote!(::core::option::Option::Some(#expand)),
             None => quote!(::core::option::Option::None),
@@ -493,6 +566,7 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                     ::quantloom_kernels::Isa::#variant,
                     #dot,
                     #gemv,
+                    #gemv_several,
                     #dequantize,
                     #expand,
                 )

@@ -187,8 +187,18 @@ pub fn attributes(isa: &dyn Isa) -> TokenStream {
 /// 18 bytes, and with blocks of 210 bytes 1 KiB is faster by a quarter.
 const AHEAD: usize = 1024;
 
-/// The dot products of R rows with one vector: the heart of `dot` and `gemv`.
-pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+/// How many vectors rows are multiplied with in one pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// One: the heart of `dot` and `gemv`.
+    One,
+    /// T of them, each with the sums of `One`, to the bit: the heart of `gemv_several`. Not `One` with T = 1, whose
+    /// arrays of sums the compiler would keep in memory where registers are few.
+    Several,
+}
+
+/// The dot products of R rows with vectors.
+pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vectors) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());
@@ -198,16 +208,16 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
     let point = zero_point(plan, isa.signed_bias());
 
     let (block, a) = (quote!(block), quote!(a));
+    let (acc, len) = match vectors {
+        Vectors::One => (quote!(acc[r]), quote!(activations.len())),
+        Vectors::Several => (quote!(acc[t][r]), quote!(activations[0].len())),
+    };
     let scales = Scales::new("scale", isa, plan, &weight.scale);
     let minima =
         weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
-    let prefetch = isa.prefetch(&quote!(&rows[r][b]), quote!(#AHEAD + 64 * line));
-    let prefetch = if prefetch.is_empty() {
-        quote!()
-    } else {
-        let lines = bytes.div_ceil(64);
-        quote!(for r in 0..R { for line in 0..#lines { #prefetch } })
-    };
+    let distances = (0..bytes.div_ceil(64)).map(|line| AHEAD + 64 * line);
+    let prefetches: Vec<_> = distances.map(|at| isa.prefetch(&quote!(&rows[r][b]), quote!(#at))).collect();
+    let prefetch = (!prefetches[0].is_empty()).then(|| quote!(for r in 0..R { #(#prefetches)* }));
     let per_row = |scales: &Scales| {
         let (names, values) = (&scales.names, scales.values(&block));
         let base = &scales.base;
@@ -236,20 +246,24 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
             (true, _) => isa.dot_unsigned(quote!(seed), isa.biased(codes), quote!(activations)),
         };
         let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
-        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), quote!(acc[r]), false);
+        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
         let (total, subtract_minimum) = match &minima {
             None => (quote!(), quote!()),
             Some((minimum, minima)) => {
                 let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
                 let lanes = minima.at(|group| plan.dot_lanes(group, c), &quote!([r]));
-                let add = isa.fma(lanes, quote!(total), quote!(acc[r]), minimum.subtract);
-                (quote!(let total = #total;), quote!(acc[r] = #add;))
+                let add = isa.fma(lanes, quote!(total), acc.clone(), minimum.subtract);
+                (quote!(let total = #total;), quote!(#acc = #add;))
             }
         };
         let sums = (point != 0 || minima.is_some()).then(|| quote!(let sums = #sums;));
+        let (each, a) = match vectors {
+            Vectors::One => (quote!(), quote!(a)),
+            Vectors::Several => (quote!(for t in 0..T), quote!(activations[t][b])),
+        };
         quote! {
-            {
-                let a = &a[#c];
+            #each {
+                let a = &#a[#c];
                 let activations = #activations;
                 let steps = #steps;
                 #sums
@@ -259,42 +273,75 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStrea
                     let block = &rows[r][b];
                     let dot = #dot;
                     let scale = #scale;
-                    acc[r] = #add;
+                    #acc = #add;
                     #subtract_minimum
                 }
             }
         }
     });
     let steps: Vec<_> = steps.collect();
-    let sum = isa.sum(quote!(acc[r]));
-    quote! {
-        #attributes
-        #[inline]
-        fn #name<const R: usize>(
-            rows: [&[[u8; #bytes]]; R],
-            activations: &[[::quantloom_kernels::ActivationBlock; #chunks]],
-        ) -> [f32; R] {
-            #prelude
-            // One length for all, so that no row is checked again at each block.
-            let mut cut = rows;
-            for r in 0..R {
-                cut[r] = &rows[r][..activations.len()];
-            }
-            let rows = cut;
-            let mut acc = [#zero; R];
-            for b in 0..activations.len() {
-                let a = &activations[b];
-                #prefetch
-                #load_scales
-                #load_minima
-                #(#steps)*
-            }
-            let mut y = [0.0; R];
-            for r in 0..R {
-                y[r] = #sum;
-            }
-            y
+    let sum = isa.sum(acc.clone());
+    let vector = quote!(&[[::quantloom_kernels::ActivationBlock; #chunks]]);
+    let cut_rows = quote! {
+        // One length for all, so that no row is checked again at each block.
+        let mut cut = rows;
+        for r in 0..R {
+            cut[r] = &rows[r][..#len];
         }
+        let rows = cut;
+    };
+    match vectors {
+        Vectors::One => quote! {
+            #attributes
+            #[inline]
+            fn #name<const R: usize>(rows: [&[[u8; #bytes]]; R], activations: #vector) -> [f32; R] {
+                #prelude
+                #cut_rows
+                let mut acc = [#zero; R];
+                for b in 0..#len {
+                    let a = &activations[b];
+                    #prefetch
+                    #load_scales
+                    #load_minima
+                    #(#steps)*
+                }
+                let mut y = [0.0; R];
+                for r in 0..R {
+                    y[r] = #sum;
+                }
+                y
+            }
+        },
+        Vectors::Several => quote! {
+            #attributes
+            #[inline]
+            fn #name<const R: usize, const T: usize>(
+                rows: [&[[u8; #bytes]]; R],
+                activations: [#vector; T],
+            ) -> [[f32; R]; T] {
+                #prelude
+                #cut_rows
+                let mut cut = activations;
+                for t in 0..T {
+                    cut[t] = &activations[t][..#len];
+                }
+                let activations = cut;
+                let mut acc = [[#zero; R]; T];
+                for b in 0..#len {
+                    #prefetch
+                    #load_scales
+                    #load_minima
+                    #(#steps)*
+                }
+                let mut y = [[0.0; R]; T];
+                for t in 0..T {
+                    for r in 0..R {
+                        y[t][r] = #sum;
+                    }
+                }
+                y
+            }
+        },
     }
 }
 

@@ -104,20 +104,20 @@ pub fn plan(format: &Format) -> Plan<'_> {
 }
 
 impl Plan<'_> {
-    /// How many rows share one pass over the activations: of 4, 2 and 1 as many as fit so many registers
-    /// without a spill.
+    /// How many rows share one pass over the activations of `vectors` vectors: of 4, 2 and 1 as many as fit so many
+    /// registers without a spill.
     ///
-    /// A row holds its sums, its scales and the bytes that its chunks share, of each plane after the first.
+    /// A row holds its sums for each vector, its scales and the bytes that its chunks share, of each plane after the first.
     /// Beside them a step needs activations, seed, steps, codes, mask and product; for each plane after the
     /// first its own bits and mask; for scattered bits an index and a mask for each shift; for group scales
     /// those of its lanes.
-    pub fn rows(&self, registers: usize) -> usize {
+    pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
         let weight = &self.format.weight;
-        let vectors = |product: &Product| product.group.as_ref().map_or(1, |group| self.scale_vectors(group));
-        let minimum = weight.minimum.as_ref().map_or(0, |minimum| vectors(&minimum.product));
+        let scales = |product: &Product| product.group.as_ref().map_or(1, |group| self.scale_vectors(group));
+        let minimum = weight.minimum.as_ref().map_or(0, |minimum| scales(&minimum.product));
         let planes = self.format.weight_codes().terms.len() - 1;
-        let per_row = 1 + vectors(&weight.scale) + minimum + planes;
+        let per_row = vectors + scales(&weight.scale) + minimum + planes;
         let scattered: usize = self.chunks[0].planes.iter().map(|plane| plane.source.constants()).sum();
         let step = STEP + 2 * planes + scattered + usize::from(weight.scale.group.is_some());
         [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)

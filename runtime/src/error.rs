@@ -88,6 +88,14 @@ pub enum Error {
         /// Which of the two.
         what: &'static str,
     },
+    /// More tokens at once than an arena has room for.
+    #[error("{tokens} tokens do not fit the arena, which was made for {room} at once")]
+    Arena {
+        /// Tokens of the pass.
+        tokens: usize,
+        /// What the arena was made for.
+        room: usize,
+    },
     /// Threads could not be started.
     #[error("can't start {threads} threads: {problem}")]
     Threads {

@@ -93,7 +93,7 @@ pub fn pass(
         norm(team, x, attention_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[q, k, v]);
         clock.end(Phase::Norm);
-        team.for_columns(qkv, width, chunk_rows(team, q, width, t), |rows, mut columns| {
+        team.for_columns(qkv, width, chunk_rows(team, q, width, &inputs), |rows, mut columns| {
             let mut first = 0;
             for matrix in [q, k, v] {
                 // The part of this chunk that lies in this matrix.
@@ -161,14 +161,14 @@ pub fn pass(
         clock.end(Phase::Attention);
         let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output]);
         clock.end(Phase::Quantize);
-        add_product(team, attention_output, inputs, t, x);
+        add_product(team, attention_output, inputs, x);
         clock.end(Phase::AttentionOutput);
 
         // Feed-forward network: down(silu(gate(x)) · up(x)).
         norm(team, x, feed_forward_norm, config.rms_epsilon, normed);
         let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up]);
         clock.end(Phase::Norm);
-        let rows = chunk_rows(team, gate, gate.rows(), t);
+        let rows = chunk_rows(team, gate, gate.rows(), &inputs);
         team.for_columns(hidden, config.feed_forward, rows, |rows, mut columns| {
             gate.multiply(rows.clone(), &inputs, |token, row, y| {
                 columns.row(token)[row - rows.start..][..y.len()].copy_from_slice(y);
@@ -180,7 +180,7 @@ pub fn pass(
         clock.end(Phase::GateUp);
         let inputs = Inputs::new(team, isa, hidden, config.feed_forward, quantized, &[down]);
         clock.end(Phase::Quantize);
-        add_product(team, down, inputs, t, x);
+        add_product(team, down, inputs, x);
         clock.end(Phase::Down);
     }
     cache.advance(t);
@@ -199,7 +199,7 @@ pub fn pass(
     team.for_columns(
         out,
         config.vocab,
-        chunk_rows(team, output, config.vocab, count),
+        chunk_rows(team, output, config.vocab, &inputs),
         |rows, mut columns| {
             output.multiply(rows.clone(), &inputs, |token, row, y| {
                 columns.row(token)[row - rows.start..][..y.len()].copy_from_slice(y);
@@ -209,10 +209,10 @@ pub fn pass(
     clock.end(Phase::Logits);
 }
 
-/// Rows of a chunk, when `rows` rows of the length of `matrix`'s, for some tokens, are to be shared by a team.
-fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize, tokens: usize) -> usize {
+/// Rows of a chunk, when `rows` rows of the length of `matrix`'s, for some inputs, are to be shared by a team.
+fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize, inputs: &Inputs) -> usize {
     let share = rows / (CHUNKS_PER_THREAD * team.threads());
-    if matrix.takes_many(tokens) {
+    if inputs.in_tiles(matrix) {
         // Whole panels, as many as share the reading of a tile.
         return (share / gemm::ROWS * gemm::ROWS).clamp(gemm::ROWS, gemm::PANELS * gemm::ROWS);
     }
@@ -230,10 +230,10 @@ fn norm(team: &Team, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     });
 }
 
-/// x += W · inputs, for each of `t` tokens.
-fn add_product(team: &Team, matrix: &Matrix, inputs: Inputs, t: usize, x: &mut [f32]) {
+/// x += W · inputs, for each token.
+fn add_product(team: &Team, matrix: &Matrix, inputs: Inputs, x: &mut [f32]) {
     let rows = matrix.rows();
-    team.for_columns(x, rows, chunk_rows(team, matrix, rows, t), |rows, mut columns| {
+    team.for_columns(x, rows, chunk_rows(team, matrix, rows, &inputs), |rows, mut columns| {
         matrix.multiply(rows.clone(), &inputs, |token, row, product| {
             for (x, product) in columns.row(token)[row - rows.start..].iter_mut().zip(product) {
                 *x += product;

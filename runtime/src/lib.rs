@@ -11,6 +11,7 @@ pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod config;
+pub mod draft;
 mod error;
 pub mod file;
 mod forward;

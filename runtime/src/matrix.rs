@@ -29,9 +29,12 @@ const CHECKED: &str = "shapes are checked when a model is loaded";
 /// The most rows that are multiplied at once: those of a stack buffer.
 pub const MAX_ROWS: usize = 256;
 
+/// Tokens that are multiplied at once where products are those of each token alone: as many as kernels take together.
+const SEVERAL: usize = 4;
+
 /// Fewer tokens go through a matrix one by one: expanding its rows to panels would cost more than it saves. With
-/// TinyLlama's shape on Sapphire Rapids six tokens take 92 ms one by one, and up to twelve 103 ms as a tile.
-pub const MIN_TILE: usize = 7;
+/// TinyLlama's shape on Sapphire Rapids nine tokens take 102 ms one by one, and up to twelve 101 to 109 ms as a tile.
+pub const MIN_TILE: usize = 10;
 
 thread_local! {
     /// Each thread's own; they grow with the longest rows.
@@ -53,9 +56,9 @@ impl Matrix {
         self.tensor.rows()
     }
 
-    /// Whether so many tokens go through at once, rather than one by one.
-    pub fn takes_many(&self, tokens: usize) -> bool {
-        tokens >= MIN_TILE && matches!(&self.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm())
+    /// Whether tokens can go through at once, rather than one by one.
+    fn has_gemm(&self) -> bool {
+        matches!(&self.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm())
     }
 
     /// Bytes of one row in the file.
@@ -78,26 +81,32 @@ impl Matrix {
     pub fn multiply(&self, rows: Range<usize>, x: &Inputs, mut y: impl FnMut(usize, usize, &[f32])) {
         let row = self.row_bytes();
         let data = &self.tensor.data()[rows.start * row..rows.end * row];
-        if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, self.takes_many(x.tokens)) {
+        if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, x.in_tiles(self)) {
             let y = |token, row, values: &[f32]| y(token, rows.start + row, values);
             let done =
                 PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
             return done.expect(CHECKED);
         }
-        let mut product = [0.0; MAX_ROWS];
-        let product = &mut product[..rows.len()];
-        for token in 0..x.tokens {
+        let mut products = [0.0; SEVERAL * MAX_ROWS];
+        for first in (0..x.tokens).step_by(SEVERAL) {
+            let tokens = SEVERAL.min(x.tokens - first);
+            let products = &mut products[..tokens * rows.len()];
             match &self.kernels {
                 AnyKernels::Dense(dense, isa) => {
-                    dense.gemv(*isa, data, &x.floats[token * x.cols..][..x.cols], product)
+                    let x = x.floats[first * x.cols..].chunks_exact(x.cols);
+                    let mut each = products.chunks_exact_mut(rows.len()).zip(x);
+                    each.try_for_each(|(product, x)| dense.gemv(*isa, data, x, product))
                 }
                 AnyKernels::Quantized(kernels) => {
                     let blocks = x.cols / ActivationBlock::LEN;
-                    kernels.gemv(data, &x.blocks[token * blocks..][..blocks], product)
+                    let x = &x.blocks[first * blocks..][..tokens * blocks];
+                    kernels.gemv_several(data, x, tokens, products)
                 }
             }
             .expect(CHECKED);
-            y(token, rows.start, product);
+            for (token, product) in products.chunks_exact(rows.len()).enumerate() {
+                y(first + token, rows.start, product);
+            }
         }
     }
 
@@ -136,9 +145,14 @@ impl Quantized {
     /// For inputs of up to `tokens` tokens of up to `cols` values.
     pub fn new(tokens: usize, cols: usize) -> Self {
         let tiles = if tokens < MIN_TILE { 0 } else { ActivationTile::count(tokens, cols) };
+        Self { tiles: vec![ActivationTile::ZERO; tiles], ..Self::one_by_one(tokens, cols) }
+    }
+
+    /// The same without tiles: every product is, bit for bit, that of its token alone.
+    pub fn one_by_one(tokens: usize, cols: usize) -> Self {
         Self {
             blocks: vec![ActivationBlock::ZERO; tokens * (cols / ActivationBlock::LEN)],
-            tiles: vec![ActivationTile::ZERO; tiles],
+            tiles: Vec::new(),
         }
     }
 }
@@ -154,10 +168,11 @@ impl<'a> Inputs<'a> {
         matrices: &[&Matrix],
     ) -> Self {
         let tokens = floats.len() / cols;
-        let has_gemm = |matrix: &&Matrix| matches!(&matrix.kernels, AnyKernels::Quantized(kernels) if kernels.has_gemm());
         let is_quantized = |matrix: &&Matrix| matches!(matrix.kernels, AnyKernels::Quantized(_));
-        let in_tiles = tokens >= MIN_TILE && matrices.iter().any(has_gemm);
-        let in_blocks = matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && has_gemm(matrix)));
+        let in_tiles =
+            tokens >= MIN_TILE && !room.tiles.is_empty() && matrices.iter().any(|matrix| matrix.has_gemm());
+        let in_blocks =
+            matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && matrix.has_gemm()));
         let per_token = cols / ActivationBlock::LEN;
 
         let blocks = &mut room.blocks[..if in_blocks { tokens * per_token } else { 0 }];
@@ -177,5 +192,10 @@ impl<'a> Inputs<'a> {
             });
         }
         Self { floats, blocks, tiles, cols, tokens }
+    }
+
+    /// Whether `matrix` takes these tokens at once, rather than one by one.
+    pub fn in_tiles(&self, matrix: &Matrix) -> bool {
+        !self.tiles.is_empty() && matrix.has_gemm()
     }
 }

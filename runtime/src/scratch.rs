@@ -14,6 +14,7 @@ pub struct Scratch {
     logits: Vec<f32>,
     partials: Vec<f32>,
     quantized: Quantized,
+    tokens: usize,
     config: Config,
     profile: Option<Profile>,
 }
@@ -58,21 +59,39 @@ fn lengths(config: &Config) -> [usize; 6] {
     ]
 }
 
+/// Columns of the widest matrix.
+fn longest_input(config: &Config) -> usize {
+    config.embedding.max(config.feed_forward).max(config.query())
+}
+
 impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
+        Self {
+            quantized: Quantized::new(tokens, longest_input(config)),
+            ..Self::one_by_one(config, tokens, logits)
+        }
+    }
+
+    /// The same where matrices take tokens one by one, so that each comes out as if it were alone.
+    pub(crate) fn one_by_one(config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>();
-        let longest = config.embedding.max(config.feed_forward).max(config.query());
         let partial = partial_len(config.heads, config.head_dim) * tokens.min(TOKENS);
         Self {
             floats: vec![0.0; floats],
             // Of what a short context leaves untouched nothing becomes resident.
             partials: vec![0.0; config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS)],
             logits: vec![0.0; logits * config.vocab],
-            quantized: Quantized::new(tokens, longest),
+            quantized: Quantized::one_by_one(tokens, longest_input(config)),
+            tokens,
             config: config.clone(),
             profile: None,
         }
+    }
+
+    /// The most tokens of a pass.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// Whether it was made for a model of this shape.

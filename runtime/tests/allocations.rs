@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use quantloom::Model;
 use quantloom::alloc::{Count, CountingAllocator};
+use quantloom::draft::PromptLookup;
 use quantloom::sample::{Sampler, SamplerOptions, greedy};
 use quantloom::tokenizer::SpecialTokens;
 
@@ -53,6 +54,11 @@ fn a_steady_state_token_allocates_nothing() {
                     "{name}, {threads} threads, temperature {temperature}: {TOKENS} tokens"
                 );
             }
+            assert_eq!(
+                drafts(&model),
+                Count { allocations: 0, bytes: 0 },
+                "{name}, {threads} threads, drafts"
+            );
             measured.push(model);
         }
     }
@@ -86,4 +92,20 @@ fn steady_state(model: &Model, temperature: f32) -> Count {
     };
     round();
     round()
+}
+
+/// What tokens ask of the allocator some of which were drafted, right or wrong, from the first on.
+fn drafts(model: &Model) -> Count {
+    let text = |i: u32| if i % 17 == 16 { i } else { i % 5 };
+    let mut cache = model.create_kv_cache().unwrap();
+    model.forward_with_cache(&[4], &mut cache).unwrap();
+    let mut decoding = PromptLookup::new(model, &mut cache, &[4], 12).unwrap();
+    let before = CountingAllocator::count();
+    for i in 0..TOKENS as u32 {
+        black_box(decoding.forward(text(i)).unwrap());
+    }
+    let used = CountingAllocator::count() - before;
+    let counts = decoding.counts();
+    assert!(0 < counts.accepted && counts.accepted < counts.drafted, "{counts:?}");
+    used
 }

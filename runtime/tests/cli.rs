@@ -68,6 +68,12 @@ fn bad_flags_are_named() {
         (&["run", "hi", "--top-k", "-1"], "--top-k <K>: "),
         (&["run", "hi", "--top-p", "0"], "--top-p <P>: "),
         (&["run", "hi", "--top-p", "1.01"], "--top-p <P>: "),
+        (
+            &["run", "hi", "--draft-ngram", "-1"],
+            "--draft-ngram <N>: \"-1\" is not a whole number from 0 to 64",
+        ),
+        (&["run", "hi", "--draft-ngram", "65"], "--draft-ngram <N>: "),
+        (&["run", "hi", "--draft-ngram", "many"], "--draft-ngram <N>: "),
         (&["run", "hi", "--seed", "x\ny"], "--seed <SEED>: "),
         (&["run", "hi", "--seed", "-2"], "--seed <SEED>: \"-2\" is not"),
         (
@@ -466,6 +472,32 @@ fn run_streams_text_and_stops_at_the_end() {
     assert_eq!(report["ids"].as_array().unwrap().last().unwrap(), 2);
     for measure in ["load_ms", "prompt_tps", "decode_tps"] {
         assert!(report[measure].as_f64().unwrap() > 0.0, "{measure}");
+    }
+}
+
+#[test]
+fn run_says_the_same_with_drafts() {
+    let Some(model) = common::default_model() else { return };
+    let run = |args: &[&str], draft: &str| {
+        let command = &mut quantloom(["run", "-t", "2", "--json", "--draft-ngram", draft]);
+        let text = stdout(command.args(args).arg("-m").arg(&model), "");
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let repeat =
+        "Repeat the following text word for word:\n\nThe cat sat on the mat, the dog sat on the log.";
+    let cases: [&[&str]; 5] = [
+        &[repeat, "--temp", "0", "-n", "80"],
+        &[repeat, "--seed", "5", "-n", "40"],
+        // In the middle of a draft: the limit, and the end of the context.
+        &["--raw", "1, 2, 1, 2, 1, 2, 1,", "--temp", "0", "-n", "11"],
+        &["--raw", "1, 2, 1, 2, 1, 2, 1,", "--temp", "0", "-n", "12"],
+        &["--raw", "1, 2, 1, 2, 1, 2, 1,", "--temp", "0", "-c", "40"],
+    ];
+    for args in cases {
+        let (plain, drafted) = (run(args, "0"), run(args, "8"));
+        assert_eq!(plain["ids"], drafted["ids"], "{args:?}");
+        assert_eq!([&plain["drafted"], &plain["accepted"]], [0, 0], "{args:?}");
+        assert!(drafted["accepted"].as_u64().unwrap() > 0, "{args:?}: {drafted}");
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use quantloom_kernels::gemm::{ActivationTile, Panels, TOKENS, quantize_tile};
-use quantloom_kernels::{ActivationBlock, Supported, bf16, f16, quantize_activations};
+use quantloom_kernels::{ActivationBlock, Kernels, Supported, bf16, f16, quantize_activations};
 
 use super::{Subject, Weight};
 
@@ -103,6 +103,7 @@ fn gemv(subject: &Subject, isa: Supported, seed: u64) {
             let dot = kernels.dot(row, &a).expect("shapes fit");
             assert_eq!(y[r].to_bits(), dot.to_bits(), "{}: dot gives another sum", case());
         }
+        several(&kernels, name, (rows, blocks), &matrix, &a);
     };
     for &(name, halves, bytes, activations) in INPUTS {
         for rows in [1, 2, 3, 4, 5, 6, 7, 9, 13, 19] {
@@ -117,6 +118,41 @@ fn gemv(subject: &Subject, isa: Supported, seed: u64) {
     random(seed, (any::<u64>(), 1..20_usize, 1..12_usize), |(seed, rows, blocks)| {
         check("random", (rows, blocks), seed, Halves::Random(0.5), Bytes::Random, Wave);
     });
+}
+
+/// Several vectors at once give what `gemv` gives for each, to the bit.
+fn several(
+    kernels: &Kernels,
+    name: &str,
+    (rows, blocks): (usize, usize),
+    matrix: &[u8],
+    a: &[ActivationBlock],
+) {
+    // The same vector, begun further on each time.
+    let vectors: Vec<Vec<_>> =
+        (0..7).map(|t| a.iter().cycle().skip(t).take(a.len()).copied().collect()).collect();
+    let expected: Vec<Vec<f32>> = vectors
+        .iter()
+        .map(|vector| {
+            let mut y = vec![f32::NAN; rows];
+            kernels.gemv(matrix, vector, &mut y).expect("shapes fit");
+            y
+        })
+        .collect();
+    for count in 1..=vectors.len() {
+        let all = vectors[..count].concat();
+        let mut y = vec![f32::NAN; count * rows];
+        kernels.gemv_several(matrix, &all, count, &mut y).expect("shapes fit");
+        for (i, (y, expected)) in y.iter().zip(expected.iter().flatten()).enumerate() {
+            assert_eq!(
+                y.to_bits(),
+                expected.to_bits(),
+                "{name}, vector {} of {count}, row {} of {rows}, {blocks} blocks: gemv gives another sum",
+                i / rows,
+                i % rows
+            );
+        }
+    }
 }
 
 /// Rows that are no multiple of a panel's, or of the panels that share a tile, and tokens that fill no tile.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::chat::{ChatTemplate, Message};
+use crate::draft::{Counts, PromptLookup};
 use crate::gguf::Formats;
 use crate::sample::{Sampler, SamplerOptions};
 use crate::tokenizer::{EncodeOptions, SpecialTokens};
@@ -31,6 +32,10 @@ pub struct Args {
     ctx_size: Option<usize>,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Guess up to N tokens at a time from what the context repeats, and check them together: the same text, sooner;
+    /// 0 guesses none
+    #[arg(long, value_name = "N", default_value = "0", value_parser = value::draft, allow_negative_numbers = true)]
+    draft_ngram: usize,
     /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form
     #[arg(long)]
     raw: bool,
@@ -69,6 +74,12 @@ struct SamplingArgs {
     seed: value::Seed,
 }
 
+/// Where generation ends, and how far ahead it looks.
+struct Limits {
+    tokens: usize,
+    draft: usize,
+}
+
 /// What came out.
 struct Generation {
     ids: Vec<u32>,
@@ -76,6 +87,7 @@ struct Generation {
     is_context_full: bool,
     prefill: Duration,
     decode: Duration,
+    drafts: Counts,
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
@@ -103,8 +115,9 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         Ok(())
     };
     let mut cache = create_cache(&model, context, types)?;
-    let generation = generate(&model, &prompt_ids, &mut sampler, args.n_predict, &mut cache, &mut show)?;
-    let Generation { ids, is_context_full, prefill, decode } = generation;
+    let limits = Limits { tokens: args.n_predict, draft: args.draft_ngram };
+    let generation = generate(&model, &prompt_ids, &mut sampler, limits, &mut cache, &mut show)?;
+    let Generation { ids, is_context_full, prefill, decode, drafts } = generation;
     let prompt_tps = prompt_ids.len() as f64 / prefill.as_secs_f64();
     // The first token comes of the prefill.
     let decode_tps = (ids.len() > 1).then(|| (ids.len() - 1) as f64 / decode.as_secs_f64());
@@ -120,6 +133,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
             "load_ms": load_ms,
             "prompt_tps": prompt_tps,
             "decode_tps": decode_tps,
+            "drafted": drafts.drafted,
+            "accepted": drafts.accepted,
         });
         writeln!(out, "{report}")?;
         return Ok(());
@@ -129,8 +144,12 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         note(format_args!("the context of {context} tokens is full; -c sets its size"));
     }
     let rate = |tokens_per_second: f64| format!("{tokens_per_second:.1} tok/s");
+    let drafts = match args.draft_ngram {
+        0 => String::new(),
+        _ => format!(", {} of {} drafted accepted", drafts.accepted, drafts.drafted),
+    };
     note(format_args!(
-        "load {load_ms:.1} ms | prompt {} tokens, {} | generated {} tokens, {} | {} threads, {} | seed {seed}",
+        "load {load_ms:.1} ms | prompt {} tokens, {} | generated {} tokens, {}{drafts} | {} threads, {} | seed {seed}",
         prompt_ids.len(),
         rate(prompt_tps),
         ids.len(),
@@ -158,16 +177,15 @@ fn encode(model: &Model, text: &str, add_bos: bool) -> Vec<u32> {
     model.tokenizer().encode(text, EncodeOptions { add_bos, add_eos: true, parse_special: true })
 }
 
-/// Continues `prompt` by up to `limit` tokens, giving `show` the text as it comes, without special tokens.
+/// Continues `prompt`, giving `show` the text as it comes, without special tokens.
 fn generate(
     model: &Model,
     prompt: &[u32],
     sampler: &mut Sampler,
-    limit: usize,
+    limits: Limits,
     cache: &mut KvCache,
     show: &mut impl FnMut(&str) -> Result,
 ) -> Result<Generation> {
-    let mut scratch = model.create_scratch();
     let mut decoder = model.tokenizer().decoder(SpecialTokens::Skip);
     let mut ids = Vec::new();
 
@@ -175,14 +193,15 @@ fn generate(
     let logits = model.forward_with_cache(prompt, cache)?;
     let prefill = start.elapsed();
     let start = Instant::now();
+    let mut decoding = PromptLookup::new(model, cache, prompt, limits.draft)?;
     let is_context_full = loop {
-        if ids.len() == limit {
+        if ids.len() == limits.tokens {
             break false;
         }
         let next = match ids.last() {
             None => sampler.sample(&logits),
-            Some(_) if cache.len() == cache.capacity() => break true,
-            Some(&last) => sampler.sample(model.forward_single_with_scratch(last, cache, &mut scratch)?),
+            Some(_) if decoding.cache().len() == decoding.cache().capacity() => break true,
+            Some(&last) => sampler.sample(decoding.forward(last)?),
         };
         ids.push(next);
         show(decoder.push(next))?;
@@ -192,5 +211,5 @@ fn generate(
     };
     let decode = start.elapsed();
     show(decoder.finish())?;
-    Ok(Generation { ids, is_context_full, prefill, decode })
+    Ok(Generation { ids, is_context_full, prefill, decode, drafts: decoding.counts() })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::CacheType;
+use crate::draft::MAX_DRAFT;
 use crate::gguf::Formats;
 use crate::threads::MAX_THREADS;
 
@@ -57,6 +58,11 @@ pub fn token_count(text: &str) -> Result<usize> {
     } else {
         parse(text, "a whole number from 0 up, or -1 for no limit", |_| true)
     }
+}
+
+/// How many tokens may be drafted.
+pub fn draft(text: &str) -> Result<usize> {
+    parse(text, &format!("a whole number from 0 to {MAX_DRAFT}"), |&n| n <= MAX_DRAFT)
 }
 
 /// 0 and more.
