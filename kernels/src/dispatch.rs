@@ -181,7 +181,9 @@ impl Kernels {
         const OPERATION: &str = "gemv_several";
         for (what, len) in [("activations", activations.len()), ("y", y.len())] {
             if !len.is_multiple_of(vectors) {
-                return Err(self.shape_error(OPERATION, what, len, vectors));
+                // The next whole number of vectors.
+                let expected = len.next_multiple_of(vectors.max(1)) * vectors.min(1);
+                return Err(self.shape_error(OPERATION, what, len, expected));
             }
         }
         if vectors < 2 {

@@ -108,8 +108,8 @@ impl MultiplyAccumulate {
                 by: "a loop that the compiler vectorizes",
                 products: CODES,
                 run: || {
-                    let codes = &[15; CODES];
-                    black_box(products(black_box(codes), codes));
+                    let codes = black_box(&[15; CODES]);
+                    black_box(products(codes, black_box(codes)));
                 },
             }],
         }
@@ -154,4 +154,26 @@ fn xor<const N: usize, const PLACES: usize>(bytes: &[u8], passes: usize) {
 /// Σ code · activation in plain Rust, with whatever vectors every CPU of the target has.
 fn products(codes: &[u8], activations: &[u8]) -> i32 {
     codes.iter().zip(activations).map(|(&code, &a)| i32::from(code) * i32::from(a as i8)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_runs() {
+        for isa in Supported::all() {
+            for read in Read::ways(isa) {
+                for len in [0, 1, 4095, 4096] {
+                    read.run(&vec![1; len], 2);
+                }
+            }
+            let ways = MultiplyAccumulate::ways(isa);
+            assert!(!ways.is_empty(), "{}", isa.isa());
+            for way in ways {
+                way.run();
+                assert!(way.products() > 0, "{}", way.by());
+            }
+        }
+    }
 }

@@ -12,7 +12,6 @@ use quantloom_kernels::limits::Read;
 use quantloom_kernels::{Isa, Supported};
 use serde::Serialize;
 
-pub(crate) use profile::Work;
 pub use profile::{Limits, PhaseReport, Profiled, multiply_peak};
 
 use crate::alloc::CountingAllocator;

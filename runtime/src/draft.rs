@@ -102,8 +102,11 @@ impl<'a> PromptLookup<'a> {
         }
         let room = cache.capacity() - cache.len();
         let longest = longest.min(MAX_DRAFT).min(room.saturating_sub(1));
-        let mut known = Context::new(context.len() + room);
-        context.iter().for_each(|&token| known.push(token));
+        // Nothing is looked up where nothing may be drafted.
+        let mut known = Context::new(if longest == 0 { 0 } else { context.len() + room });
+        if longest > 0 {
+            context.iter().for_each(|&token| known.push(token));
+        }
         Ok(Self {
             model,
             cache,
@@ -130,12 +133,16 @@ impl<'a> PromptLookup<'a> {
         } else {
             self.model.check(&[token], self.cache)?;
             self.adapt();
-            self.context.push(token);
             let after = self.cache.len() + 1;
-            let longest = self.longest.min(self.cache.capacity() - after);
             self.pass.clear();
             self.pass.push(token);
-            self.context.draft(self.length, longest, &mut self.pass);
+            if self.longest > 0 {
+                self.context.push(token);
+                let longest = self.longest.min(self.cache.capacity() - after);
+                self.context.draft(self.length, longest, &mut self.pass);
+            }
+            // Until the pass is done nothing of it may be given.
+            self.given = self.pass.len();
             self.model.forward_several_with_scratch(&self.pass, self.cache, &mut self.scratch)?;
             self.cache.truncate(after);
             self.given = 1;

@@ -7,8 +7,8 @@ use quantloom_kernels::dense::Dense;
 use quantloom_kernels::gemm::{self, ActivationTile, Panels, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
-use crate::bench::Work;
 use crate::gguf::Tensor;
+use crate::profile::Work;
 use crate::threads::Team;
 
 /// A `[rows, cols]` matrix in the mapped file.

@@ -8,13 +8,12 @@ use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
 
-use crate::bench::Work;
 use crate::cache::{CacheTypes, KvCache};
 use crate::config::refuse_unbuilt;
 use crate::forward::{self, Logits};
 use crate::gguf::{Gguf, Tensor};
 use crate::matrix::Matrix;
-use crate::profile::Phase;
+use crate::profile::{Phase, Work};
 use crate::scratch::Scratch;
 use crate::threads::{MAX_THREADS, Team};
 use crate::tokenizer::Tokenizer;

@@ -1,5 +1,6 @@
 //! Where the time of forward passes goes.
 
+use std::ops::Add;
 use std::time::{Duration, Instant};
 
 /// A part of a forward pass that all threads do together, or the caller alone between two of these.
@@ -75,6 +76,21 @@ impl Profile {
     /// Passes.
     pub fn passes(&self) -> usize {
         self.passes
+    }
+}
+
+/// Bytes that a phase reads in a pass, and weights that it multiplies for a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    pub bytes: u64,
+    pub products: u64,
+}
+
+impl Add for Work {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, products: self.products + other.products }
     }
 }
 

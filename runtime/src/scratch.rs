@@ -67,14 +67,15 @@ fn longest_input(config: &Config) -> usize {
 impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
     pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
-        Self {
-            quantized: Quantized::new(tokens, longest_input(config)),
-            ..Self::one_by_one(config, tokens, logits)
-        }
+        Self::with(Quantized::new(tokens, longest_input(config)), config, tokens, logits)
     }
 
     /// The same where matrices take tokens one by one, so that each comes out as if it were alone.
     pub(crate) fn one_by_one(config: &Config, tokens: usize, logits: usize) -> Self {
+        Self::with(Quantized::one_by_one(tokens, longest_input(config)), config, tokens, logits)
+    }
+
+    fn with(quantized: Quantized, config: &Config, tokens: usize, logits: usize) -> Self {
         let floats = tokens * lengths(config).iter().sum::<usize>();
         let partial = partial_len(config.heads, config.head_dim) * tokens.min(TOKENS);
         Self {
@@ -82,7 +83,7 @@ impl Scratch {
             // Of what a short context leaves untouched nothing becomes resident.
             partials: vec![0.0; config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS)],
             logits: vec![0.0; logits * config.vocab],
-            quantized: Quantized::one_by_one(tokens, longest_input(config)),
+            quantized,
             tokens,
             config: config.clone(),
             profile: None,

@@ -336,13 +336,10 @@ fn bench_runs_all_combinations_of_llama_bench_flags() {
             assert!(speed.parse::<f64>().unwrap() > 0.0, "{args:?}: {row}");
             assert!(deviation.parse::<f64>().unwrap() >= 0.0, "{args:?}: {row}");
         }
-        assert!(
-            lines
-                .iter()
-                .filter(|line| line.starts_with('|'))
-                .all(|line| line.chars().count() == header.chars().count()),
-            "{text}"
-        );
+        // Cells are aligned, where a speed is not longer than its column.
+        let width = |line: &str| line.chars().count();
+        assert!(rows.iter().all(|row| width(row) == width(header) || row.len() > header.len()), "{text}");
+        assert_eq!(width(rule), width(header), "{text}");
     }
 }
 
@@ -423,6 +420,27 @@ fn bench_reports_where_no_test_is_asked_for() {
     assert_eq!(report["threads"], 2);
     let text = stdout(quantloom(["bench", "--short"]).env("GGUF_MODEL", &model), "");
     assert!(text.contains("| parallel + KV cache + arena |"), "{text}");
+}
+
+#[test]
+fn bench_profiles_every_phase() {
+    let (_folder, model) = tiny_model();
+    let bench = |args: &[&str]| stdout(quantloom(["bench", "-m"]).arg(&model).args(args), "");
+    let report: Value = serde_json::from_str(&bench(&["--short", "--json", "--profile"])).unwrap();
+    for pass in ["decode", "prefill"] {
+        let phases = report["profile"][pass]["phases"].as_array().unwrap();
+        assert_eq!(phases.len(), 10, "{pass}: {phases:?}");
+        let shares: f64 = phases.iter().map(|phase| phase["share"].as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-3, "{pass}: {phases:?}");
+        // Matrices are read and multiplied, and are held against a limit.
+        let gate_up = phases.iter().find(|phase| phase["name"] == "gate · up").unwrap();
+        for figure in ["ms_per_token", "bytes_per_second", "products_per_second", "share_of_limit"] {
+            assert!(gate_up[figure].as_f64().unwrap() > 0.0, "{pass} {figure}: {gate_up}");
+        }
+    }
+    let text = bench(&["--short", "--profile"]);
+    assert!(text.contains("| attention output  |"), "{text}");
+    assert!(!bench(&["--short"]).contains("attention output"));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn logits_are_those_of_an_exact_forward_pass() {
             *largest = largest.max(deviation);
             assert!(deviation <= bound, "{place}: {deviation:.1e} from exact logits, more than {bound:.1e}");
 
-            for at_once in [1, 3, 4, 13, 33, TOKENS] {
+            for at_once in [1, 3, 9, 10, 13, 33, TOKENS] {
                 let mut on_one_thread = None;
                 for threads in 1..=3 {
                     let place = format!("{place}, {threads} threads, {at_once} tokens at once");
@@ -116,8 +116,8 @@ fn logits_are_those_of_an_exact_forward_pass() {
                     let all: Vec<f32> = parts
                         .flat_map(|part| model.forward_all_with_cache(part, &mut cache).unwrap())
                         .collect();
-                    // From four tokens on activations are quantized otherwise than for one; all else is the same.
-                    if at_once < 4 || is_dense {
+                    // From ten tokens on activations are quantized otherwise than for one; all else is the same.
+                    if at_once < 10 || is_dense {
                         assert!(all == ours, "{place}: other logits than one by one on one thread");
                     }
                     let deviation = largest_deviation(&all, &exact, shape.vocab);

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+pub use quantloom::sample::greedy;
 use serde::{Deserialize, Serialize};
 
 /// What a worker is asked for.
@@ -99,17 +100,6 @@ pub trait Engine: Sized {
     /// # Errors
     /// The engine's own.
     fn step(&mut self, token: u32) -> Result<u32>;
-}
-
-/// The token with the greatest logit, the first of equals.
-pub fn greedy(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = i;
-        }
-    }
-    best as u32
 }
 
 /// The version of a crate that workers are built with.

@@ -107,6 +107,9 @@ fn run(cli: &Cli) -> Result<()> {
         let names: Vec<&str> = engines::ALL.iter().map(|engine| engine.name).collect();
         return Err(format!("--without {unknown:?}: there are {}", names.join(", ")));
     }
+    if cli.leaves_out(engines::OURS.name) {
+        return Err(format!("--without {:?}: all others are held against it", engines::OURS.name));
+    }
     let plans = plans(cli)?;
     let mut results =
         Results { date: String::new(), machine: machine(), agreement: Vec::new(), settings: Vec::new() };
@@ -120,7 +123,14 @@ fn run(cli: &Cli) -> Result<()> {
     for round in 1..=cli.rounds {
         for plan in &plans {
             let setting = match results.settings.iter().position(|setting| setting.is_like(&plan.setting)) {
-                Some(i) => &mut results.settings[i],
+                Some(i) => {
+                    let kept = &mut results.settings[i];
+                    let is_new =
+                        |column: &&Column| kept.engines.iter().all(|old| old.engine != column.engine);
+                    let new: Vec<Column> = plan.setting.engines.iter().filter(is_new).cloned().collect();
+                    kept.engines.extend(new);
+                    kept
+                }
                 None => results.settings.push_mut(plan.setting.clone()),
             };
             eprintln!("round {round} of {}: {}", cli.rounds, setting.title());
@@ -167,7 +177,7 @@ fn plans(cli: &Cli) -> Result<Vec<Plan>> {
                         limits: Vec::new(),
                         engines: engines(comparison)
                             .iter()
-                            .filter(|engine| !cli.without.iter().any(|name| name == engine.name))
+                            .filter(|engine| !cli.leaves_out(engine.name))
                             .map(|engine| Column::new(engine.name))
                             .collect(),
                     },

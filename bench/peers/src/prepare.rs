@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -158,7 +159,8 @@ fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
 
 /// Has a file in the page cache.
 pub fn warm(path: &Path) -> Result<()> {
-    fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+    let read = fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    read.map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -148,7 +148,8 @@ mod tests {
     fn started(script: &str) -> Result<Worker> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Worker::start(command, Duration::from_millis(500))
+        // So long that a busy machine starts a shell.
+        Worker::start(command, Duration::from_secs(2))
     }
 
     const READY: &str = r#"echo '{"ready": {"version": "7", "notes": "n"}}'; read _;"#;
@@ -162,7 +163,7 @@ mod tests {
             ("echo 'bad magic' >&2; exit 3", Err("the worker ended with exit status: 3: bad magic")),
             ("exit 0", Err("the worker ended with exit status: 0")),
             ("kill -4 $$", Err("the worker was ended by an illegal instruction")),
-            ("read _", Err("no answer within 0 s")),
+            ("read _", Err("no answer within 2 s")),
         ] {
             let mut worker = started(&format!("{READY} {script}")).expect(script);
             assert_eq!((&worker.version[..], &worker.notes[..]), ("7", "n"), "{script}");
@@ -175,7 +176,7 @@ mod tests {
     fn one_that_never_starts_is_told() {
         for (script, expected) in [
             ("exit 1", "the worker ended with exit status: 1"),
-            ("read _", "no answer within 0 s"),
+            ("read _", "no answer within 2 s"),
             (r#"echo '{"failed": "x"}'; read _"#, "the worker said Failed(\"x\") before anything was asked"),
         ] {
             assert_eq!(started(script).err().as_deref(), Some(expected), "{script}");

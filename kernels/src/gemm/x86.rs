@@ -56,7 +56,9 @@ fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
     let is_finite = _mm256_cmp_ps::<_CMP_LT_OQ>(inverse, _mm256_set1_ps(f32::INFINITY));
     let (scale, inverse) = (_mm256_and_ps(scale, is_finite), _mm256_and_ps(inverse, is_finite));
     let lowest = _mm256_sub_ps(_mm256_set1_ps(-127.0), _mm256_mul_ps(least, inverse));
-    let zero = _mm256_cvtps_epi32(_mm256_and_ps(lowest, is_finite));
+    // With an inverse of 0, which infinity gives too, this is no number, or none that a code has.
+    let is_usable = _mm256_cmp_ps::<_CMP_GT_OQ>(inverse, _mm256_setzero_ps());
+    let zero = _mm256_cvtps_epi32(_mm256_and_ps(lowest, is_usable));
     let mut codes = [_mm256_setzero_si256(); 4];
     for (code, value) in codes.iter_mut().zip(values) {
         let whole = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(value, inverse)), zero);

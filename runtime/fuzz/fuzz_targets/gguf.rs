@@ -58,8 +58,8 @@ fn use_file(gguf: Gguf) {
 /// Some tokens as a batch and one alone, as far as they fit the context.
 fn run(model: &Model, ids: &[u32]) {
     let vocab = model.config().vocab;
-    let batch = &ids[..ids.len().min(4)];
-    let mut cache = model.create_kv_cache_for(model.config().context.min(5)).unwrap();
+    let batch = &ids[..ids.len().min(12)];
+    let mut cache = model.create_kv_cache_for(model.config().context.min(14)).unwrap();
     let token = match model.forward_with_cache(batch, &mut cache) {
         Ok(logits) => {
             assert_eq!(logits.len(), vocab);

@@ -1,7 +1,6 @@
 //! What a pass's phases take, and how near each comes to what the machine allows.
 
 use std::fmt::{self, Display};
-use std::ops::Add;
 use std::time::Instant;
 
 use quantloom_kernels::limits::MultiplyAccumulate;
@@ -50,21 +49,6 @@ pub struct Limits {
     pub multiply: f64,
 }
 
-/// Bytes that a phase reads in a pass, and weights that it multiplies for a token.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Work {
-    pub bytes: u64,
-    pub products: u64,
-}
-
-impl Add for Work {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { bytes: self.bytes + other.bytes, products: self.products + other.products }
-    }
-}
-
 impl Profiled {
     /// Holds `profile`, of `tokens` tokens in all that are the last in `cache`, against the limits.
     pub fn new(
@@ -79,7 +63,8 @@ impl Profiled {
         // On average.
         let context = cache.len() - tokens / 2;
         let phase = |phase| {
-            let seconds = profile.time(phase).as_secs_f64();
+            // A clock may tell the same time twice.
+            let seconds = profile.time(phase).as_secs_f64().max(1e-9);
             let work = model.work(phase, cache, context);
             let bytes = work.bytes as f64 * profile.passes() as f64;
             // Of a prompt's tokens only the last of a pass has logits.

@@ -1,5 +1,5 @@
-//! Realizar: the quantized tensors of a GGUF file with a KV cache, of a prompt too one token at a time. The Q4_0 path of its TinyLlama benchmark takes every tensor for Q4_0, which
-//! the output matrix is not. Its threads are rayon's.
+//! Realizar: the quantized tensors of a GGUF file with a KV cache, a prompt by its own batched prefill. The Q4_0 path of
+//! its TinyLlama benchmark takes every tensor for Q4_0, which the output matrix is not. Its threads are rayon's.
 
 use std::path::Path;
 use std::process::ExitCode;
