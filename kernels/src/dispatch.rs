@@ -182,7 +182,7 @@ impl Kernels {
         for (what, len) in [("activations", activations.len()), ("y", y.len())] {
             if !len.is_multiple_of(vectors) {
                 // The next whole number of vectors.
-                let expected = len.next_multiple_of(vectors.max(1)) * vectors.min(1);
+                let expected = len.checked_next_multiple_of(vectors).unwrap_or(0);
                 return Err(self.shape_error(OPERATION, what, len, expected));
             }
         }

@@ -294,21 +294,28 @@ pub fn read_bandwidth(model: &Model, rounds: usize) -> Result<f64, Error> {
         model.gguf().tensors().iter().flat_map(|tensor| tensor.data().chunks(CHUNK)).collect();
     let bytes: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     let ways: Vec<Read> = Supported::all().flat_map(Read::ways).collect();
+    Ok(best(&ways, rounds, |way| {
+        team.run(chunks.len(), |i| way.run(chunks[i], 1));
+        bytes
+    }))
+}
+
+/// Work per second of the best of several ways: of each the median of some rounds, 1 at least, in which all have their
+/// turn. `run` does the work in one way, and tells how much it was.
+fn best<W>(ways: &[W], rounds: usize, run: impl Fn(&W) -> usize) -> f64 {
     let mut speeds = vec![Vec::with_capacity(rounds); ways.len()];
     for _ in 0..rounds {
         for (way, speeds) in ways.iter().zip(&mut speeds) {
             let started = Instant::now();
-            team.run(chunks.len(), |i| way.run(chunks[i], 1));
-            speeds.push(bytes as f64 / started.elapsed().as_secs_f64());
+            let work = run(way);
+            speeds.push(work as f64 / started.elapsed().as_secs_f64());
         }
     }
-    Ok(speeds.iter_mut().map(|speeds| median(speeds)).fold(0.0, f64::max))
-}
-
-/// The middle of some numbers, of which there is one at least.
-fn median(numbers: &mut [f64]) -> f64 {
-    numbers.sort_unstable_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+    let medians = speeds.iter_mut().map(|speeds| {
+        speeds.sort_unstable_by(f64::total_cmp);
+        speeds[rounds / 2]
+    });
+    medians.fold(0.0, f64::max)
 }
 
 /// The CPU's features that kernels know of, sorted.

@@ -96,10 +96,7 @@ impl<'a> PromptLookup<'a> {
         context: &[u32],
         longest: usize,
     ) -> Result<Self, Error> {
-        let vocab = model.config().vocab;
-        if let Some(&token) = context.iter().find(|&&token| token as usize >= vocab) {
-            return Err(Error::Token { token, vocab });
-        }
+        model.check_tokens(context)?;
         let room = cache.capacity() - cache.len();
         let longest = longest.min(MAX_DRAFT).min(room.saturating_sub(1));
         // Nothing is looked up where nothing may be drafted.

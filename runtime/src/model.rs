@@ -342,21 +342,27 @@ impl Model {
     }
 
     pub(crate) fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), Error> {
-        let vocab = self.config().vocab;
         if !cache.fits(self.config()) {
             return Err(Error::Foreign { what: "KV cache" });
         }
         if tokens.is_empty() {
             return Err(Error::NoTokens);
         }
-        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
-            return Err(Error::Token { token, vocab });
-        }
+        self.check_tokens(tokens)?;
         let (used, context) = (cache.len(), cache.capacity());
         if tokens.len() > context - used {
             return Err(Error::Context { tokens: tokens.len(), used, context });
         }
         Ok(())
+    }
+
+    /// Whether all `tokens` are in the vocabulary.
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab = self.config().vocab;
+        match tokens.iter().find(|&&token| token as usize >= vocab) {
+            Some(&token) => Err(Error::Token { token, vocab }),
+            None => Ok(()),
+        }
     }
 
     fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: Logits) {

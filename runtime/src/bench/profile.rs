@@ -1,12 +1,11 @@
 //! What a pass's phases take, and how near each comes to what the machine allows.
 
 use std::fmt::{self, Display};
-use std::time::Instant;
 
 use quantloom_kernels::limits::MultiplyAccumulate;
 use serde::Serialize;
 
-use super::median;
+use super::best;
 use crate::profile::{Phase, Profile};
 use crate::threads::Team;
 use crate::{Error, KvCache, Model};
@@ -118,17 +117,9 @@ pub fn multiply_peak(model: &Model, rounds: usize) -> Result<f64, Error> {
     const CALLS: usize = 32;
     const CHUNKS: usize = 16;
     let team = Team::new(model.threads(), || ())?;
-    let ways = MultiplyAccumulate::ways(model.isa());
-    let peaks = ways.iter().map(|way| {
-        let chunks = CHUNKS * model.threads();
-        let mut speeds: Vec<f64> = (0..rounds)
-            .map(|_| {
-                let started = Instant::now();
-                team.run(chunks, |_| (0..CALLS).for_each(|_| way.run()));
-                (chunks * CALLS * way.products()) as f64 / started.elapsed().as_secs_f64()
-            })
-            .collect();
-        median(&mut speeds)
-    });
-    Ok(peaks.fold(0.0, f64::max))
+    let chunks = CHUNKS * model.threads();
+    Ok(best(&MultiplyAccumulate::ways(model.isa()), rounds, |way| {
+        team.run(chunks, |_| (0..CALLS).for_each(|_| way.run()));
+        chunks * CALLS * way.products()
+    }))
 }
