@@ -216,8 +216,10 @@ fn chunk_rows(team: &Team, matrix: &Matrix, rows: usize, inputs: &Inputs) -> usi
         // Whole panels, as many as share the reading of a tile.
         return (share / gemm::ROWS * gemm::ROWS).clamp(gemm::ROWS, gemm::PANELS * gemm::ROWS);
     }
-    let most = (CHUNK_BYTES / matrix.row_bytes()).min(share);
-    (most / ROWS * ROWS).clamp(ROWS, MAX_ROWS)
+    let most = (CHUNK_BYTES / matrix.row_bytes()).min(share).clamp(ROWS, MAX_ROWS);
+    // As many for each thread, all alike: none waits for another's last chunk.
+    let chunks = rows.div_ceil(most).next_multiple_of(team.threads());
+    rows.div_ceil(chunks).next_multiple_of(ROWS)
 }
 
 /// The norm of each token.
