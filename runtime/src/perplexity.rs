@@ -252,7 +252,8 @@ pub fn compare<E: From<Error>>(
 fn not_numbers(model: &Model) -> Error {
     Error::Model {
         path: model.gguf().path().into(),
-        problem: "its logits are no numbers: the weights are damaged, fetch or convert the model again".into(),
+        problem: "its logits are no numbers: the weights are damaged, fetch or convert the model again"
+            .into(),
     }
 }
 
@@ -361,12 +362,7 @@ impl Rows<'_> {
 }
 
 /// In f32, as both are: of a model and itself nothing is left.
-fn compare_row(
-    model: &Model,
-    log_p: impl Fn(usize, &mut [f32]),
-    logits: &[f32],
-    token: u32,
-) -> Comparison {
+fn compare_row(model: &Model, log_p: impl Fn(usize, &mut [f32]), logits: &[f32], token: u32) -> Comparison {
     let Softmax { top, log_sum, .. } = softmax(model.isa(), logits);
     let log_sum = log_sum as f32;
     let mut of_token = [0.0];

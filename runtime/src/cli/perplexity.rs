@@ -130,9 +130,8 @@ fn chunks(
 fn read_text(path: &Path) -> Result<String> {
     let name = path.display();
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        format!("{name}: not valid UTF-8 at byte {}", error.utf8_error().valid_up_to())
-    })?;
+    let mut text = String::from_utf8(bytes)
+        .map_err(|error| format!("{name}: not valid UTF-8 at byte {}", error.utf8_error().valid_up_to()))?;
     if text.ends_with('\n') {
         text.pop();
     }
@@ -234,7 +233,8 @@ fn line(out: &mut impl Write, figures: &Means) -> io::Result<()> {
 /// llama.cpp's names and digits.
 fn tables(out: &mut impl Write, figures: &Divergence) -> io::Result<()> {
     const EXTREMES: [(&str, f64); 2] = [("Maximum", 100.0), ("Minimum", 0.0)];
-    const UPPER: [(&str, f64); 4] = [("99.9%  ", 99.9), ("99.0%  ", 99.0), ("95.0%  ", 95.0), ("90.0%  ", 90.0)];
+    const UPPER: [(&str, f64); 4] =
+        [("99.9%  ", 99.9), ("99.0%  ", 99.0), ("95.0%  ", 95.0), ("90.0%  ", 90.0)];
     const LOWER: [(&str, f64); 4] = [("10.0%  ", 10.0), (" 5.0%  ", 5.0), (" 1.0%  ", 1.0), (" 0.1%  ", 0.1)];
     const MEDIAN: (&str, f64) = ("Median ", 50.0);
     const QUARTILES: [(&str, f64); 2] = [("75.0%  ", 75.0), ("25.0%  ", 25.0)];
@@ -268,7 +268,9 @@ fn tables(out: &mut impl Write, figures: &Divergence) -> io::Result<()> {
     for (name, percent) in [maximum].into_iter().chain(UPPER).chain(middle).chain(LOWER).chain([minimum]) {
         writeln!(out, "{name} Δp: {:6.3}%", 100.0 * deltas_p.at(percent))?;
     }
-    for (name, Estimate { value, error }) in [("RMS Δp    ", means.delta_p_rms), ("Same top p", means.same_top)] {
+    for (name, Estimate { value, error }) in
+        [("RMS Δp    ", means.delta_p_rms), ("Same top p", means.same_top)]
+    {
         writeln!(out, "{name}: {:6.3} ± {:5.3} %", 100.0 * value, 100.0 * error)?;
     }
     Ok(())

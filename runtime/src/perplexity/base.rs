@@ -159,7 +159,10 @@ impl BaseFile {
             ));
         }
         if count < chunks.len() {
-            return fail(format!("has {count} chunks, not {}: compare so many, or write it again", chunks.len()));
+            return fail(format!(
+                "has {count} chunks, not {}: compare so many, or write it again",
+                chunks.len()
+            ));
         }
         let differs = |(a, b): (&u32, &u32)| a != b;
         match self.chunks.tokens().iter().zip(chunks.tokens()).position(differs) {

@@ -214,8 +214,7 @@ impl Comparisons {
         // Of the two means.
         let covariance = (self.products / count - nll.value * base_nll.value) / (count - 1.0);
         // Of the difference of two estimates; rounding may make its square negative.
-        let error =
-            |a: f64, b: f64, covariance: f64| (a * a + b * b - 2.0 * covariance).max(0.0).sqrt();
+        let error = |a: f64, b: f64, covariance: f64| (a * a + b * b - 2.0 * covariance).max(0.0).sqrt();
         let log_ratio = Estimate {
             value: nll.value - base_nll.value,
             error: error(nll.error, base_nll.error, covariance),
