@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{CacheArgs, ModelArgs, Result, ThreadArgs, load, note, value};
+use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
 use crate::gguf::{Formats, Gguf};
 use crate::perplexity::{
     Base, BaseFile, Chunks, Divergence, Estimate, Means, Perplexity, compare, evaluate, write_base,
@@ -67,6 +67,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         (true, Some(path)) => Some(OpenBase::open(path, formats)?),
     };
     let model = load(args.model.path()?, formats, args.threads)?;
+    // Where types don't fit, the error names the flag.
+    create_cache(&model, 1, types)?;
     let chunks = chunks(&model, text.as_deref(), args.ctx_size, args.chunks, base.as_ref())?;
 
     let output = Output { format: args.output, model: &model, out };
