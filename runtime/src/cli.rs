@@ -21,6 +21,7 @@ mod kernels;
 mod logits;
 mod perplexity;
 mod quantize;
+mod report;
 mod run;
 mod table;
 mod tokenize;
@@ -69,6 +70,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Measures how well a model predicts a text, and how far it is from a base model
     Perplexity(perplexity::Args),
+    /// Makes a model in several types, and compares their size, quality and speed
+    Report(report::Args),
     /// Fetches a model by name, once, and prints its path
     Pull {
         /// `smollm2`
@@ -214,6 +217,7 @@ impl Command {
             Self::Kernels => kernels::run(formats, out),
             Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Perplexity(args) => perplexity::run(args, formats, out),
+            Self::Report(args) => report::run(args, formats, out),
             Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
             Self::Bench(args) => bench::run(args, formats, out),
         }

@@ -224,13 +224,13 @@ fn model_type(gguf: &Gguf) -> String {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let name = raw_cpuid::CpuId::new().get_processor_brand_string();
     name.map_or("unknown".into(), |name| name.as_str().trim().into())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     "unknown".into()
 }
 
