@@ -498,13 +498,7 @@ impl<'a> Run<'a> {
         let (delay, types) = (Duration::ZERO, CacheTypes::default());
         let options = llama_bench::Options { repetitions, warm_up: true, delay, types };
         let mut rate = |test: Test| {
-            let mut outcome = Ok(());
-            let measured = llama_bench::measure(model, test, &options, || {
-                if outcome.is_ok() {
-                    outcome = told(1);
-                }
-            })?;
-            outcome?;
+            let measured = llama_bench::measure(model, test, &options, || told(1))?;
             let summary = measured.summary;
             let tokens = test.context();
             Ok::<_, E>(Rate { tokens, tokens_per_second: summary.avg_ts, deviation: summary.stddev_ts })

@@ -214,8 +214,9 @@ pub fn figure(report: &Report) -> String {
                 Mark { name: &row.name, value, spread, at: [x.pixel((plot.value)(row)), y.pixel(value)] }
             })
             .collect();
-        best(&mut group, &marks, plot.is_more_better);
-        types(&mut group, &marks, x, y);
+        let best = best(&marks, plot.is_more_better);
+        join(&mut group, &best);
+        types(&mut group, &marks, &best, x, y);
         picture.append(group);
     }
     picture.to_string()
@@ -279,8 +280,8 @@ fn axes(group: &mut Group, x: Axis, y: Axis, name: &str, has_numbers: bool) {
     group.append(name.set("text-anchor", "middle"));
 }
 
-/// Joins the types that no other beats in both respects.
-fn best(group: &mut Group, marks: &[Mark<'_>], is_more_better: bool) {
+/// The points of the types that no other beats in both respects, from one end to the other.
+fn best(marks: &[Mark<'_>], is_more_better: bool) -> Vec<[f64; 2]> {
     let mut sorted: Vec<&Mark<'_>> = marks.iter().collect();
     sorted.sort_by(|a, b| {
         let along = a.at[0].total_cmp(&b.at[0]);
@@ -293,16 +294,29 @@ fn best(group: &mut Group, marks: &[Mark<'_>], is_more_better: bool) {
         least = least.min(mark.value);
         is_better
     });
-    if sorted.len() > 1 {
-        let points: Vec<String> =
-            sorted.iter().map(|Mark { at: [x, y], .. }| format!("{x:.1},{y:.1}")).collect();
-        let joined = Polyline::new().set("class", "best").set("points", points.join(" "));
-        group.append(joined.set("stroke-width", 1.5).set("stroke-dasharray", "5 4"));
-    }
+    sorted.iter().map(|mark| mark.at).collect()
+}
+
+fn join(group: &mut Group, best: &[[f64; 2]]) {
+    let points: Vec<String> = best.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
+    let joined = Polyline::new().set("class", "best").set("points", points.join(" "));
+    group.append(joined.set("stroke-width", 1.5).set("stroke-dasharray", "5 4"));
+}
+
+/// Areas that the line through `best` is in.
+fn along(best: &[[f64; 2]]) -> impl Iterator<Item = Area> {
+    /// Of each piece: closer together than names are high.
+    const PARTS: u32 = 64;
+    best.windows(2).flat_map(|ends| {
+        (0..=PARTS).map(move |part| {
+            let share = f64::from(part) / f64::from(PARTS);
+            Area::around([0, 1].map(|i| ends[0][i] + share * (ends[1][i] - ends[0][i])), [2.0; 2])
+        })
+    })
 }
 
 /// A point with its name for each type, so that no name lies on another, or on a point.
-fn types(group: &mut Group, marks: &[Mark<'_>], x: Axis, y: Axis) {
+fn types(group: &mut Group, marks: &[Mark<'_>], best: &[[f64; 2]], x: Axis, y: Axis) {
     let whole = Area([x.pixels[0] + 2.0, TOP - LEADING, x.pixels[1], BOTTOM - 1.0]);
     let spread = |mark: &Mark<'_>| {
         [mark.value + mark.spread, (mark.value - mark.spread).max(0.0)].map(|end| y.pixel(end))
@@ -312,7 +326,7 @@ fn types(group: &mut Group, marks: &[Mark<'_>], x: Axis, y: Axis) {
         let [top, bottom] = spread(mark);
         Area([mark.at[0] - 3.0, top, mark.at[0] + 3.0, bottom])
     });
-    let obstacles: Vec<Area> = points.iter().copied().chain(spreads).collect();
+    let obstacles: Vec<Area> = points.iter().copied().chain(spreads).chain(along(best)).collect();
     let mut names: Vec<Area> = Vec::new();
     for mark in marks {
         // On a logarithmic axis there is no place for them.
@@ -323,11 +337,12 @@ fn types(group: &mut Group, marks: &[Mark<'_>], x: Axis, y: Axis) {
         };
         let size = [LETTER * label.chars().count() as f64, LEADING];
         let free = |area: &Area| whole.contains(*area) && !names.iter().any(|name| name.overlaps(*area));
-        let is_best = |area: &Area| free(area) && !obstacles.iter().any(|obstacle| obstacle.overlaps(*area));
+        let clears_all =
+            |area: &Area| free(area) && !obstacles.iter().any(|obstacle| obstacle.overlaps(*area));
         let clears_points = |area: &Area| free(area) && !points.iter().any(|point| point.overlaps(*area));
         let places = || places(mark.at, size);
         let (distance, direction, area) = places()
-            .find(|(.., area)| is_best(area))
+            .find(|(.., area)| clears_all(area))
             .or_else(|| places().find(|(.., area)| clears_points(area)))
             .or_else(|| places().find(|(.., area)| free(area)))
             .unwrap_or_else(|| places().next().expect("there are some"));
