@@ -154,6 +154,51 @@ fn long_contexts_stay_exact() {
     assert!(deviation <= DENSE, "{deviation:.1e} from exact logits, more than {DENSE:.1e}");
 }
 
+/// A matrix of twice the weights with a scale of a half is the same matrix: powers of two round nothing.
+#[test]
+fn a_matrix_may_have_a_scale_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for ty in ["F32", "Q4_0"] {
+        let shape = Shape { embedding: 64, ty, ..SHAPE };
+        let mut tiny = TinyModel::new(&shape);
+        let [plain, scaled, bad] = ["plain", "scaled", "bad"].map(|name| folder.path().join(name));
+        tiny.write(&plain);
+        let matrices = tiny.tensors.iter_mut().filter(|tensor| !tensor.name.contains("norm"));
+        let scales: Vec<TinyTensor> = matrices
+            .map(|tensor| {
+                match ty {
+                    "F32" => tensor.data.as_chunks_mut().0.iter_mut().for_each(|weight| {
+                        *weight = (2.0 * f32::from_le_bytes(*weight)).to_le_bytes();
+                    }),
+                    _ => tensor.data.as_chunks_mut::<18>().0.iter_mut().for_each(|block| {
+                        let d = f16::from_le_bytes([block[0], block[1]]);
+                        block[..2].copy_from_slice(&f16::from_f32(2.0 * d.to_f32()).to_le_bytes());
+                    }),
+                }
+                TinyTensor {
+                    name: tensor.name.replace(".weight", ".scale"),
+                    dims: vec![1],
+                    ty: tiny::tensor_type("F32"),
+                    data: 0.5_f32.to_le_bytes().to_vec(),
+                }
+            })
+            .collect();
+        assert_eq!(scales.len(), 2 + 7 * shape.layers);
+        tiny.tensors.extend(scales);
+        tiny.write(&scaled);
+        let logits = |path| {
+            let model = Model::load(path, Some(2)).unwrap();
+            model.forward_all_with_cache(&tokens(TOKENS), &mut model.create_kv_cache().unwrap()).unwrap()
+        };
+        assert!(logits(&plain) == logits(&scaled), "{ty}: other logits");
+
+        tiny.tensors.last_mut().unwrap().data = f32::NAN.to_le_bytes().to_vec();
+        tiny.write(&bad);
+        let error = Model::load(&bad, Some(1)).unwrap_err().to_string();
+        assert!(error.contains("tensor `output.scale` holds NaN"), "{ty}: {error}");
+    }
+}
+
 #[test]
 fn version_2_of_gguf_is_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
