@@ -7,9 +7,9 @@ use quote::{format_ident, quote};
 
 use crate::error::Errors;
 use crate::lower::{self, Isa, Products, Vectors};
-use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Term};
+use crate::model::{Affine, Codes, Digit, Field, FieldType, Format, Product, Term, Value};
 use crate::parse;
-use crate::plan::{Plan, Quantizer};
+use crate::plan::{Plan, Quantizer, Reference};
 
 /// Everything for `declarations`, whose plans are `plans`.
 pub fn emit(declarations: &parse::Declarations, plans: &[Plan], isas: &[&dyn Isa]) -> TokenStream {
@@ -333,58 +333,118 @@ fn affine(affine: &Affine, codes: &Codes) -> TokenStream {
     quote!(#(#terms)+*)
 }
 
-/// The quantizer of one block.
+/// The quantizer of one block: what the formula can express, as data, and where the parts that are found go.
 fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
-    let len = format.len;
+    let (len, weight) = (format.len, &format.weight);
+    let quantize = quote!(::quantloom_kernels::quantize);
     let codes = format.weight_codes();
-    let set = format_ident!("set_{}", codes.name);
-    let field = |index: usize| format_ident!("{}", format.fields[index].name);
-    let max = codes.max().min(255) as u8;
-    let body = match *quantizer {
-        Quantizer::Centred { d, zero } => {
-            let d = field(d);
-            quote! {
-                let mut codes = [0; #len];
-                block.#d = ::quantloom_kernels::quantize::centred(weights, #zero, #max, &mut codes);
-                block.#set(&codes);
-            }
+    let values = match &weight.value {
+        Value::Linear { zero } => {
+            let number = integers(codes, *zero);
+            quote!(#quantize::Values::Even(#number))
         }
-        Quantizer::Signed { d } => {
-            let d = field(d);
-            quote! {
-                let mut codes = [0; #len];
-                block.#d = ::quantloom_kernels::quantize::signed(weights, &mut codes);
-                block.#set(&codes);
-            }
+        Value::Table { entries } => {
+            let entries = entries.iter().map(|&entry| signed(entry.into()));
+            quote!(#quantize::Values::Table(#quantize::Table::new(&[#(#entries),*])))
         }
-        Quantizer::Affine { d, m } => {
-            let (d, m) = (field(d), field(m));
-            quote! {
-                let mut codes = [0; #len];
-                (block.#d, block.#m) = ::quantloom_kernels::quantize::affine(weights, #max, &mut codes);
-                block.#set(&codes);
+    };
+    let product = |product: &Product, factor: TokenStream| {
+        let group = match &product.group {
+            Some(group) => {
+                let number = integers(&format.codes[group.code], group.zero);
+                quote!(::core::option::Option::Some(#number))
             }
-        }
-        Quantizer::Grouped { d, zero, scales, size } => {
-            let d = field(d);
-            let groups = len / size;
-            let set_scales = format_ident!("set_{}", format.codes[scales].name);
-            quote! {
-                let (mut codes, mut scales) = ([0; #len], [0; #groups]);
-                block.#d = ::quantloom_kernels::quantize::grouped(weights, #zero, #max, &mut scales, &mut codes);
-                block.#set_scales(&scales);
-                block.#set(&codes);
+            None => quote!(::core::option::Option::None),
+        };
+        quote! {
+            #quantize::Product {
+                factor: #factor,
+                block: ::core::option::Option::Some(#quantize::Number::F16),
+                group: #group,
             }
         }
     };
+    let scale = product(&weight.scale, quote!(1.0));
+    let minimum = match &weight.minimum {
+        Some(minimum) => {
+            let product = product(&minimum.product, if minimum.subtract { quote!(-1.0) } else { quote!(1.0) });
+            quote!(::core::option::Option::Some(#product))
+        }
+        None => quote!(::core::option::Option::None),
+    };
+    let reference = match &quantizer.reference {
+        None => quote!(::core::option::Option::None),
+        Some(reference) => {
+            let rule = match reference {
+                Reference::Furthest { zero, max } => quote!(Furthest { zero: #zero, max: #max }),
+                Reference::Symmetric { limit, zero } => quote!(Symmetric { limit: #limit, zero: #zero }),
+                Reference::Range { max } => quote!(Range { max: #max }),
+                Reference::Mean { negative } => quote!(Mean { negative: #negative }),
+            };
+            quote!(::core::option::Option::Some(#quantize::Reference::#rule))
+        }
+    };
+    let field = |index: usize| format_ident!("{}", format.fields[index].name);
+    let number = |index: usize, part: &str| {
+        let (field, part) = (field(index), format_ident!("{part}"));
+        quote!(block.#field = ::quantloom_kernels::f16::from_bits(numbers.#part as u16);)
+    };
+    let set = |codes: &Codes, found: TokenStream| {
+        let set = format_ident!("set_{}", codes.name);
+        let found = if codes.signed { quote!(#found.map(|code| code as i8)) } else { found };
+        quote!(block.#set(&#found);)
+    };
+    let ones = quantizer.ones.iter().map(|&index| {
+        let field = field(index);
+        quote!(block.#field = ::quantloom_kernels::f16::ONE;)
+    });
+    let groups = |product: &Product| product.group.as_ref().map(|group| &format.codes[group.code]);
+    let (scales, minima) =
+        (groups(&weight.scale), weight.minimum.as_ref().and_then(|minimum| groups(&minimum.product)));
+    let (scale_count, minimum_count) = (scales.map_or(0, Codes::len), minima.map_or(0, Codes::len));
+    let stored = [
+        Some(number(quantizer.scale, "scale")),
+        scales.map(|codes| set(codes, quote!(numbers.scales))),
+        quantizer.minimum.map(|index| number(index, "minimum")),
+        minima.map(|codes| set(codes, quote!(numbers.minima))),
+        Some(set(codes, quote!(codes))),
+    ];
+    let stored = stored.iter().flatten();
     quote! {
-        /// Quantizes one block of weights.
-        pub fn from_weights(weights: &[f32; #len]) -> Self {
+        /// The block nearest to `weights`: the squared error of each counts by its `importance`.
+        pub fn from_weights(
+            weights: &[f32; #len],
+            importance: ::core::option::Option<&[f32; #len]>,
+        ) -> Self {
+            const SHAPE: #quantize::Shape = #quantize::Shape {
+                values: #values,
+                scale: #scale,
+                minimum: #minimum,
+                reference: #reference,
+            };
+            let (numbers, codes) =
+                #quantize::quantize::<#len, #scale_count, #minimum_count>(&SHAPE, weights, importance);
             let mut block = Self::ZERO;
-            #body
+            #(#ones)*
+            #(#stored)*
             block
         }
     }
+}
+
+/// How codes with a zero point are stored, as a number of `quantloom_kernels::quantize`.
+fn integers(codes: &Codes, zero: i32) -> TokenStream {
+    if codes.signed {
+        return quote!(::quantloom_kernels::quantize::Number::I8);
+    }
+    let (first, max) = (signed(-zero), codes.max() as u8);
+    quote!(::quantloom_kernels::quantize::Number::Integer { first: #first, step: 1, max: #max })
+}
+
+/// A literal has no sign: it stands before.
+fn signed(value: i32) -> TokenStream {
+    let magnitude = value.unsigned_abs();
+    if value < 0 { quote!(-#magnitude) } else { quote!(#magnitude) }
 }
 
 /// `q4_0_gemv_avx2_fma`: the one grammar of kernel names.
@@ -524,12 +584,10 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let quantize = match plan.quantizer {
-        Some(_) => quote!(::core::option::Option::Some(|weights, blocks| {
-            let (weights, _) = weights.as_chunks::<#len>();
-            let (blocks, _) = blocks.as_chunks_mut::<#bytes>();
-            for (weights, block) in ::core::iter::Iterator::zip(weights.iter(), blocks.iter_mut()) {
-                *block = #name::from_weights(weights).to_bytes();
-            }
+        Some(_) => quote!(::core::option::Option::Some(|weights, importance, blocks| {
+            ::quantloom_kernels::quantize::blocks(weights, importance, blocks, |weights, importance| {
+                #name::from_weights(weights, importance).to_bytes()
+            });
         })),
         None => quote!(::core::option::Option::None),
     };

@@ -80,16 +80,24 @@ pub struct Lanes {
     pub index: [u8; LANES],
 }
 
-/// The quantizer that follows from the shape of the formula.
-pub enum Quantizer {
-    /// `d (q - zero)`: the value furthest from 0 becomes code 0.
-    Centred { d: usize, zero: i32 },
-    /// `d q`, q signed: the value furthest from 0 becomes ±127.
-    Signed { d: usize },
-    /// `d q + m`: the smallest value becomes code 0, the largest the largest code.
-    Affine { d: usize, m: usize },
-    /// `d s (q - zero)`: the best scale of each group, then the best `d` for the scales.
-    Grouped { d: usize, zero: i32, scales: usize, size: usize },
+/// What the quantizer fills in besides codes.
+pub struct Quantizer {
+    /// The field of the block's number in the scale.
+    pub scale: usize,
+    /// That in the minimum, where there is one.
+    pub minimum: Option<usize>,
+    /// Further factors of the block, which become 1.
+    pub ones: Vec<usize>,
+    /// ggml's rule for such a formula, where it has one.
+    pub reference: Option<Reference>,
+}
+
+/// The rules of `quantloom_kernels::quantize::Reference`.
+pub enum Reference {
+    Furthest { zero: u8, max: u8 },
+    Symmetric { limit: u8, zero: u8 },
+    Range { max: u8 },
+    Mean { negative: u8 },
 }
 
 pub fn plan(format: &Format) -> Plan<'_> {
@@ -202,22 +210,55 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
     Plane { source, mask: (((1_u32 << term.bits) - 1) << term.position) as u8 }
 }
 
+/// `None` where two parts of the formula share a field, so that neither can be chosen for itself.
 fn quantizer(format: &Format) -> Option<Quantizer> {
     let weight = &format.weight;
-    let [d] = weight.scale.block[..] else { return None };
-    let Value::Linear { zero } = weight.value else { return None };
-    let signed = format.weight_codes().signed;
-    match (&weight.scale.group, &weight.minimum) {
-        (None, None) if signed => Some(Quantizer::Signed { d }),
-        (None, None) if zero > 0 => Some(Quantizer::Centred { d, zero }),
-        (None, Some(minimum)) if !signed && zero == 0 && !minimum.subtract => match minimum.product.block[..]
+    let products = || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
+    let fields: Vec<_> = products().flat_map(|product| &product.block).collect();
+    let groups = products().filter_map(|product| Some(product.group.as_ref()?.code));
+    let codes: Vec<_> = groups.chain([weight.code]).collect();
+    let distinct = |indices: BTreeSet<usize>, len| indices.len() == len;
+    if !distinct(fields.iter().map(|&&field| field).collect(), fields.len())
+        || !distinct(codes.iter().copied().collect(), codes.len())
+    {
+        return None;
+    }
+    let (&scale, ones) = weight.scale.block.split_first()?;
+    let mut ones = ones.to_vec();
+    let minimum = match &weight.minimum {
+        None => None,
+        Some(minimum) => {
+            let (&first, others) = minimum.product.block.split_first()?;
+            ones.extend(others);
+            Some(first)
+        }
+    };
+    let reference = if ones.is_empty() { reference(format) } else { None };
+    Some(Quantizer { scale, minimum, ones, reference })
+}
+
+fn reference(format: &Format) -> Option<Reference> {
+    let weight = &format.weight;
+    let codes = format.weight_codes();
+    if weight.scale.group.is_some() {
+        return None;
+    }
+    match (&weight.value, &weight.minimum) {
+        (Value::Linear { .. }, None) if codes.signed => Some(Reference::Symmetric { limit: 127, zero: 0 }),
+        (Value::Linear { zero: 1 }, None) => Some(Reference::Symmetric { limit: 1, zero: 1 }),
+        (Value::Linear { zero }, None) if *zero > 0 => {
+            Some(Reference::Furthest { zero: *zero as u8, max: codes.max() as u8 })
+        }
+        (Value::Linear { zero: 0 }, Some(minimum))
+            if !codes.signed && !minimum.subtract && minimum.product.group.is_none() =>
         {
-            [m] if m != d && minimum.product.group.is_none() => Some(Quantizer::Affine { d, m }),
+            Some(Reference::Range { max: codes.max() as u8 })
+        }
+        (Value::Table { entries }, None) => match entries[..] {
+            [-1, 1] => Some(Reference::Mean { negative: 0 }),
+            [1, -1] => Some(Reference::Mean { negative: 1 }),
             _ => None,
         },
-        (Some(group), None) if zero > 0 && format.codes[group.code].signed => {
-            Some(Quantizer::Grouped { d, zero, scales: group.code, size: group.size })
-        }
         _ => None,
     }
 }
