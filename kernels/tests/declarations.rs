@@ -10,8 +10,8 @@ mod layouts;
 use elsewhere::*;
 use layouts::subject;
 use quantloom_bench::prove::Number;
-use quantloom_kernels::formats::*;
 use quantloom_kernels::BlockFormat;
+use quantloom_kernels::formats::*;
 
 /// Codes that are set are the codes that are read, and nothing else of the block changes.
 #[test]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value};
+use crate::model::{
+    CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
+};
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
 pub const LANES: usize = 8;
@@ -319,7 +321,8 @@ fn source(format: &Format, places: &[(usize, i32); CHUNK], single: Option<usize>
 /// searched for.
 fn quantizer(format: &Format) -> Option<Quantizer> {
     let weight = &format.weight;
-    let products = || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
+    let products =
+        || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
     let fields: Vec<_> = products().flat_map(|product| &product.block).collect();
     let groups = || products().filter_map(|product| product.group.as_ref());
     let signs = weight.signs.as_ref().map(|signs| signs.code);
@@ -353,7 +356,12 @@ fn reference(format: &Format) -> Option<Reference> {
     let number = |field: usize| format.fields[field].ty;
     let scale = match (&weight.scale.block[..], &weight.scale.group, &weight.value, &weight.minimum) {
         (&[field], None, ..) => number(field),
-        ([], Some(GroupScale { value: ScaleValue::Number(FieldType::Ue4m3), .. }), Value::Table { .. }, None) => {
+        (
+            [],
+            Some(GroupScale { value: ScaleValue::Number(FieldType::Ue4m3), .. }),
+            Value::Table { .. },
+            None,
+        ) => {
             return Some(Reference::Largest);
         }
         _ => return None,

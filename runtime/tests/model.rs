@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::fs;
 
 use half::{bf16, f16};
-use quantloom::gguf::Gguf;
+use quantloom::gguf::{Gguf, TensorType};
 use quantloom::{CacheType, CacheTypes, Error, KvCache, Model, Scratch};
 use quantloom_kernels::formats::Q8_0;
-use quantloom_kernels::{BlockFormat, Supported};
+use quantloom_kernels::{BlockFormat, FORMATS, Supported};
 
 use tiny::{EPSILON, SHAPE, Shape, TinyModel, TinyTensor};
 
@@ -137,6 +137,38 @@ fn logits_are_those_of_an_exact_forward_pass() {
         }
     }
     println!("largest: {:.1e} with dense, {:.1e} with quantized matrices", largest[0], largest[1]);
+}
+
+/// A model in each format that has a quantizer, one token at a time and all at once.
+#[test]
+fn every_format_runs_as_the_weights_that_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(40);
+    for format in FORMATS.iter().filter(|format| format.quantize.is_some()) {
+        let shape = Shape {
+            layers: 1,
+            embedding: 256,
+            feed_forward: 256,
+            head_dim: 64,
+            rope_dims: 64,
+            ty: format.name,
+            ..SHAPE
+        };
+        let tiny = TinyModel::new(&shape);
+        let path = folder.path().join(format.name);
+        tiny.write(&path);
+        let exact = Exact::new(&tiny, &shape).logits(&tokens);
+        for isa in Supported::all() {
+            let model = Model::from_gguf(Gguf::open(&path).unwrap(), isa, 2).unwrap();
+            let at_once =
+                model.forward_all_with_cache(&tokens, &mut model.create_kv_cache().unwrap()).unwrap();
+            for (how, ours) in [("one by one", one_by_one(&model, &tokens)), ("at once", at_once)] {
+                let deviation = largest_deviation(&ours, &exact, shape.vocab);
+                println!("{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
+                assert!(deviation <= QUANTIZED, "{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
+            }
+        }
+    }
 }
 
 #[test]
@@ -508,7 +540,16 @@ fn decode(tensor: &TinyTensor) -> Vec<f64> {
                     half(&block[208..]) * signed(block[192 + e / 16]) * (f64::from(high << 4 | low) - 32.0)
                 })
                 .collect(),
-            other => unreachable!("{other} is in no test"),
+            _ => {
+                // Held against ggml's bits by the kernels' own tests.
+                let TensorType::Quantized(format) = tensor.ty else {
+                    unreachable!("the plain types are above")
+                };
+                let mut weights = vec![0.0; format.block_len];
+                let isa = Supported::all().next().expect("the scalar one");
+                format.kernels(isa).dequantize(block, &mut weights).expect("a whole block");
+                weights.into_iter().map(f64::from).collect()
+            }
         }
     };
     tensor.data.chunks(tensor.ty.block_bytes()).flat_map(weights).collect()

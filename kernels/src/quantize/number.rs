@@ -32,7 +32,8 @@ impl Number {
         match self {
             Self::F16 => (-65504.0, 65504.0),
             Self::F32 => (f32::MIN, f32::MAX),
-            Self::E8m0 => (exponent(0), exponent(254)),
+            // So that a product with any byte is finite.
+            Self::E8m0 => (exponent(0), exponent(247)),
             Self::Ue4m3 => (0.0, ue4m3(UE4M3_MAX)),
             Self::Integer { first, step, max } => (first as f32, (first + step * i32::from(max)) as f32),
             Self::I8 => (-128.0, 127.0),
@@ -47,7 +48,9 @@ impl Number {
             Self::F16 => f16::from_f32(value).to_f32(),
             Self::F32 => value,
             // A fraction of one half or more rounds up, into the exponent.
-            Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => exponent(((value.to_bits() + (1 << 22)) >> 23) as u8),
+            Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => {
+                exponent(((value.to_bits() + (1 << 22)) >> 23) as u8)
+            }
             Self::E8m0 => exponent(0),
             // So does one of half a step.
             Self::Ue4m3 if value >= UE4M3_NORMAL => f32::from_bits((value.to_bits() + (1 << 19)) >> 20 << 20),
@@ -73,7 +76,8 @@ impl Number {
             Self::I8 => (value - 1.0, value + 1.0),
         };
         let (low, high) = self.limits();
-        let others = [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
+        let others =
+            [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
         std::iter::once(value).chain(others)
     }
 
@@ -134,7 +138,7 @@ mod tests {
     use super::Number;
 
     const NUMBERS: [(Number, u32); 6] = [
-        (Number::E8m0, 254),
+        (Number::E8m0, 247),
         (Number::Ue4m3, 0x7E),
         (Number::Integer { first: -32, step: 1, max: 63 }, 63),
         (Number::Integer { first: 1, step: 2, max: 15 }, 15),

@@ -91,7 +91,12 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
             // A cast of what lies outside a byte takes its nearest end.
             let exponent = furthest.log2().floor() - largest.log2().floor() + 127.0;
             numbers.scale = if furthest > 0.0 { (exponent as u8).into() } else { 0 };
-            nearest_entries(table, weights, shape.scale.factor * Number::E8m0.value(numbers.scale), &mut codes);
+            nearest_entries(
+                table,
+                weights,
+                shape.scale.factor * Number::E8m0.value(numbers.scale),
+                &mut codes,
+            );
         }
         Reference::Largest => {
             let Values::Table(table) = &shape.values else { unreachable!("{reference:?} is for tables") };
@@ -99,7 +104,9 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
             let size = N / S;
             let groups = weights.chunks_exact(size).zip(codes.chunks_exact_mut(size));
             for (scale, (weights, codes)) in numbers.scales.iter_mut().zip(groups) {
-                let bits = Number::Ue4m3.bits(Number::Ue4m3.nearest(furthest(weights).abs() / largest));
+                let nearest = Number::Ue4m3.nearest(furthest(weights).abs() / largest);
+                // ggml's conversion has but one number from 256 on, the largest.
+                let bits = Number::Ue4m3.bits(if nearest < 256.0 { nearest } else { 448.0 });
                 *scale = bits as u8;
                 nearest_entries(table, weights, shape.scale.factor * Number::Ue4m3.value(bits), codes);
             }

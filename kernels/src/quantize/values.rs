@@ -73,7 +73,9 @@ impl AddAssign for Residual {
 impl Weighted<'_> {
     /// The smallest and the largest weight.
     pub fn extremes(self) -> (f32, f32) {
-        self.weights.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &w| (low.min(w), high.max(w)))
+        self.weights
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &w| (low.min(w), high.max(w)))
     }
 
     pub fn total_importance(self) -> f32 {

@@ -59,6 +59,7 @@ SEARCHED = [
 ]
 
 # Younger than gguf 0.19.0.
+Q1_0 = 41
 Q2_0 = 42
 
 
@@ -199,6 +200,14 @@ def main():
     data[:, :2] = np.array([1, -1, 0.37, 6e-8, 65504, np.inf, -np.inf, np.nan], np.float16).view(np.uint8).reshape(8, 2)
     (HERE / "q1_0.blocks").write_bytes(data.tobytes())
     (HERE / "q1_0.f32").write_bytes(by_ggml("q1_0", 128, data).tobytes())
+
+    # The formats of one rule that came later.
+    x = np.frombuffer((HERE / "weights.f32").read_bytes(), F32)
+    GGML_QUANT_SIZES[Q1_0] = (128, 18)
+    for kind, name in [(Type.MXFP4, "mxfp4"), (Type.NVFP4, "nvfp4"), (Type.TQ1_0, "tq1_0"), (Q1_0, "q1_0")]:
+        length = GGML_QUANT_SIZES[kind][0]
+        whole = x[: x.size // length * length]
+        (HERE / f"{name}.quantized").write_bytes(ggml_quantize(kind, whole).tobytes())
 
 
 if __name__ == "__main__":
