@@ -613,7 +613,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     };
     let other = "F16 instead of Q4_0, as blocks of 32 do not divide rows of 91: \
                  blk.0.ffn_down.weight, blk.1.ffn_down.weight\n";
-    let total = "16 of 21 tensors converted, ";
+    let total = "16 of 21 tensors in another type: ";
 
     let (table, notes) = quantize(&["--dry-run"]);
     assert_eq!(names(), ["source.gguf"]);
@@ -634,7 +634,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     }
     let weights: usize = 2 * 256 * 263 + 2 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 91) + 5 * 256;
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) became"), "{last}");
+    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) → "), "{last}");
 
     let (nothing, notes) = quantize(&["-t", "2"]);
     assert_eq!(nothing, "");

@@ -418,7 +418,7 @@ fn names_of_recipes() {
             "NUMBERLESS",
             &*format!("Numberless has no GGUF number, so that no file can hold it{there_are}"),
         ),
-        (&declared, "Q4_K_M", &*format!("unknown type \"Q4_K\"{there_are}")),
+        (&declared, "Q4_K_M", &*format!("Q4_K_M is mostly Q4_K: unknown type \"Q4_K\"{there_are}")),
         (
             &of_k,
             "Q4_K_X",
