@@ -64,7 +64,7 @@ enum Command {
     Inspect(inspect::Args),
     /// Prints the features of the CPU, the kernels there are and the ones chosen
     Kernels,
-    /// Writes a model anew with its matrices in another format
+    /// Writes a model anew with its matrices in other types
     Quantize(quantize::Args),
     /// Fetches a model by name, once, and prints its path
     Pull {
@@ -209,7 +209,7 @@ impl Command {
             Self::Logits(args) => logits::run(args, formats),
             Self::Inspect(args) => inspect::run(args, formats, out),
             Self::Kernels => kernels::run(formats, out),
-            Self::Quantize(args) => quantize::run(args, formats),
+            Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
             Self::Bench(args) => bench::run(args, formats, out),
         }
