@@ -11,7 +11,7 @@ use quantloom_kernels::Supported;
 
 use crate::cache::{CacheTypes, KvCache};
 use crate::config::refuse_unbuilt;
-use crate::forward::{self, Logits};
+use crate::forward;
 use crate::gguf::{Gguf, Tensor};
 use crate::matrix::Matrix;
 use crate::profile::{Phase, Work};
@@ -23,7 +23,7 @@ use crate::{Config, Error};
 /// Tokens of a prompt that go through the model together: 44 whole tiles of 12, so many that expanding weights to panels
 /// is a small part, and so few that their activations take no more than some 40 MB with TinyLlama's shape. Up to 512, as
 /// much as people ask for at once and benchmarks do, it is one batch; longer powers of two fall into nearly equal parts.
-const BATCH: usize = 528;
+pub(crate) const BATCH: usize = 528;
 /// Fewer where all logits are kept, which are as many as the vocabulary for each token.
 const BATCH_OF_LOGITS: usize = 48;
 
@@ -169,6 +169,11 @@ impl Model {
         self.team.threads()
     }
 
+    /// The threads, the caller's among them.
+    pub(crate) fn team(&self) -> &Team {
+        &self.team
+    }
+
     /// The instruction set of its kernels.
     pub fn isa(&self) -> Supported {
         self.isa
@@ -267,7 +272,7 @@ impl Model {
     /// Adds checked tokens to the cache, in batches; the arena has the logits after the last.
     pub(crate) fn pass_prompt(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch) {
         for batch in tokens.chunks(BATCH) {
-            self.pass(batch, cache, scratch, Logits::Last);
+            self.pass(batch, cache, scratch, 1);
         }
     }
 
@@ -298,7 +303,7 @@ impl Model {
         let mut scratch = Scratch::new(self.config(), batch, batch);
         let mut logits = Vec::with_capacity(tokens.len() * vocab);
         for batch in tokens.chunks(BATCH_OF_LOGITS) {
-            self.pass(batch, cache, &mut scratch, Logits::All);
+            self.pass(batch, cache, &mut scratch, batch.len());
             logits.extend_from_slice(&scratch.logits()[..batch.len() * vocab]);
         }
         Ok(logits)
@@ -338,7 +343,7 @@ impl Model {
         if tokens.len() > scratch.tokens() {
             return Err(Error::Arena { tokens: tokens.len(), room: scratch.tokens() });
         }
-        self.pass(tokens, cache, scratch, Logits::All);
+        self.pass(tokens, cache, scratch, tokens.len());
         Ok(&scratch.logits()[..tokens.len() * self.config().vocab])
     }
 
@@ -366,7 +371,8 @@ impl Model {
         }
     }
 
-    fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: Logits) {
+    /// Adds checked tokens to the cache; the arena has the logits of the last `logits` of them.
+    pub(crate) fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: usize) {
         forward::pass(&self.weights, &self.team, self.isa, tokens, cache, scratch, logits);
     }
 }
