@@ -6,11 +6,12 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use super::{Result, note};
 use crate::gguf::{Formats, Gguf, TensorType};
+use crate::pull::resolve;
 use crate::quantize::{Options, Summary, quantize};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file, GGUF
+    /// Model file, GGUF, or a name that `pull` knows
     model: PathBuf,
     /// Where to write
     output: PathBuf,
@@ -38,7 +39,7 @@ pub fn run(args: Args, formats: &Formats) -> Result {
         exceptions: exceptions.collect::<Result<_>>()?,
         requantize: args.allow_requantize,
     };
-    let source = Gguf::open_with(&args.model, formats)?;
+    let source = Gguf::open_with(resolve(args.model)?, formats)?;
     let total: usize = source.tensors().iter().map(|tensor| tensor.data().len()).sum();
     let style = ProgressStyle::with_template("{wide_bar} {percent} % {eta}").expect("a template that parses");
     let progress = ProgressBar::new(total as u64).with_style(style);
