@@ -66,7 +66,7 @@ enum Command {
     Inspect(inspect::Args),
     /// Prints the features of the CPU, the kernels there are and the ones chosen
     Kernels,
-    /// Writes a model anew with its matrices in another format
+    /// Writes a model anew with its matrices in other types
     Quantize(quantize::Args),
     /// Fetches a model by name, once, and prints its path
     Pull(pull::Args),
@@ -208,7 +208,7 @@ impl Command {
             Self::Logits(args) => logits::run(args, formats),
             Self::Inspect(args) => inspect::run(args, formats, out),
             Self::Kernels => kernels::run(formats, out),
-            Self::Quantize(args) => quantize::run(args, formats),
+            Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Pull(args) => pull::run(args, out),
             Self::Bench(args) => bench::run(args, formats, out),
         }

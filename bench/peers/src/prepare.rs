@@ -3,11 +3,12 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quantloom::gguf::{Formats, Gguf};
-use quantloom::quantize::{Options, quantize};
+use quantloom::quantize::{Recipe, quantize_file};
 use quantloom::{bench, pull};
 
 use crate::engines::{Engine, Start};
@@ -151,11 +152,12 @@ fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
     if Gguf::open(&path).is_ok() {
         return Ok(path);
     }
-    let ty =
-        Formats::default().tensor_type(format).ok_or_else(|| format!("there is no format {format:?}"))?;
-    let options = Options { ty, exceptions: Vec::new(), requantize: true };
-    let source = Gguf::open(source).map_err(|error| error.to_string())?;
-    quantize(&source, &path, &options, |_| ()).map_err(|error| error.to_string())?;
+    let write = || {
+        let mut recipe = Recipe::new(format, &Formats::default())?;
+        (recipe.pure, recipe.requantize) = (true, true);
+        quantize_file(&Gguf::open(source)?, &path, &recipe, None, |_| ControlFlow::Continue(()))
+    };
+    write().map_err(|error: quantloom::Error| error.to_string())?;
     Ok(path)
 }
 

@@ -1,69 +1,145 @@
 //! `quantloom quantize`.
 
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::{Result, note};
-use crate::gguf::{Formats, Gguf, TensorType};
+use super::table::{self, Align::*};
+use super::{Result, ThreadArgs, note};
+use crate::gguf::{Formats, Gguf};
 use crate::pull::resolve;
-use crate::quantize::{Options, Summary, quantize};
+use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file, tensor_type};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file, GGUF, or a name that `pull` knows
+    /// Model file, GGUF, in F32, F16, BF16 or any format, or a name that `pull` knows
     model: PathBuf,
     /// Where to write
     output: PathBuf,
-    /// The type of matrices: Q4_0, Q8_0, F16, …
+    /// A type (Q4_0, Q8_0, F16, …) or one of llama.cpp's mixtures (Q4_K_M, …), which give some matrices a better type
     #[arg(value_name = "TYPE")]
     ty: String,
-    /// Another type for tensors whose name holds NAME; the first that fits counts
+    /// All matrices in TYPE, and none in the better type that llama.cpp's rules give it
+    #[arg(long)]
+    pure: bool,
+    /// Another type for matrices in whose name NAME is found, a regular expression as in llama.cpp; may be repeated, and
+    /// the first that is found counts
     #[arg(long, value_name = "NAME=TYPE")]
     tensor_type: Vec<String>,
+    /// The type of output.weight, or of the token embedding where that is both
+    #[arg(long, value_name = "TYPE")]
+    output_tensor_type: Option<String>,
+    /// The type of token_embd.weight
+    #[arg(long, value_name = "TYPE")]
+    token_embedding_type: Option<String>,
     /// Quantize matrices again that are quantized already, which loses a little more
     #[arg(long)]
     allow_requantize: bool,
+    /// Print what would become of each tensor, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    threads: ThreadArgs,
 }
 
-pub fn run(args: Args, formats: &Formats) -> Result {
-    let exceptions = args.tensor_type.iter().map(|exception| {
-        let (name, ty) = exception
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| format!("--tensor-type {exception:?} is not of the form NAME=TYPE"))?;
-        Ok((name.to_owned(), tensor_type(formats, ty)?))
-    });
-    let options = Options {
-        ty: tensor_type(formats, &args.ty)?,
-        exceptions: exceptions.collect::<Result<_>>()?,
-        requantize: args.allow_requantize,
-    };
-    let source = Gguf::open_with(resolve(args.model)?, formats)?;
-    let total: usize = source.tensors().iter().map(|tensor| tensor.data().len()).sum();
-    let style = ProgressStyle::with_template("{wide_bar} {percent} % {eta}").expect("a template that parses");
-    let progress = ProgressBar::new(total as u64).with_style(style);
-    let summary = quantize(&source, &args.output, &options, |bytes| progress.inc(bytes as u64));
-    progress.finish_and_clear();
-
-    let Summary { converted, unfit, bytes_before, bytes_after } = summary?;
-    let [before, after] = [bytes_before, bytes_after].map(|bytes| DecimalBytes(bytes as u64));
-    note(format_args!(
-        "{}: {converted} of {} tensors converted, {before} of weights became {after}",
-        args.output.display(),
-        source.tensors().len(),
-    ));
-    if let Some((first, ty)) = unfit.first() {
-        let others = if unfit.len() > 1 { ", and others so" } else { "" };
-        note(format_args!(
-            "{} kept their type: rows of {first} are no whole blocks of {ty}{others}",
-            unfit.len()
-        ));
+pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let mut recipe = Recipe::new(&args.ty, formats)?;
+    let type_of =
+        |flag: &str, name: &str| tensor_type(name, formats).map_err(|problem| format!("{flag}: {problem}"));
+    for exception in &args.tensor_type {
+        let (pattern, ty) = exception
+            .rsplit_once('=')
+            .filter(|(pattern, _)| !pattern.is_empty())
+            .ok_or_else(|| format!("--tensor-type: {exception:?} is not of the form NAME=TYPE"))?;
+        let ty = type_of("--tensor-type", ty)?;
+        recipe.set_type(pattern, ty).map_err(|problem| format!("--tensor-type: {problem}"))?;
     }
+    let fixed = |flag, name: Option<String>| name.map(|name| type_of(flag, &name)).transpose();
+    recipe.pure = args.pure;
+    recipe.output = fixed("--output-tensor-type", args.output_tensor_type)?;
+    recipe.token_embedding = fixed("--token-embedding-type", args.token_embedding_type)?;
+    recipe.requantize = args.allow_requantize;
+
+    let source = Gguf::open_with(resolve(args.model)?, formats)?;
+    let total = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
+    if args.dry_run {
+        let plan = plan(&source, &recipe)?;
+        print(&plan, out)?;
+        note_others(&plan);
+        return Ok(());
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    ctrlc::set_handler(move || stopped.store(true, Ordering::Relaxed))?;
+    let style = ProgressStyle::with_template("{wide_bar} {percent} % {eta}").expect("a template that parses");
+    let bar = ProgressBar::new(total).with_style(style);
+    let plan = quantize_file(&source, &args.output, &recipe, args.threads.threads, |bytes| {
+        bar.inc(bytes as u64);
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    let plan = plan?;
+    note_others(&plan);
+    note(format_args!("{}: {}", args.output.display(), total_line(&plan)));
     Ok(())
 }
 
-fn tensor_type(formats: &Formats, name: &str) -> Result<TensorType> {
-    let known = || formats.types().map(TensorType::name).collect::<Vec<_>>().join(", ");
-    Ok(formats.tensor_type(name).ok_or_else(|| format!("unknown type {name:?}; there are {}", known()))?)
+/// What becomes of each tensor, and of all.
+fn print(plan: &Plan, out: &mut impl Write) -> Result {
+    let out = &mut BufWriter::new(out);
+    let rows = plan.tensors.iter().map(|planned| {
+        let Planned { tensor, to, instead_of } = planned;
+        let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+        let [before, after] = [tensor.data().len(), planned.bytes_after()].map(|bytes| bytes.to_string());
+        let instead_of = instead_of.map(|ty| ty.to_string()).unwrap_or_default();
+        [tensor.name().into(), shape, tensor.ty().to_string(), to.to_string(), before, after, instead_of]
+    });
+    let header = ["tensor", "shape", "from", "to", "bytes", "become", "instead of"];
+    table::write(out, [Left, Right, Left, Left, Right, Right, Left], header, rows)?;
+    writeln!(out, "\n{}", total_line(plan))?;
+    Ok(out.flush()?)
+}
+
+fn total_line(plan: &Plan) -> String {
+    let size = |bytes: usize| {
+        let bits = 8.0 * bytes as f64 / plan.weights().max(1) as f64;
+        format!("{} ({bits:.2} bits per weight)", DecimalBytes(bytes as u64))
+    };
+    format!(
+        "{} of {} tensors converted, {} became {}",
+        plan.converted(),
+        plan.tensors.len(),
+        size(plan.bytes_before()),
+        size(plan.bytes_after())
+    )
+}
+
+/// Tells which tensors have another type than they should, as rows are no whole number of its blocks.
+fn note_others(plan: &Plan) {
+    /// So many names of a kind.
+    const SHOWN: usize = 4;
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
+    for Planned { tensor, to, instead_of } in &plan.tensors {
+        if let Some(wanted) = instead_of {
+            let group = (wanted.name(), wanted.block_len(), to.name(), tensor.cols());
+            groups.entry(group).or_default().push(tensor.name().escape_debug().to_string());
+        }
+    }
+    for ((wanted, block_len, to, cols), names) in groups {
+        let shown = names.len().min(SHOWN);
+        let more = match names.len() - shown {
+            0 => String::new(),
+            more => format!(" and {more} more, which --dry-run shows"),
+        };
+        note(format_args!(
+            "{to} instead of {wanted}, as blocks of {block_len} do not divide rows of {cols}: {}{more}",
+            names[..shown].join(", ")
+        ));
+    }
 }

@@ -121,6 +121,11 @@ impl TensorType {
         }
     }
 
+    /// Bytes of `weights` weights, which are whole blocks.
+    pub fn bytes_for(self, weights: usize) -> usize {
+        weights / self.block_len() * self.block_bytes()
+    }
+
     /// The type with GGUF's number `id`, for the tensor called `tensor`.
     pub(super) fn from_gguf_id(tensor: &str, id: u32, formats: &Formats) -> Result<Self, Kind> {
         formats.types().find(|ty| ty.gguf_id() == Some(id)).ok_or_else(|| {
@@ -196,7 +201,7 @@ impl Tensor {
 
     /// Bytes per row.
     pub fn row_bytes(&self) -> usize {
-        self.cols() / self.ty.block_len() * self.ty.block_bytes()
+        self.ty.bytes_for(self.cols())
     }
 
     /// The weights as they stand in the file, `rows × row_bytes` bytes. They begin at a multiple of the file's

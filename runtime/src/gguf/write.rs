@@ -1,6 +1,7 @@
 //! The writer: metadata and tensors in, a version 3 file out, in bounded memory.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -98,7 +99,8 @@ impl<'a> GgufWriter<'a> {
     ///
     /// # Errors
     ///
-    /// Where the alignment is not one, writing fails, or a tensor gets more or fewer bytes than it should.
+    /// Where the alignment is not one, there is something other than a file at the path, writing fails, or a tensor
+    /// gets more or fewer bytes than it should.
     pub fn write(self) -> Result<()> {
         let alignment = alignment(&self.metadata)?;
         let path = self.metadata.shared_path().clone();
@@ -112,6 +114,10 @@ fn write_file(
     tensors: Vec<Planned<'_>>,
     alignment: usize,
 ) -> Result<(), Kind> {
+    // A rename would replace a folder's link or a device, such as `/dev/null`.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(Kind::NotAFile);
+    }
     let mut temporary = temporary_beside(path, ".gguf.part").map_err(Kind::Io)?;
     let mut out = Counted { out: BufWriter::with_capacity(1 << 20, temporary.as_file_mut()), written: 0 };
     write_head(&mut out, metadata, &tensors, alignment).map_err(Kind::Io)?;

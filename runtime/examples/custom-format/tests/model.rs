@@ -1,8 +1,10 @@
 //! A real model in the format, from the file to text.
 
+use std::ops::ControlFlow;
+
 use custom_format::FORMAT;
-use quantloom::gguf::{Formats, Gguf, TensorType};
-use quantloom::quantize::{Options, quantize};
+use quantloom::gguf::{Formats, Gguf};
+use quantloom::quantize::{Recipe, quantize_file};
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom::{Model, pull, sample};
 use quantloom_kernels::Supported;
@@ -16,15 +18,16 @@ fn smollm2_counts_on() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("smollm2.gguf");
-    let ty = TensorType::Quantized(FORMAT);
-    let options = Options { ty, exceptions: Vec::new(), requantize: true };
-    let summary = quantize(&Gguf::open(source).unwrap(), &path, &options, |_| ()).unwrap();
-    assert!(summary.unfit.is_empty() && summary.converted > 200, "{summary:?}");
+    let formats = Formats::default().with(&[FORMAT]).unwrap();
+    let mut recipe = Recipe::new(FORMAT.name, &formats).unwrap();
+    (recipe.pure, recipe.requantize) = (true, true);
+    let source = Gguf::open(source).unwrap();
+    let plan = quantize_file(&source, &path, &recipe, Some(2), |_| ControlFlow::Continue(())).unwrap();
+    assert!(plan.converted() > 200, "{} tensors", plan.converted());
 
     let error = Gguf::open(&path).unwrap_err().to_string();
     assert!(error.contains("which this build does not read"), "without the format: {error}");
 
-    let formats = Formats::default().with(&[FORMAT]).unwrap();
     for isa in Supported::all() {
         let model = Model::from_gguf(Gguf::open_with(&path, &formats).unwrap(), isa, 2).unwrap();
         let options = EncodeOptions { add_bos: true, add_eos: true, parse_special: false };

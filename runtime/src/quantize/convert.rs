@@ -1,0 +1,166 @@
+//! Weights from one type to another, on several threads and in bounded memory.
+//!
+//! A tensor is a stream of weights here: rows are whole blocks in both types, so any cut between blocks of both will
+//! do. Threads convert *jobs* of [`JOB`] weights, each through a buffer of f32 of its own; [`JOBS`] jobs of each thread
+//! are written together, while the next are converted.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::mem;
+use std::ops::ControlFlow;
+
+use half::{bf16, f16};
+use quantloom_kernels::Supported;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::gguf::{Tensor, TensorType};
+use crate::threads::MAX_THREADS;
+
+/// Weights that a thread converts at a time, or somewhat fewer, to be whole blocks: 64 KiB of f32, which stay in L2.
+pub const JOB: usize = 16 << 10;
+
+/// Jobs of each thread that are written together: so many that waiting for the last of them costs little.
+pub const JOBS: usize = 16;
+
+/// The least magnitude that f16 rounds to infinity. Formats keep their scales in f16.
+const LIMIT: f32 = 65_520.0;
+
+thread_local! {
+    /// A job's weights.
+    static WEIGHTS: RefCell<Vec<f32>> = RefCell::default();
+}
+
+/// Threads and what they need.
+pub struct Converter<P> {
+    pool: ThreadPool,
+    isa: Supported,
+    /// What is being written and what is being converted.
+    buffers: [Vec<u8>; 2],
+    progress: P,
+    problem: Option<Problem>,
+}
+
+/// Why a conversion ended early.
+#[derive(Debug)]
+pub enum Problem {
+    /// The caller wished so.
+    Stopped,
+    /// A weight that the new type can't hold.
+    Weight { tensor: String, index: usize, weight: f32, ty: TensorType },
+}
+
+impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
+    /// `progress` is told how many more bytes of the source are done.
+    pub fn new(threads: usize, isa: Supported, progress: P) -> Result<Self, Error> {
+        let threads = threads.max(1);
+        let fail = |problem| Error::Threads { threads, problem };
+        if threads > MAX_THREADS {
+            return Err(fail(format!("the most is {MAX_THREADS}")));
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| fail(error.to_string()))?;
+        // Room for F32, the widest; of it only what is used becomes memory.
+        let buffers = [(); 2].map(|()| Vec::with_capacity(JOBS * threads * JOB * size_of::<f32>()));
+        Ok(Self { pool, isa, buffers, progress, problem: None })
+    }
+
+    /// Why [`write`](Self::write) failed, where it is not that `out` did.
+    pub fn problem(self) -> Option<Problem> {
+        self.problem
+    }
+
+    /// Writes the weights of `tensor` as `ty`.
+    pub fn write(&mut self, tensor: &Tensor, ty: TensorType, out: &mut dyn Write) -> io::Result<()> {
+        let Self { pool, isa, buffers: [ready, next], progress, problem } = self;
+        let mut stop = |why| {
+            *problem = Some(why);
+            Err(io::ErrorKind::InvalidData.into())
+        };
+        let from = tensor.ty();
+        let blocks = lcm(from.block_len(), ty.block_len());
+        let job = (JOB / blocks).max(1) * blocks;
+        let (job_before, job_after) = (from.bytes_for(job), ty.bytes_for(job));
+        let jobs = JOBS * pool.current_num_threads();
+        ready.clear();
+        for (part, source) in tensor.data().chunks(jobs * job_before).enumerate() {
+            if ty == from {
+                out.write_all(source)?;
+            } else {
+                next.resize(ty.bytes_for(source.len() / from.block_bytes() * from.block_len()), 0);
+                let mut converted = Ok(());
+                let written = pool.in_place_scope(|scope| {
+                    scope.spawn(|_| {
+                        let pairs = next.par_chunks_mut(job_after).zip(source.par_chunks(job_before));
+                        converted = pairs.enumerate().try_for_each(|(i, (after, before))| {
+                            convert_job(from, before, ty, after, *isa)
+                                .map_err(|(index, weight)| ((part * jobs + i) * job + index, weight))
+                        });
+                    });
+                    out.write_all(ready)
+                });
+                written?;
+                if let Err((index, weight)) = converted {
+                    return stop(Problem::Weight { tensor: tensor.name().into(), index, weight, ty });
+                }
+                mem::swap(ready, next);
+            }
+            if progress(source.len()).is_break() {
+                return stop(Problem::Stopped);
+            }
+        }
+        out.write_all(ready)
+    }
+}
+
+/// Converts whole blocks; fails with the place and the value of a weight that `to` can't hold.
+fn convert_job(
+    from: TensorType,
+    before: &[u8],
+    to: TensorType,
+    after: &mut [u8],
+    isa: Supported,
+) -> Result<(), (usize, f32)> {
+    WEIGHTS.with_borrow_mut(|weights| {
+        weights.resize(after.len() / to.block_bytes() * to.block_len(), 0.0);
+        match from.dense() {
+            Ok(dense) => dense.widen(before, weights),
+            Err(format) => format.kernels(isa).dequantize(before, weights),
+        }
+        .expect(CHECKED);
+        if !matches!(to, TensorType::F32 | TensorType::BF16) {
+            let fits = |w: &f32| w.abs() < LIMIT;
+            // Without an early end, so that the loop is one of vectors.
+            if !weights.iter().fold(true, |all, w| all & fits(w)) {
+                let index = weights.iter().position(|w| !fits(w)).expect("one does not fit");
+                return Err((index, weights[index]));
+            }
+        }
+        narrow(to, isa, weights, after);
+        Ok(())
+    })
+}
+
+/// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.
+const CHECKED: &str = "jobs are whole blocks of both types";
+
+fn narrow(ty: TensorType, isa: Supported, weights: &[f32], bytes: &mut [u8]) {
+    fn each<const N: usize>(weights: &[f32], bytes: &mut [u8], convert: impl Fn(f32) -> [u8; N]) {
+        bytes.as_chunks_mut().0.iter_mut().zip(weights).for_each(|(number, w)| *number = convert(*w));
+    }
+    match ty {
+        TensorType::F32 => each(weights, bytes, f32::to_le_bytes),
+        TensorType::F16 => each(weights, bytes, |w| f16::from_f32(w).to_le_bytes()),
+        TensorType::BF16 => each(weights, bytes, |w| bf16::from_f32(w).to_le_bytes()),
+        TensorType::Quantized(format) => format.kernels(isa).quantize(weights, bytes).expect(CHECKED),
+    }
+}
+
+/// The least common multiple.
+fn lcm(a: usize, b: usize) -> usize {
+    fn gcd(a: usize, b: usize) -> usize {
+        if b == 0 { a } else { gcd(b, a % b) }
+    }
+    a / gcd(a, b) * b
+}
