@@ -4,7 +4,7 @@
 //! test binary of its own:
 //!
 //! ```no_run
-//! use quantloom_bench::prove::{Subject, Weight, half};
+//! use quantloom_bench::prove::{Number, Subject, Weight, half};
 //! use quantloom_kernels::BlockFormat;
 //! use quantloom_kernels::formats::Q8_0;
 //!
@@ -13,7 +13,7 @@
 //!         let weight = |&code: &u8| Weight { scale: half(block), code: (code as i8).into(), minimum: 0.0 };
 //!         block[2..].iter().map(weight).collect()
 //!     };
-//!     quantloom_bench::prove::main(vec![Subject { format: Q8_0::FORMAT, halves: &[0], weights }])
+//!     quantloom_bench::prove::main(vec![Subject { format: Q8_0::FORMAT, numbers: &[Number::F16(0)], weights }])
 //! }
 //! ```
 //!
@@ -48,10 +48,19 @@ pub struct Weight {
 pub struct Subject {
     /// What the macro made.
     pub format: &'static Format,
-    /// Where in a block its f16 stand: bytes from the start.
-    pub halves: &'static [usize],
+    /// Its numbers of which a random one could be too large.
+    pub numbers: &'static [Number],
     /// The weights of one block.
     pub weights: fn(&[u8]) -> Vec<Weight>,
+}
+
+/// A number in a block, which stands so many bytes from its start.
+#[derive(Clone, Copy)]
+pub enum Number {
+    /// Two bytes.
+    F16(usize),
+    /// One byte, 2^(byte - 127).
+    E8M0(usize),
 }
 
 /// The f16 at the start of `bytes`.

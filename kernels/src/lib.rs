@@ -37,12 +37,15 @@ extern crate self as quantloom_kernels;
 mod activations;
 #[doc(hidden)]
 pub mod bytes;
+mod codebooks;
 mod cpu;
 pub mod dense;
 mod dispatch;
 pub mod formats;
 pub mod gemm;
 pub mod limits;
+#[doc(hidden)]
+pub mod numbers;
 #[doc(hidden)]
 pub mod portable;
 pub mod quantize;
@@ -78,16 +81,23 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///
 /// A declaration says five things, each in its own place:
 ///
-/// 1. **Fields**, `name: type,`: the bytes of a block in file order. Types: `f16`, `u8`, `i8`, and
-///    arrays of `u8` and `i8`.
+/// 1. **Fields**, `name: type,`: the bytes of a block in file order. Types: the numbers `f16`, `f32`, `e8m0` (a power
+///    of two in 8 bits) and `ue4m3` (an 8-bit float without sign), and arrays of `u8`, `i8`, `e8m0` and `ue4m3`.
 /// 2. **Planes**, `q[h: 2, i: 16] = …;`: where a small integer lives. The indices on the left, slowest
 ///    first, are the digits of the element's number: here element 16·h + i. On the right stands one
 ///    term per plane, joined by `|`: `field[index] >> shift & mask << position`, in which index and
-///    shift are sums of digits times constants. Operators bind as in Rust.
+///    shift are sums of digits times constants. Operators bind as in Rust. `trit(field[index], power)` is a digit of
+///    the base 3 instead: a byte holds five, as a fraction of 256. Where no one walk reaches all elements, pieces
+///    follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
 /// 3. **Value**, in `w = …;`: the code of a weight, as `q`, minus a zero point `(q - 8)`, or looked up,
-///    `NL[q]`, in a table `table NL = [-127, …];`. A field of `i8` stands for its own signed codes.
+///    `NL[q]`, in a table `table NL = [-127, …];`. A field of `i8` stands for its own signed codes. A codebook,
+///    `codebook GRID: [[i8; 8]; 256] = A_CONSTANT;`, has several weights for one code: `GRID[g]`. Its codes may have
+///    up to 16 bits and go on into the bytes that follow. What a table or a codebook gives may be negated,
+///    `signs(n) * GRID[g]`, by one code of 8 bits for each 8 weights; of `even_signs(n)` 7 are stored, and the eighth
+///    makes the number of minuses even.
 /// 4. **Scales**: the other factors of the product. A single field scales the whole block; a vector of
-///    n codes scales n groups of equal size, and may have a zero point of its own.
+///    n codes scales n groups of equal size, and may have a zero point of its own, `(s - 32)`, a factor, `(2 * s + 1)`,
+///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`.
 /// 5. **Minimum**: a second product, added or subtracted: `w = d * q + m;`, `w = d * s * q - dmin * m;`.
 ///
 /// `= gguf 2` gives GGUF's tensor type number; without it the format stands outside that numbering.

@@ -88,6 +88,33 @@ pub fn lookup(codes: Codes, entries: &[i8]) -> Codes {
     each(|i| entries[usize::from(codes[i])] as u8)
 }
 
+/// Of each byte times its factor, a power of 3, the first digit of the base 3.
+#[inline(always)]
+pub fn trits(bytes: Codes, factors: &[u8; 32]) -> Codes {
+    each(|i| (u16::from(bytes[i].wrapping_mul(factors[i])) * 3 >> 8) as u8)
+}
+
+/// Entries of a codebook, one after the other.
+#[inline(always)]
+pub fn entries<const WEIGHTS: usize, const N: usize, const COUNT: usize>(
+    book: &[[i8; WEIGHTS]; N],
+    indices: [usize; COUNT],
+) -> Codes {
+    each(|i| book[indices[i / WEIGHTS]][i % WEIGHTS] as u8)
+}
+
+/// Signed codes, negated where the byte for their eight has a bit.
+#[inline(always)]
+pub fn negate(codes: Codes, signs: [u8; 4]) -> Codes {
+    each(|i| if signs[i / 8] >> (i % 8) & 1 == 0 { codes[i] } else { codes[i].wrapping_neg() })
+}
+
+/// Numbers of 8 bits by the table of their values.
+#[inline(always)]
+pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> Floats {
+    each(|i| table[usize::from(codes[i])])
+}
+
 /// The sums of four activations each.
 #[inline(always)]
 pub fn lane_sums(a: &ActivationBlock) -> Lanes {

@@ -58,6 +58,65 @@ pub fn broadcast_32<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m
     _mm256_set1_epi32(load_32::<OFFSET, N>(block))
 }
 
+/// Each byte times a number, of which 8 bits are kept; even bytes have other numbers than odd ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn times_bytes(bytes: __m256i, even: __m256i, odd: __m256i) -> __m256i {
+    let low = _mm256_set1_epi16(0x00FF);
+    let evens = _mm256_and_si256(_mm256_mullo_epi16(bytes, even), low);
+    // What the low byte adds to the high one's product would be its carry: it is taken off before.
+    let odds = _mm256_mullo_epi16(_mm256_andnot_si256(low, bytes), odd);
+    _mm256_or_si256(evens, odds)
+}
+
+/// The first digit of the base 3 of each byte, a fraction of 256.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn first_trits(bytes: __m256i) -> __m256i {
+    // Unsigned: byte >= limit where the larger of both is the byte; all ones are -1.
+    let reached = |limit: i8| _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, _mm256_set1_epi8(limit)), bytes);
+    let (one, two) = (reached(86), reached(171_u8 as i8));
+    _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(one, two))
+}
+
+/// Four entries of a codebook.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) -> __m256i {
+    let [a, b, c, d] = indices.map(|index| i64::from_le_bytes(book[index].map(|weight| weight as u8)));
+    _mm256_setr_epi64x(a, b, c, d)
+}
+
+/// Eight entries of a codebook.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) -> __m256i {
+    let [a, b, c, d, e, f, g, h] =
+        indices.map(|index| i32::from_le_bytes(book[index].map(|weight| weight as u8)));
+    _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+}
+
+/// Signed codes, negated where the byte for their eight has a bit.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn negate(codes: __m256i, signs: [u8; 4]) -> __m256i {
+    // Each of the four bytes at its eight codes.
+    let spread = _mm256_shuffle_epi8(
+        _mm256_set1_epi32(i32::from_le_bytes(signs)),
+        _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303),
+    );
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let mask = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
+    _mm256_sub_epi8(_mm256_xor_si256(codes, mask), mask)
+}
+
+/// Numbers of 8 bits by the table of their values.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
+    load(&codes.map(|code| table[usize::from(code)]))
+}
+
 /// The f16 at `OFFSET` as an f32 in every lane.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

@@ -5,35 +5,40 @@
 //!  2. every name in a formula is declared.
 //!
 //! Fields:
-//!  3. types are `f16`, `u8`, `i8`, or arrays of the latter two: what kernels can load;
-//!  4. every field, code and table is used, and every bit of an array belongs to exactly one code: a bit
+//!  3. types are numbers, `f16`, `f32`, `e8m0`, `ue4m3`, or arrays of those that are one byte, or of `u8` or `i8`: what
+//!     kernels can load;
+//!  4. every field, code, table and codebook is used, and every bit of an array belongs to exactly one code: a bit
 //!     that nobody reads is a typing error, or padding that the format can do without.
 //!
 //! Codes:
-//!  5. a plane is `field[index] >> shift & mask << position`, with index and shift sums of digits: only
-//!     then is the walk the same for every block, so that it can be planned at compile time;
-//!  6. every element lies inside its field and inside one byte: codes that straddle bytes are two planes;
-//!  7. the planes of one code touch no bit twice and leave no gap;
+//!  5. a plane is `field[index] >> shift & mask << position` or `trit(field[index], power)`, with index, shift and
+//!     power sums of digits: only then is the walk the same for every block, so that it can be planned at compile time;
+//!  6. every element lies inside its field, and those of weights and scales inside one byte: codes that straddle
+//!     bytes are two planes. The codes of codebooks and signs, which are taken one by one, may go on into the next;
+//!  7. the planes of one code touch no bit twice and leave no gap, and all pieces of it have the same planes;
 //!  8. 16 consecutive codes lie within 16 bytes of a block of at least 16 bytes: one vector load.
 //!
 //! Weight:
-//!  9. `w` is one product that holds the codes of all weights, plus or minus a second that does not;
+//!  9. `w` is one product that holds the codes of all weights, plus or minus a second that does not; constants in
+//!     them are powers of two, which round nothing;
 //! 10. the block is a whole number of chunks of 32: activations are quantized 32 at a time;
 //! 11. group scales divide a chunk evenly or span whole chunks, and hold at least 4 weights: one lane
 //!     of a dot product;
 //! 12. two codes times two activations fit the i16 sum of `vpmaddubsw`: unsigned codes have at most 7
 //!     bits (2 · 127 · 127 = 32,258 ≤ 32,767);
-//! 13. a zero point lies within the codes, and a table has an `i8` for each code.
+//! 13. a zero point lies within the codes, and a table has an `i8` for each code, a codebook an entry;
+//! 14. signs, a bit for each weight, go with what has no zero point: a table or a codebook.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, BinOp, Expr, ExprBinary, Ident, Lit, LitInt};
+use syn::{Attribute, BinOp, Expr, ExprBinary, ExprCall, ExprIndex, Ident, Lit, LitInt};
 
 use crate::error::Errors;
 use crate::model::{
-    Affine, CHUNK, Codes, Digit, Field, FieldType, Format, GroupScale, Minimum, Product, Term, Value, Weight,
+    Affine, CHUNK, Codes, Cut, Digit, Field, FieldType, Format, GroupScale, Minimum, Piece, Product, SIGNS,
+    ScaleValue, Signs, Term, Value, Weight,
 };
-use crate::parse;
+use crate::parse::{self, Codebook};
 
 /// The largest block that a declaration may have: far above every known format, and low enough that
 /// checking it bit by bit takes no time.
@@ -86,19 +91,52 @@ struct Checker<'a> {
     codes: Vec<Codes>,
     /// For each code vector the tokens to blame.
     blame: Vec<Ident>,
+    /// For each code vector what is wrong with it where it is a weight's or a scale's: it straddles bytes.
+    straddling: Vec<Straddling>,
     len: usize,
 }
 
 /// One factor of a product in `w`.
 enum Factor {
+    Constant(f32),
     Block(usize),
     Group(GroupScale),
     Weight(usize, Value),
+    Signs(Signs),
 }
+
+/// A product in `w`.
+struct Factors {
+    scale: Product,
+    weight: Option<(usize, Value)>,
+    signs: Option<Signs>,
+}
+
+/// What the codes of a factor stand for.
+enum Meaning {
+    /// factor · code - zero
+    Linear { factor: i32, zero: i32 },
+    Table(Vec<i8>),
+    Number(FieldType),
+}
+
+/// The digits of the base 3 that a byte holds.
+const TRITS: usize = 5;
+/// The most bits of a code, which only those of codebooks have.
+const MAX_BITS: usize = 16;
 
 impl<'a> Checker<'a> {
     fn new(declared: &'a parse::Format, body: &'a parse::Body, errors: &'a mut Errors) -> Self {
-        Self { declared, body, errors, fields: Vec::new(), codes: Vec::new(), blame: Vec::new(), len: 0 }
+        Self {
+            declared,
+            body,
+            errors,
+            fields: Vec::new(),
+            codes: Vec::new(),
+            blame: Vec::new(),
+            straddling: Vec::new(),
+            len: 0,
+        }
     }
 
     /// `None` where an error was noted that leaves nothing to go on with.
@@ -149,6 +187,7 @@ impl<'a> Checker<'a> {
             .iter()
             .map(|field| &field.name)
             .chain(body.tables.iter().map(|table| &table.name))
+            .chain(body.codebooks.iter().map(|codebook| &codebook.name))
             .chain(body.codes.iter().map(|codes| &codes.name));
         let mut seen: Vec<&Ident> = Vec::new();
         for name in names {
@@ -159,7 +198,8 @@ impl<'a> Checker<'a> {
             }
             seen.push(name);
         }
-        for digit in body.codes.iter().flat_map(|codes| &codes.digits).map(|digit| &digit.name) {
+        let pieces = body.codes.iter().flat_map(|codes| &codes.pieces);
+        for digit in pieces.flat_map(|piece| &piece.digits).map(|digit| &digit.name) {
             not_raw(digit, self.errors);
             if seen.contains(&digit) {
                 self.errors.at(digit, format!("`{digit}` has a meaning already: rename the digit"));
@@ -167,8 +207,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    // Rule 1. Every code vector has two methods, named after it.
+    // Rule 1. Every code vector has two methods, named after it, and a codebook is a constant.
     fn own_methods(&mut self) {
+        for Codebook { name, .. } in &self.body.codebooks {
+            if ["ZERO", "FORMAT"].iter().any(|taken| name == taken) {
+                self.errors.at(name, format!("every block has a `{name}` of its own: rename the codebook"));
+            }
+        }
         for (codes, blame) in self.codes.iter().zip(&self.blame) {
             let name = &codes.name;
             if ["ZERO", "FORMAT", "from_bytes", "to_bytes", "from_weights"].contains(&name.as_str()) {
@@ -185,16 +230,14 @@ impl<'a> Checker<'a> {
 
     // Rule 3.
     fn field(&mut self, declared: &parse::Field) {
-        let ty = match declared.ty.to_string().as_str() {
-            "f16" => FieldType::F16,
-            "u8" => FieldType::U8,
-            "i8" => FieldType::I8,
-            other => {
-                return self.errors.at(
-                    &declared.ty,
-                    format!("`{other}` is no field type: use f16, u8, i8, or an array of u8 or i8"),
-                );
-            }
+        let Some(ty) = FieldType::ALL.into_iter().find(|ty| declared.ty == ty.name()) else {
+            return self.errors.at(
+                &declared.ty,
+                format!(
+                    "`{}` is no field type: use f16, f32, e8m0, ue4m3, or an array of u8, i8, e8m0 or ue4m3",
+                    declared.ty
+                ),
+            );
         };
         let count = match &declared.count {
             None => None,
@@ -206,23 +249,20 @@ impl<'a> Checker<'a> {
                 Some(value)
             }
         };
-        match (ty, count) {
-            (FieldType::F16, Some(_)) => {
-                return self.errors.at(
-                    &declared.ty,
-                    "an array of f16 is not a kind of scale that kernels have: use one f16 and an array of small scale codes",
-                );
-            }
-            (FieldType::U8 | FieldType::I8, None) => {
-                return self.errors.at(
-                    &declared.ty,
-                    format!(
-                        "a single `{}` is neither a scale nor codes: make it an array, or an f16",
-                        ty.name()
-                    ),
-                );
-            }
-            _ => {}
+        if count.is_some() && ty.bytes() > 1 {
+            return self.errors.at(
+                &declared.ty,
+                format!(
+                    "an array of {} is not a kind of scale that kernels have: use one {0} and an array of small scale codes",
+                    ty.name()
+                ),
+            );
+        }
+        if count.is_none() && !ty.is_number() {
+            return self.errors.at(
+                &declared.ty,
+                format!("a single `{}` is neither a scale nor codes: make it an array, or an f16", ty.name()),
+            );
         }
         let offset = self.fields.iter().map(Field::bytes).sum();
         self.fields.push(Field { name: declared.name.to_string(), ty, count, offset });
@@ -230,92 +270,137 @@ impl<'a> Checker<'a> {
 
     // Rules 1, 5, 6 and 7.
     fn code_vector(&mut self, declared: &parse::Codes) {
+        let mut codes = Codes { name: declared.name.to_string(), pieces: Vec::new(), signed: false };
+        let mut straddling = None;
+        for piece in &declared.pieces {
+            let first = codes.len();
+            let Some((checked, straddles)) = self.piece(&declared.name, piece, first) else { return };
+            if let Some(other) = codes.pieces.first()
+                && !other.terms.iter().map(shape).eq(checked.terms.iter().map(shape))
+            {
+                return self.errors.at(
+                    &piece.value,
+                    format!("the pieces of `{}` differ in their planes: give all the same masks, in the same order", codes.name),
+                );
+            }
+            straddling = straddling.or(straddles);
+            codes.pieces.push(checked);
+        }
+        self.push_codes(codes, declared.name.clone(), straddling);
+    }
+
+    /// One piece of a code vector, whose first element is the `first` of it, and what is wrong with it where it is a
+    /// weight's or a scale's. `None` where an error was noted.
+    fn piece(&mut self, name: &Ident, declared: &parse::Piece, first: usize) -> Option<(Piece, Straddling)> {
         if declared.digits.is_empty() {
-            let name = &declared.name;
-            return self.errors.at(name, format!("codes need at least one digit: `{name}[i: 1]`"));
+            self.errors.at(name, format!("codes need at least one digit: `{name}[i: 1]`"));
+            return None;
         }
         let mut digits = Vec::new();
         let mut len = 1_usize;
         for digit in &declared.digits {
-            let Some(radix) = number(&digit.radix, self.errors) else { return };
+            let radix = number(&digit.radix, self.errors)?;
             if radix == 0 || radix > MAX_BLOCK {
-                return self.errors.at(&digit.radix, format!("a digit takes 1 to {MAX_BLOCK} values"));
+                self.errors.at(&digit.radix, format!("a digit takes 1 to {MAX_BLOCK} values"));
+                return None;
             }
             if digits.iter().any(|other: &Digit| digit.name == other.name) {
-                return self.errors.at(&digit.name, format!("a second digit `{}`: rename one", digit.name));
+                self.errors.at(&digit.name, format!("a second digit `{}`: rename one", digit.name));
+                return None;
             }
             digits.push(Digit { name: digit.name.to_string(), radix });
             len = len.saturating_mul(radix);
         }
-        if len > self.len {
-            return self.errors.at(
-                &declared.name,
+        let total = first.saturating_add(len);
+        if total > self.len {
+            self.errors.at(
+                name,
                 format!(
-                    "`{}` has {len} elements, and a block of `{}` only {} weights: a digit is too large, or one too many",
-                    declared.name, self.declared.name, self.len
+                    "`{name}` has {total} elements, and a block of `{}` only {} weights: a digit is too large, or one too many",
+                    self.declared.name, self.len
                 ),
             );
+            return None;
         }
-        let Ok(planes) = self.planes(&declared.value, &digits) else { return };
+        let planes = self.planes(&declared.value, &digits).ok()?;
         let (terms, tokens): (Vec<_>, Vec<_>) = planes.into_iter().unzip();
-        let codes = Codes { name: declared.name.to_string(), digits, terms, signed: false };
-        for (term, tokens) in codes.terms.iter().zip(&tokens) {
+        let piece = Piece { digits, terms };
+        let mut straddling = None;
+        for (term, tokens) in piece.terms.iter().zip(&tokens) {
             let field = &self.fields[term.field];
             let bytes = field.count.unwrap_or(1);
             for e in 0..len {
-                let (byte, shift) = codes.locate(term, e);
-                if byte >= bytes {
-                    return self.errors.at(
+                let place = piece.locate(term, e);
+                let element = first + e;
+                let last = match term.cut {
+                    Cut::Bits { bits, .. } => place.byte + (place.within + bits - 1) / 8,
+                    Cut::Trit { .. } if place.within < TRITS => place.byte,
+                    Cut::Trit { .. } => {
+                        self.errors.at(tokens, format!("element {element} of `{name}` would be digit {} of a byte of `{}`, which has {TRITS}, from 0 on: mend the power", place.within, field.name));
+                        return None;
+                    }
+                };
+                if last >= bytes {
+                    self.errors.at(
                         tokens,
                         format!(
-                            "element {e} of `{}` would be in byte {byte} of `{}`, which has {bytes}: mend the index or lengthen the field",
-                            codes.name, field.name
-                        ),
-                    );
-                }
-                if shift + term.bits > 8 {
-                    return self.errors.at(
-                        tokens,
-                        format!(
-                            "element {e} of `{}` would take bits {shift} to {} of a byte of `{}`: narrow the mask, or join two planes by `|` where codes straddle bytes",
-                            codes.name,
-                            shift + term.bits - 1,
+                            "element {element} of `{name}` would be in byte {last} of `{}`, which has {bytes}: mend the index or lengthen the field",
                             field.name
                         ),
                     );
+                    return None;
+                }
+                if let (true, None, Cut::Bits { bits, .. }) = (term.straddles(place), &straddling, &term.cut) {
+                    straddling = Some((
+                        tokens.to_token_stream(),
+                        format!(
+                            "element {element} of `{name}` would take bits {} to {} of a byte of `{}`: narrow the mask, or join two planes by `|` where codes straddle bytes",
+                            place.within,
+                            place.within + bits - 1,
+                            field.name
+                        ),
+                    ));
                 }
             }
         }
         let mut taken = 0_usize;
-        for (term, tokens) in codes.terms.iter().zip(&tokens) {
-            let bits = ((1 << term.bits) - 1) << term.position;
+        for (term, tokens) in piece.terms.iter().zip(&tokens) {
+            let Cut::Bits { bits, position, .. } = term.cut else {
+                if piece.terms.len() == 1 {
+                    return Some((piece, straddling));
+                }
+                self.errors.at(tokens, "a trit is a whole code: it is joined with no other plane");
+                return None;
+            };
+            let bits = ((1 << bits) - 1) << position;
             if taken & bits != 0 {
-                return self.errors.at(
+                self.errors.at(
                     tokens,
                     format!(
-                        "two planes of `{}` meet in the same bit of the code: shift one left with `<<`",
-                        codes.name
+                        "two planes of `{name}` meet in the same bit of the code: shift one left with `<<`"
                     ),
                 );
+                return None;
             }
             taken |= bits;
         }
-        if taken != codes.max() {
-            return self.errors.at(
+        if taken != piece.max() {
+            self.errors.at(
                 &declared.value,
                 format!(
-                    "no plane of `{}` gives bit {} of the code: widen a mask, or shift another plane less far to the left",
-                    codes.name,
+                    "no plane of `{name}` gives bit {} of the code: widen a mask, or shift another plane less far to the left",
                     taken.trailing_ones()
                 ),
             );
+            return None;
         }
-        self.push_codes(codes, declared.name.clone());
+        Some((piece, straddling))
     }
 
-    fn push_codes(&mut self, codes: Codes, blame: Ident) -> usize {
+    fn push_codes(&mut self, codes: Codes, blame: Ident, straddling: Straddling) -> usize {
         self.codes.push(codes);
         self.blame.push(blame);
+        self.straddling.push(straddling);
         self.codes.len() - 1
     }
 
@@ -336,15 +421,19 @@ impl<'a> Checker<'a> {
             Expr::Group(inner) => self.planes(&inner.expr, digits),
             _ => {
                 let mut plane = self.plane(value, digits)?;
-                if plane.bits == 0 {
-                    if plane.shift.strides.iter().any(|&stride| stride != 0) {
-                        return self
-                            .note(value, "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`");
+                if let Cut::Bits { shift, bits, position } = &mut plane.cut {
+                    if *bits == 0 {
+                        if shift.strides.iter().any(|&stride| stride != 0) {
+                            return self.note(
+                                value,
+                                "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`",
+                            );
+                        }
+                        *bits = 8_usize.saturating_sub(shift.constant);
                     }
-                    plane.bits = 8_usize.saturating_sub(plane.shift.constant);
-                }
-                if plane.bits == 0 || plane.position + plane.bits > 8 {
-                    return self.note(value, "a code has 1 to 8 bits: shift and mask less");
+                    if *bits == 0 || *position + *bits > MAX_BITS {
+                        return self.note(value, format!("a code has 1 to {MAX_BITS} bits: shift and mask less"));
+                    }
                 }
                 Ok(vec![(plane, value)])
             }
@@ -357,56 +446,55 @@ impl<'a> Checker<'a> {
             Expr::Paren(inner) => self.plane(&inner.expr, digits),
             Expr::Group(inner) => self.plane(&inner.expr, digits),
             Expr::Index(index) => {
-                let Some(name) = path(&index.expr) else {
-                    return self.note(&index.expr, "expected the name of a field before `[`");
+                let (field, byte) = self.place(index, digits)?;
+                let shift = Affine::constant(0, digits.len());
+                Ok(Term { field, byte, cut: Cut::Bits { shift, bits: 0, position: 0 } })
+            }
+            Expr::Call(call) if path(&call.func).is_some_and(|name| name == "trit") => {
+                let arguments: Vec<_> = call.args.iter().collect();
+                let [Expr::Index(index), power] = arguments[..] else {
+                    return self.note(value, "expected `trit(field[index], power)`");
                 };
-                let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
-                    let known = list(self.fields.iter().map(|field| &field.name));
-                    return self.note(name, format!("no field is called `{name}`: the fields are {known}"));
-                };
-                if self.fields[field].ty != FieldType::U8 || self.fields[field].count.is_none() {
-                    return self.note(
-                        name,
-                        format!("codes are cut from arrays of u8, and `{name}` is not one; an array of i8 is its own codes"),
-                    );
-                }
-                let byte = self.affine(&index.index, digits)?;
-                Ok(Term { field, byte, shift: Affine::constant(0, digits.len()), bits: 0, position: 0 })
+                let (field, byte) = self.place(index, digits)?;
+                Ok(Term { field, byte, cut: Cut::Trit { power: self.affine(power, digits)? } })
             }
             Expr::Binary(ExprBinary { left, op: BinOp::Shr(_), right, .. }) => {
                 let mut plane = self.plane(left, digits)?;
-                if plane.bits != 0 || plane.position != 0 {
+                let (shift, bits, position) = self.bits_of(value, &mut plane)?;
+                if *bits != 0 || *position != 0 {
                     return self.note(value, "shift right first, then mask, then shift left");
                 }
-                let shift = self.affine(right, digits)?;
-                plane.shift.constant += shift.constant;
-                for (sum, stride) in plane.shift.strides.iter_mut().zip(shift.strides) {
+                let by = self.affine(right, digits)?;
+                shift.constant += by.constant;
+                for (sum, stride) in shift.strides.iter_mut().zip(by.strides) {
                     *sum += stride;
                 }
                 Ok(plane)
             }
             Expr::Binary(ExprBinary { left, op: BinOp::BitAnd(_), right, .. }) => {
                 let mut plane = self.plane(left, digits)?;
-                if plane.bits != 0 || plane.position != 0 {
+                let (_, bits, position) = self.bits_of(value, &mut plane)?;
+                if *bits != 0 || *position != 0 {
                     return self.note(value, "shift right first, then mask once, then shift left");
                 }
                 if let Expr::Binary(ExprBinary { op: BinOp::Shl(_), .. }) = &**right {
                     return self.note(right, "`<<` binds tighter than `&`: write `(… & 3) << 4`");
                 }
                 let mask = self.constant(right)?;
-                if mask == 0 || mask > 255 || !(mask + 1).is_power_of_two() {
-                    return self.note(right, "a mask is 1, 3, 7, … 255: the low bits, after the shift");
+                if mask == 0 || !(mask + 1).is_power_of_two() {
+                    return self.note(right, "a mask is 1, 3, 7, …: the low bits, after the shift");
                 }
-                plane.bits = mask.count_ones() as usize;
+                *bits = mask.count_ones() as usize;
                 Ok(plane)
             }
             Expr::Binary(ExprBinary { left, op: BinOp::Shl(_), right, .. }) => {
                 let mut plane = self.plane(left, digits)?;
+                let (_, _, position) = self.bits_of(value, &mut plane)?;
                 let by = self.constant(right)?;
-                if by > 7 {
-                    return self.note(right, "a code has at most 8 bits");
+                if by >= MAX_BITS {
+                    return self.note(right, format!("a code has at most {MAX_BITS} bits"));
                 }
-                plane.position += by;
+                *position += by;
                 Ok(plane)
             }
             _ => self.note(
@@ -414,6 +502,36 @@ impl<'a> Checker<'a> {
                 "expected a plane, `field[index] >> shift & mask << position`; planes are joined by `|`",
             ),
         }
+    }
+
+    /// The shift, the bits and the position of a plane that has them.
+    fn bits_of<'t>(
+        &mut self,
+        value: &Expr,
+        plane: &'t mut Term,
+    ) -> Result<(&'t mut Affine, &'t mut usize, &'t mut usize), Noted> {
+        match &mut plane.cut {
+            Cut::Bits { shift, bits, position } => Ok((shift, bits, position)),
+            Cut::Trit { .. } => self.note(value, "a trit is a whole code: it is neither shifted nor masked"),
+        }
+    }
+
+    /// `field[index]`
+    fn place(&mut self, index: &ExprIndex, digits: &[Digit]) -> Result<(usize, Affine), Noted> {
+        let Some(name) = path(&index.expr) else {
+            return self.note(&index.expr, "expected the name of a field before `[`");
+        };
+        let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+            let known = list(self.fields.iter().map(|field| &field.name));
+            return self.note(name, format!("no field is called `{name}`: the fields are {known}"));
+        };
+        if self.fields[field].ty != FieldType::U8 {
+            return self.note(
+                name,
+                format!("codes are cut from arrays of u8, and `{name}` is not one; an array of i8 is its own codes"),
+            );
+        }
+        Ok((field, self.affine(&index.index, digits)?))
     }
 
     /// A sum of constants and of digits times constants.
@@ -497,7 +615,7 @@ impl<'a> Checker<'a> {
             }
             main => (main, None),
         };
-        let (scale, weight) = self.product(main).ok()?;
+        let Factors { scale, weight, signs } = self.product(main).ok()?;
         let Some((code, value)) = weight else {
             self.errors.at(
                 main,
@@ -505,26 +623,31 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
+        if signs.is_some() && matches!(value, Value::Linear { .. }) {
+            self.errors.at(main, "signs go with the values of a table or a codebook: codes have a zero point instead");
+            return None;
+        }
         let minimum = match minimum {
             None => None,
             Some((subtract, product)) => {
-                let (factors, weight) = self.product(product).ok()?;
-                if weight.is_some() {
+                let Factors { scale, weight, signs } = self.product(product).ok()?;
+                if weight.is_some() || signs.is_some() {
                     self.errors.at(product, "only the first product holds the codes of the weights: the second is a minimum of the block or of groups");
                     return None;
                 }
-                Some(Minimum { subtract, product: factors })
+                Some(Minimum { subtract, product: scale })
             }
         };
-        Some(Weight { scale, code, value, minimum })
+        Some(Weight { scale, code, value, signs, minimum })
     }
 
-    fn product(&mut self, product: &Expr) -> Result<(Product, Option<(usize, Value)>), Noted> {
+    fn product(&mut self, product: &Expr) -> Result<Factors, Noted> {
         let mut factors = Vec::new();
         flatten(product, &mut factors);
-        let (mut scale, mut weight) = (Product::default(), None);
+        let (mut scale, mut weight, mut signs) = (Product::default(), None, None);
         for factor in factors {
             match self.factor(factor)? {
+                Factor::Constant(constant) => scale.constant *= constant,
                 Factor::Block(field) => scale.block.push(field),
                 Factor::Group(group) => {
                     if scale.group.replace(group).is_some() {
@@ -540,48 +663,64 @@ impl<'a> Checker<'a> {
                             .note(factor, "a second factor with a code for every weight: a product has one, whose planes are joined by `|`");
                     }
                 }
+                Factor::Signs(these) => {
+                    if signs.replace(these).is_some() {
+                        return self.note(factor, "a second factor of signs: a product has one");
+                    }
+                }
             }
         }
-        if scale.block.is_empty() {
+        let has_numbers = matches!(scale.group, Some(GroupScale { value: ScaleValue::Number(_), .. }));
+        if scale.block.is_empty() && !has_numbers {
             return self.note(product, "all blocks would have the same scale: multiply by a field of f16");
         }
-        Ok((scale, weight))
+        Ok(Factors { scale, weight, signs })
     }
 
     fn factor(&mut self, factor: &Expr) -> Result<Factor, Noted> {
         match factor {
             Expr::Group(inner) => self.factor(&inner.expr),
+            Expr::Lit(_) => match power_of_two(factor) {
+                Some(constant) => Ok(Factor::Constant(constant)),
+                None => self.note(
+                    factor,
+                    "a constant factor is a power of two, which rounds nothing: 0.5, 0.125, 2",
+                ),
+            },
             Expr::Path(_) => {
                 let Some(name) = path(factor) else { return self.note(factor, "expected a name") };
-                if let Some(field) = self.fields.iter().position(|field| *name == field.name)
-                    && self.fields[field].count.is_none()
-                {
-                        return Ok(Factor::Block(field));
+                let field = self.fields.iter().position(|field| *name == field.name);
+                if let Some(field) = field.filter(|&field| self.fields[field].count.is_none()) {
+                    return Ok(Factor::Block(field));
                 }
                 let code = self.operand(name)?;
-                self.scaled_or_weight(factor, code, Value::Linear { zero: 0 })
+                let meaning = match field.map(|field| self.fields[field].ty) {
+                    Some(ty) if ty.is_number() => Meaning::Number(ty),
+                    _ => Meaning::Linear { factor: 1, zero: 0 },
+                };
+                self.scaled_or_weight(factor, code, meaning)
             }
             Expr::Paren(inner) => match &*inner.expr {
                 Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => {
-                    let Some(name) = path(left) else {
-                        return self.note(left, "expected codes before `-`, as in `(q - 8)`");
-                    };
-                    let code = self.operand(name)?;
+                    let (code, times) = self.multiple(left, "-")?;
                     let zero = self.constant(right)?;
-                    if self.codes[code].signed {
-                        return self
-                            .note(right, format!("`{name}` is signed and needs no zero point: drop it"));
-                    }
-                    if zero > self.codes[code].max() {
-                        return self.note(
-                            right,
-                            format!(
-                                "the zero point lies outside the codes of `{name}`, which run from 0 to {}",
-                                self.codes[code].max()
-                            ),
+                    self.not_signed(code, right)?;
+                    if zero > times * self.codes[code].max() {
+                        let codes = &self.codes[code];
+                        let message = format!(
+                            "the zero point lies outside the codes of `{}`, which run from 0 to {}",
+                            codes.name,
+                            times * codes.max()
                         );
+                        return self.note(right, message);
                     }
-                    self.scaled_or_weight(factor, code, Value::Linear { zero: zero as i32 })
+                    self.scaled_or_weight(factor, code, Meaning::Linear { factor: times as i32, zero: zero as i32 })
+                }
+                Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => {
+                    let (code, times) = self.multiple(left, "+")?;
+                    let more = self.constant(right)? as i32;
+                    self.not_signed(code, right)?;
+                    self.scaled_or_weight(factor, code, Meaning::Linear { factor: times as i32, zero: -more })
                 }
                 other => self.factor(other),
             },
@@ -590,11 +729,96 @@ impl<'a> Checker<'a> {
                     return self.note(factor, "expected `TABLE[codes]`");
                 };
                 let code = self.operand(name)?;
-                let entries = self.table(table, code)?;
-                self.scaled_or_weight(factor, code, Value::Table { entries })
+                let body = self.body;
+                match body.codebooks.iter().find(|codebook| codebook.name == *table) {
+                    Some(codebook) => self.codebook(factor, codebook, code),
+                    None => {
+                        let entries = self.table(table, code)?;
+                        self.scaled_or_weight(factor, code, Meaning::Table(entries))
+                    }
+                }
             }
+            Expr::Call(call) => self.signs(call),
             _ => self.note(factor, "expected a factor, a field, codes, `(codes - zero)` or `TABLE[codes]`; factors are joined by `*`"),
         }
+    }
+
+    /// Codes, or a number times codes, before an operator.
+    fn multiple(&mut self, value: &Expr, operator: &str) -> Result<(usize, usize), Noted> {
+        let (times, name) = match value {
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => (self.constant(left)?, &**right),
+            name => (1, name),
+        };
+        match path(name) {
+            Some(name) => Ok((self.operand(name)?, times)),
+            None => self.note(value, format!("expected codes before `{operator}`, as in `(q {operator} 8)`")),
+        }
+    }
+
+    fn not_signed(&mut self, code: usize, blame: &Expr) -> Result<(), Noted> {
+        if self.codes[code].signed {
+            let name = &self.codes[code].name;
+            let message = format!("`{name}` is signed and needs no zero point: drop it");
+            return self.note(blame, message);
+        }
+        Ok(())
+    }
+
+    // Rule 14. `signs(codes)` or `even_signs(codes)`.
+    fn signs(&mut self, call: &ExprCall) -> Result<Factor, Noted> {
+        let even = match path(&call.func) {
+            Some(name) if name == "signs" => false,
+            Some(name) if name == "even_signs" => true,
+            _ => return self.note(&call.func, "the functions of a formula are `signs(codes)` and `even_signs(codes)`"),
+        };
+        let arguments: Vec<_> = call.args.iter().collect();
+        let [argument] = arguments[..] else { return self.note(call, "signs are those of one code vector") };
+        let Some(name) = path(argument) else { return self.note(argument, "expected the name of codes") };
+        let code = self.operand(name)?;
+        let codes = &self.codes[code];
+        let bits = if even { SIGNS - 1 } else { SIGNS };
+        if codes.signed || codes.bits() != bits || codes.len() * SIGNS != self.len {
+            let message = format!(
+                "`{name}` has {} codes of {} bits: here are {} of {bits}, one for each {SIGNS} weights",
+                codes.len(),
+                codes.bits(),
+                self.len / SIGNS
+            );
+            return self.note(argument, message);
+        }
+        Ok(Factor::Signs(Signs { code, even }))
+    }
+
+    // Rule 13.
+    fn codebook(&mut self, factor: &Expr, declared: &Codebook, code: usize) -> Result<Factor, Noted> {
+        let (Some(weights), Some(entries)) =
+            (number(&declared.weights, self.errors), number(&declared.entries, self.errors))
+        else {
+            return Err(Noted);
+        };
+        if ![4, 8].contains(&weights) {
+            return self.note(&declared.weights, "an entry of a codebook has 4 or 8 weights");
+        }
+        let codes = &self.codes[code];
+        if codes.signed || codes.max() + 1 != entries {
+            let message = format!(
+                "`{}` has {entries} entries, and the codes of `{}` run from 0 to {}: give it one for each",
+                declared.name,
+                codes.name,
+                codes.max()
+            );
+            return self.note(&declared.entries, message);
+        }
+        if codes.len() * weights != self.len {
+            let message = format!(
+                "{} entries of {weights} weights are {}, and a block has {}",
+                codes.len(),
+                codes.len() * weights,
+                self.len
+            );
+            return self.note(factor, message);
+        }
+        Ok(Factor::Weight(code, Value::Codebook { name: declared.name.to_string(), weights }))
     }
 
     /// The code vector called `name`, made on the spot where `name` is an array that stands for itself.
@@ -614,31 +838,49 @@ impl<'a> Checker<'a> {
         Ok(self.push_codes(
             Codes {
                 name: name.to_string(),
-                digits: vec![Digit { name: "i".into(), radix: count }],
-                terms: vec![Term {
-                    field,
-                    byte: Affine { constant: 0, strides: vec![1] },
-                    shift: Affine::constant(0, 1),
-                    bits: 8,
-                    position: 0,
+                pieces: vec![Piece {
+                    digits: vec![Digit { name: "i".into(), radix: count }],
+                    terms: vec![Term {
+                        field,
+                        byte: Affine { constant: 0, strides: vec![1] },
+                        cut: Cut::Bits { shift: Affine::constant(0, 1), bits: 8, position: 0 },
+                    }],
                 }],
                 signed: self.fields[field].ty == FieldType::I8,
             },
             name.clone(),
+            None,
         ))
     }
 
-    fn scaled_or_weight(&mut self, factor: &Expr, code: usize, value: Value) -> Result<Factor, Noted> {
+    fn scaled_or_weight(&mut self, factor: &Expr, code: usize, meaning: Meaning) -> Result<Factor, Noted> {
+        if let Some((tokens, message)) = self.straddling[code].take() {
+            return self.note(tokens, message);
+        }
         let codes = &self.codes[code];
-        let (name, len) = (codes.name.clone(), codes.len());
+        let (name, len, bits, signed) = (codes.name.clone(), codes.len(), codes.bits(), codes.signed);
+        if bits > 8 {
+            return self.note(factor, format!("`{name}` has {bits} bits: only the codes of a codebook have more than 8"));
+        }
         if len == self.len {
-            let unsigned = matches!(value, Value::Linear { .. }) && !codes.signed;
-            if unsigned && codes.bits() > 7 {
-                return self.note(
-                    factor,
-                    format!("`{name}` has {} bits, and two such codes times two activations overflow the i16 sum of vpmaddubsw: use at most 7 bits, or an array of i8", codes.bits()),
-                );
-            }
+            let value = match meaning {
+                Meaning::Linear { factor: 1, zero: zero @ 0.. } => {
+                    if !signed && bits > 7 {
+                        return self.note(
+                            factor,
+                            format!("`{name}` has {bits} bits, and two such codes times two activations overflow the i16 sum of vpmaddubsw: use at most 7 bits, or an array of i8"),
+                        );
+                    }
+                    Value::Linear { zero }
+                }
+                Meaning::Linear { .. } => {
+                    return self.note(factor, "the codes of weights are taken as they are, or minus a zero point: multiply the scale instead");
+                }
+                Meaning::Table(entries) => Value::Table { entries },
+                Meaning::Number(ty) => {
+                    return self.note(factor, format!("an array of {} holds scales: weights are codes", ty.name()));
+                }
+            };
             return Ok(Factor::Weight(code, value));
         }
         let size = self.len / len;
@@ -654,12 +896,12 @@ impl<'a> Checker<'a> {
                 ),
             );
         }
-        match value {
-            Value::Linear { zero } => Ok(Factor::Group(GroupScale { code, zero, size })),
-            Value::Table { .. } => {
-                self.note(factor, "a table gives values of weights, not of scales: use the codes themselves")
-            }
-        }
+        let value = match meaning {
+            Meaning::Linear { factor, zero } => ScaleValue::Linear { factor, zero },
+            Meaning::Table(entries) => ScaleValue::Table { entries },
+            Meaning::Number(ty) => ScaleValue::Number(ty),
+        };
+        Ok(Factor::Group(GroupScale { code, value, size }))
     }
 
     // Rule 13.
@@ -696,7 +938,7 @@ impl<'a> Checker<'a> {
     fn all_used(&mut self) {
         let body = self.body;
         let formula = body.weight.to_token_stream();
-        let values = body.codes.iter().map(|codes| &codes.value);
+        let values = body.codes.iter().flat_map(|codes| &codes.pieces).map(|piece| &piece.value);
         let anywhere = quote!(#formula #(#values)*);
         for name in body.fields.iter().map(|field| &field.name) {
             if !mentions(anywhere.clone(), name) {
@@ -707,7 +949,8 @@ impl<'a> Checker<'a> {
             }
         }
         let tables = body.tables.iter().map(|table| &table.name);
-        for name in body.codes.iter().map(|codes| &codes.name).chain(tables) {
+        let codebooks = body.codebooks.iter().map(|codebook| &codebook.name);
+        for name in body.codes.iter().map(|codes| &codes.name).chain(tables).chain(codebooks) {
             if !mentions(formula.clone(), name) {
                 self.errors.at(name, format!("`{name}` is never used in `w`: use it there or remove it"));
             }
@@ -718,30 +961,42 @@ impl<'a> Checker<'a> {
     fn every_bit_once(&mut self) {
         for (f, field) in self.fields.iter().enumerate() {
             let Some(count) = field.count else { continue };
-            let mut readers = vec![0_u32; count * 8];
-            for codes in &self.codes {
-                for term in codes.terms.iter().filter(|term| term.field == f) {
-                    for e in 0..codes.len() {
-                        let (byte, shift) = codes.locate(term, e);
-                        for bit in shift..shift + term.bits {
-                            readers[8 * byte + bit] += 1;
+            let mut bits = vec![0_u32; count * 8];
+            let mut trits = vec![0_u32; count * TRITS];
+            for piece in self.codes.iter().flat_map(|codes| &codes.pieces) {
+                for term in piece.terms.iter().filter(|term| term.field == f) {
+                    for place in (0..piece.len()).map(|e| piece.locate(term, e)) {
+                        match term.cut {
+                            Cut::Bits { bits: taken, .. } => {
+                                let first = 8 * place.byte + place.within;
+                                bits[first..first + taken].iter_mut().for_each(|count| *count += 1);
+                            }
+                            Cut::Trit { .. } => trits[TRITS * place.byte + place.within] += 1,
                         }
                     }
                 }
             }
             let blame = &self.body.fields[f].name;
-            if readers.iter().all(|&count| count == 0) {
+            if bits.iter().chain(&trits).all(|&count| count == 0) {
                 // Noted already, as a field that is never used.
-            } else if let Some(bit) = readers.iter().position(|&count| count > 1) {
-                self.errors.at(
-                    blame,
-                    format!("bit {} of byte {} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them", bit % 8, bit / 8, readers[bit]),
-                );
-            } else if let Some(bit) = readers.iter().position(|&count| count == 0) {
-                self.errors.at(
-                    blame,
-                    format!("bit {} of byte {} of `{blame}` is read by no code: shorten the field, or add the plane that is missing", bit % 8, bit / 8),
-                );
+                continue;
+            }
+            for (byte, (bits, trits)) in bits.chunks_exact(8).zip(trits.chunks_exact(TRITS)).enumerate() {
+                // The last digits of a byte may be left over, if not all.
+                let in_trits = trits.iter().any(|&count| count > 0);
+                let read = trits.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+                let (readers, unit) = if in_trits { (&trits[..read], "digit") } else { (bits, "bit") };
+                let problem = if in_trits && bits.iter().any(|&count| count > 0) {
+                    format!("byte {byte} of `{blame}` is read by bits and by trits: it is one or the other")
+                } else if let Some(at) = readers.iter().position(|&count| count > 1) {
+                    format!("{unit} {at} of byte {byte} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them", readers[at])
+                } else if let Some(at) = readers.iter().position(|&count| count == 0) {
+                    format!("{unit} {at} of byte {byte} of `{blame}` is read by no code: shorten the field, or add the plane that is missing")
+                } else {
+                    continue;
+                };
+                self.errors.at(blame, problem);
+                break;
             }
         }
     }
@@ -755,6 +1010,17 @@ impl<'a> Checker<'a> {
 /// An error that is in the list already.
 struct Noted;
 
+/// What is wrong with codes that straddle bytes, if any do, with the tokens to blame.
+type Straddling = Option<(TokenStream, String)>;
+
+/// What planes of different pieces must have in common: bits and position.
+fn shape(term: &Term) -> Option<(usize, usize)> {
+    match term.cut {
+        Cut::Bits { bits, position, .. } => Some((bits, position)),
+        Cut::Trit { .. } => None,
+    }
+}
+
 // Rule 8.
 fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
     let codes = format.weight_codes();
@@ -767,9 +1033,18 @@ fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
             ),
         );
     }
-    for term in &codes.terms {
+    if matches!(format.weight.value, Value::Codebook { .. }) {
+        // Its entries are taken one by one.
+        return;
+    }
+    let place = |plane: usize, e: usize| {
+        let (piece, e) = codes.piece_of(e);
+        let term = &piece.terms[plane];
+        format.fields[term.field].offset + piece.locate(term, e).byte
+    };
+    for plane in 0..codes.pieces[0].terms.len() {
         for first in (0..codes.len()).step_by(16) {
-            let bytes = (first..first + 16).map(|e| codes.locate(term, e).0);
+            let bytes = (first..first + 16).map(|e| place(plane, e));
             let (low, high) = (bytes.clone().min().unwrap_or(0), bytes.max().unwrap_or(0));
             if high - low >= 16 {
                 return errors.at(
@@ -802,7 +1077,9 @@ fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
             flatten(right, factors);
         }
         Expr::Group(inner) => flatten(&inner.expr, factors),
-        Expr::Paren(inner) if !matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::Sub(_), .. })) => {
+        Expr::Paren(inner)
+            if !matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::Sub(_) | BinOp::Add(_), .. })) =>
+        {
             flatten(&inner.expr, factors);
         }
         factor => factors.push(factor),
@@ -825,6 +1102,18 @@ fn number(literal: &LitInt, errors: &mut Errors) -> Option<usize> {
             None
         }
     }
+}
+
+fn power_of_two(value: &Expr) -> Option<f32> {
+    let Expr::Lit(literal) = value else { return None };
+    let value: f32 = match &literal.lit {
+        Lit::Int(int) => int.base10_parse().ok()?,
+        Lit::Float(float) => float.base10_parse().ok()?,
+        _ => return None,
+    };
+    let fraction = value.to_bits() & ((1 << (f32::MANTISSA_DIGITS - 1)) - 1);
+    // Far from where a scale times it would overflow or vanish.
+    (fraction == 0 && (1e-6..1e6).contains(&value)).then_some(value)
 }
 
 fn signed_byte(value: &Expr) -> Option<i8> {

@@ -9,8 +9,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use crate::model::{CHUNK, GroupScale, Product, Value};
-use crate::plan::{LANES, Lanes, Plan, Plane};
+use crate::model::{CHUNK, Cut, FieldType, GroupScale, Product, ScaleValue, Term, Value};
+use crate::plan::{Chunk, ChunkCodes, LANES, Lanes, Picked, Plan, Plane};
 
 mod avx2_fma;
 mod avx512_vnni;
@@ -91,6 +91,18 @@ pub trait Isa: Sync {
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
         self.base().lookup(codes, entries)
     }
+    /// Codes: of each byte, a fraction of 256, the digit of the base 3 after as many as its power says.
+    fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
+        self.base().trits(bytes, powers)
+    }
+    /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`.
+    fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
+        self.base().entries(book, weights, indices)
+    }
+    /// Signed codes: negated where `signs`, a byte for each eight, have a bit.
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        self.base().negate(codes, signs)
+    }
     /// Codes: 32 activations of the `ActivationBlock` `a`.
     fn activations(&self, a: &TokenStream) -> TokenStream {
         self.base().activations(a)
@@ -139,6 +151,10 @@ pub trait Isa: Sync {
     /// Floats from a `[u8; 8]` of scale codes, minus `zero`.
     fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
         self.base().scales(codes, signed, zero)
+    }
+    /// Floats: for each of a `[u8; 8]` the entry of a `&[f32; 256]`.
+    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
+        self.base().numbers(codes, table)
     }
     /// Floats: the f16 at a byte offset of a block, in every lane.
     fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
@@ -239,7 +255,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
         let steps = isa.steps(&a);
-        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let codes = codes(isa, plan, chunk, &block);
         let dot = match (signed, isa.signed_bias()) {
             (false, _) => isa.dot_unsigned(quote!(seed), codes, quote!(activations)),
             (true, 0) => isa.dot_signed(quote!(seed), codes, quote!(activations)),
@@ -353,7 +369,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     let weight = &format.weight;
     let (zero, signed) = match weight.value {
         Value::Linear { zero } => (zero, format.weight_codes().signed),
-        Value::Table { .. } => (0, true),
+        Value::Table { .. } | Value::Codebook { .. } => (0, true),
     };
     let block = quote!(block);
     let scales = Scales::new("scale", isa, plan, &weight.scale);
@@ -368,7 +384,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(&minima.in_block(&block)));
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
-        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let codes = codes(isa, plan, chunk, &block);
         let eighths = (0..CHUNK / LANES).map(|k| {
             let eighth = c * (CHUNK / LANES) + k;
             let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
@@ -434,7 +450,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     };
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
-        let codes = codes(isa, &chunk.planes, &block, &weight.value);
+        let codes = codes(isa, plan, chunk, &block);
         let unsigned = if is_signed(plan) { isa.biased(codes) } else { codes };
         let store = isa.store_codes(quote!(out[#c].codes), unsigned);
         let scales = halves(&scale_array, &weight.scale, c);
@@ -467,24 +483,62 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
 pub fn zero_point(plan: &Plan, bias: i32) -> i32 {
     let zero = match plan.format.weight.value {
         Value::Linear { zero } => zero,
-        Value::Table { .. } => 0,
+        Value::Table { .. } | Value::Codebook { .. } => 0,
     };
     zero + if is_signed(plan) { bias } else { 0 }
 }
 
 /// Whether what codes stand for has two signs before a zero point is taken off.
 pub fn is_signed(plan: &Plan) -> bool {
-    plan.format.weight_codes().signed || matches!(plan.format.weight.value, Value::Table { .. })
+    plan.format.weight_codes().signed || !matches!(plan.format.weight.value, Value::Linear { .. })
 }
 
-/// The codes of a chunk, looked up where the format has a table.
-fn codes(isa: &dyn Isa, planes: &[Plane], block: &TokenStream, value: &Value) -> TokenStream {
-    let codes =
-        planes.iter().map(|plane| isa.plane(block, plane)).reduce(|a, b| isa.or(a, b)).unwrap_or_default();
-    match value {
-        Value::Linear { .. } => codes,
+/// The codes of a chunk, looked up where the format has a table or a codebook.
+fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> TokenStream {
+    let codes = match &chunk.codes {
+        ChunkCodes::Planes(planes) => {
+            let planes = planes.iter().map(|plane| isa.plane(block, plane));
+            planes.reduce(|a, b| isa.or(a, b)).unwrap_or_default()
+        }
+        ChunkCodes::Trits { bytes, powers } => isa.trits(isa.plane(block, bytes), powers),
+        ChunkCodes::Entries(entries) => {
+            let Value::Codebook { name, weights } = &plan.format.weight.value else {
+                unreachable!("only a codebook has entries")
+            };
+            let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
+            let indices: Vec<_> = entries.iter().map(|entry| picked(entry, block)).collect();
+            isa.entries(quote!(#format::#book), *weights, &indices)
+        }
+    };
+    let values = match &plan.format.weight.value {
+        Value::Linear { .. } | Value::Codebook { .. } => codes,
         Value::Table { entries, .. } => isa.lookup(codes, entries),
+    };
+    match (&chunk.signs, &plan.format.weight.signs) {
+        (Some(each), Some(signs)) => {
+            let sign = |code| {
+                let code = picked(code, block);
+                if signs.even {
+                    quote!(::quantloom_kernels::bytes::even_signs(#code))
+                } else {
+                    quote!(#code as u8)
+                }
+            };
+            let signs: Vec<_> = each.iter().map(sign).collect();
+            isa.negate(values, &signs)
+        }
+        _ => values,
     }
+}
+
+/// One code, a `usize`.
+fn picked(code: &Picked, block: &TokenStream) -> TokenStream {
+    let runs = code.0.iter().map(|run| {
+        let (first, bits, position) = (run.first, run.bits, run.position);
+        let run = quote!(::quantloom_kernels::bytes::bits::<#first, #bits, _>(#block));
+        if position == 0 { run } else { quote!(#run << #position) }
+    });
+    quote!(#(#runs)|*)
 }
 
 /// The scales of a block as floats: one splat vector, or vectors of group scales.
@@ -507,20 +561,65 @@ impl<'a> Scales<'a> {
 
     /// The same, with the statement that loads the block-wide factors from `block`.
     fn in_block(&self, block: &TokenStream) -> Self {
-        let fields = &self.plan.format.fields;
-        let factors = self.product.block.iter().map(|&field| self.isa.splat_f16(block, fields[field].offset));
-        let d = factors.reduce(|a, b| self.isa.mul(a, b)).unwrap_or_default();
-        Self { base: quote!(let d = #d;), names: self.names.clone(), ..*self }
+        let isa = self.isa;
+        let mut constant = self.product.constant;
+        let mut factors: Vec<_> = Vec::new();
+        for &field in &self.product.block {
+            let field = &self.plan.format.fields[field];
+            let (ty, offset) = (field.ty, field.offset);
+            factors.push(match ty {
+                FieldType::F16 => isa.splat_f16(block, offset),
+                FieldType::F32 => {
+                    isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block)))
+                }
+                _ => {
+                    let numbers = numbers(ty, std::mem::replace(&mut constant, 1.0));
+                    isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
+                }
+            });
+        }
+        if constant != 1.0 && !self.group_takes_constant() {
+            factors.push(isa.splat(quote!(#constant)));
+        }
+        let d = factors.into_iter().reduce(|a, b| isa.mul(a, b));
+        let base = d.map_or(quote!(), |d| quote!(let d = #d;));
+        Self { base, names: self.names.clone(), ..*self }
+    }
+
+    /// Whether the constant is part of the table of the group scales' numbers.
+    fn group_takes_constant(&self) -> bool {
+        let in_block = self.product.block.iter().any(|&field| {
+            !matches!(self.plan.format.fields[field].ty, FieldType::F16 | FieldType::F32)
+        });
+        !in_block && matches!(self.product.group, Some(GroupScale { value: ScaleValue::Number(_), .. }))
     }
 
     /// The value of each variable.
     fn values(&self, block: &TokenStream) -> Vec<TokenStream> {
+        let isa = self.isa;
         let Some(group) = &self.product.group else { return vec![quote!(d)] };
         let codes = &self.plan.format.codes[group.code];
         (0..self.names.len())
             .map(|v| {
                 let eight = scale_codes(self.plan, group, v, block);
-                self.isa.mul(quote!(d), self.isa.scales(eight, codes.signed, group.zero))
+                let scales = match &group.value {
+                    ScaleValue::Linear { factor: 1, zero } => isa.scales(eight, codes.signed, *zero),
+                    ScaleValue::Linear { factor, zero } => {
+                        let (factor, more) = (*factor as f32, -*zero as f32);
+                        let codes = isa.scales(eight, codes.signed, 0);
+                        isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
+                    }
+                    ScaleValue::Table { entries } => {
+                        let looked_up = quote!(::quantloom_kernels::bytes::looked_up(#eight, &[#(#entries),*]));
+                        isa.scales(looked_up, true, 0)
+                    }
+                    ScaleValue::Number(ty) => {
+                        let constant =
+                            if self.group_takes_constant() { self.product.constant } else { 1.0 };
+                        isa.numbers(eight, numbers(*ty, constant))
+                    }
+                };
+                if self.base.is_empty() { scales } else { isa.mul(quote!(d), scales) }
             })
             .collect()
     }
@@ -541,6 +640,12 @@ impl<'a> Scales<'a> {
     }
 }
 
+/// The numbers of a type of 8 bits, times a constant: a `&[f32; 256]`.
+fn numbers(ty: FieldType, constant: f32) -> TokenStream {
+    let name = format_ident!("{}", ty.name());
+    quote!((const { &::quantloom_kernels::numbers::#name(#constant) }))
+}
+
 /// The `v`-th eight scale codes of a block, as `[u8; 8]` with zeros where there are fewer: the block's very
 /// bytes where each code is one.
 fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -> TokenStream {
@@ -548,11 +653,19 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
     let first = v * LANES;
     let count = LANES.min(codes.len() - first);
     let bytes = plan.format.bytes();
-    if let [term] = &codes.terms[..]
-        && term.bits == 8
-        && (0..count).all(|i| codes.locate(term, first + i).0 == codes.locate(term, first).0 + i)
+    // Each of the eight as a byte of the block, where that is what it is.
+    let byte = |i: usize| {
+        let (piece, e) = codes.piece_of(first + i);
+        match &piece.terms[..] {
+            [term @ Term { cut: Cut::Bits { bits: 8, .. }, .. }] => {
+                Some(plan.format.fields[term.field].offset + piece.locate(term, e).byte)
+            }
+            _ => None,
+        }
+    };
+    if let Some(offset) = byte(0)
+        && (0..count).all(|i| byte(i) == Some(offset + i))
     {
-        let offset = plan.format.fields[term.field].offset + codes.locate(term, first).0;
         let field = quote!(::quantloom_kernels::bytes::field::<#offset, #count, #bytes>(#block));
         return if count == LANES {
             quote!(*#field)

@@ -28,19 +28,30 @@ pub struct Field {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FieldType {
     F16,
+    F32,
+    /// 8 bits of exponent: a power of two.
+    E8M0,
+    /// 4 bits of exponent, 3 of fraction, and a sign that doesn't count.
+    Ue4m3,
     U8,
     I8,
 }
 
-/// A vector of small integers and where its bits lie.
+/// A vector of small integers and where they lie.
 pub struct Codes {
     pub name: String,
+    /// One after the other, each with its own walk.
+    pub pieces: Vec<Piece>,
+    /// Two's complement bytes rather than unsigned codes; then there is one term of 8 bits.
+    pub signed: bool,
+}
+
+/// Codes that one walk reaches.
+pub struct Piece {
     /// Slowest first.
     pub digits: Vec<Digit>,
     /// The planes, joined by OR.
     pub terms: Vec<Term>,
-    /// Two's complement bytes rather than unsigned codes; then there is one term of 8 bits.
-    pub signed: bool,
 }
 
 pub struct Digit {
@@ -48,13 +59,29 @@ pub struct Digit {
     pub radix: usize,
 }
 
-/// One plane: `field[byte] >> shift & (2^bits - 1) << position`.
+/// One plane.
 pub struct Term {
     pub field: usize,
     pub byte: Affine,
-    pub shift: Affine,
-    pub bits: usize,
-    pub position: usize,
+    pub cut: Cut,
+}
+
+/// What of a byte belongs to a code.
+pub enum Cut {
+    /// `field[byte] >> shift & (2^bits - 1) << position`; a shift by 8 or more goes on into the bytes that follow.
+    Bits { shift: Affine, bits: usize, position: usize },
+    /// `trit(field[byte], power)`: a digit of the base 3. A byte is a fraction of 256; five digits of it, the most
+    /// significant first, are weights.
+    Trit { power: Affine },
+}
+
+/// Where an element of a plane lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Within the field.
+    pub byte: usize,
+    /// Within the byte: a shift, or which of the digits.
+    pub within: usize,
 }
 
 /// A constant plus a sum of digits times strides.
@@ -65,11 +92,13 @@ pub struct Affine {
     pub strides: Vec<usize>,
 }
 
-/// `w = Π scale · value(code) ± Π minimum`
+/// `w = Π scale · ± value(code) ± Π minimum`
 pub struct Weight {
     pub scale: Product,
+    /// One code per weight, or per entry of a codebook.
     pub code: usize,
     pub value: Value,
+    pub signs: Option<Signs>,
     pub minimum: Option<Minimum>,
 }
 
@@ -79,12 +108,25 @@ pub enum Value {
     Linear { zero: i32 },
     /// The entry of a table.
     Table { entries: Vec<i8> },
+    /// The entry of a codebook: several weights.
+    Codebook { name: String, weights: usize },
 }
 
+/// One code for each [`SIGNS`] weights, a bit for each: where it is set, the weight is negated.
+pub struct Signs {
+    pub code: usize,
+    /// The last bit is not stored: it makes the number of set bits even.
+    pub even: bool,
+}
+
+/// Weights whose signs are in one code.
+pub const SIGNS: usize = 8;
+
 /// Scale factors: any number of block-wide ones and at most one vector of group scales.
-#[derive(Default)]
 pub struct Product {
-    /// Indices of single `f16` fields.
+    /// A power of two.
+    pub constant: f32,
+    /// Indices of single fields of a number format.
     pub block: Vec<usize>,
     pub group: Option<GroupScale>,
 }
@@ -92,9 +134,19 @@ pub struct Product {
 /// One scale code per group of consecutive weights.
 pub struct GroupScale {
     pub code: usize,
-    pub zero: i32,
+    pub value: ScaleValue,
     /// Weights per group.
     pub size: usize,
+}
+
+/// What a scale's code stands for.
+pub enum ScaleValue {
+    /// factor · code - zero
+    Linear { factor: i32, zero: i32 },
+    /// The entry of a table.
+    Table { entries: Vec<i8> },
+    /// A number of 8 bits.
+    Number(FieldType),
 }
 
 pub struct Minimum {
@@ -103,19 +155,30 @@ pub struct Minimum {
 }
 
 impl FieldType {
+    pub const ALL: [Self; 6] = [Self::F16, Self::F32, Self::E8M0, Self::Ue4m3, Self::U8, Self::I8];
+
     pub fn bytes(self) -> usize {
         match self {
+            Self::F32 => 4,
             Self::F16 => 2,
-            Self::U8 | Self::I8 => 1,
+            Self::E8M0 | Self::Ue4m3 | Self::U8 | Self::I8 => 1,
         }
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::E8M0 => "e8m0",
+            Self::Ue4m3 => "ue4m3",
             Self::U8 => "u8",
             Self::I8 => "i8",
         }
+    }
+
+    /// Whether one value of it is a scale by itself.
+    pub fn is_number(self) -> bool {
+        !matches!(self, Self::U8 | Self::I8)
     }
 }
 
@@ -135,23 +198,38 @@ impl Affine {
     }
 }
 
-impl Codes {
+impl Default for Product {
+    fn default() -> Self {
+        Self { constant: 1.0, block: Vec::new(), group: None }
+    }
+}
+
+impl Term {
+    /// Where its part of an element lies.
+    fn at(&self, digits: &[usize]) -> Place {
+        let byte = self.byte.at(digits);
+        match &self.cut {
+            Cut::Bits { shift, .. } => {
+                let shift = shift.at(digits);
+                Place { byte: byte + shift / 8, within: shift % 8 }
+            }
+            Cut::Trit { power } => Place { byte, within: power.at(digits) },
+        }
+    }
+
+    /// Whether the part that lies there goes on into the next byte.
+    pub fn straddles(&self, place: Place) -> bool {
+        matches!(self.cut, Cut::Bits { bits, .. } if place.within + bits > 8)
+    }
+}
+
+impl Piece {
     pub fn len(&self) -> usize {
         self.digits.iter().map(|digit| digit.radix).product()
     }
 
-    /// Bits per code.
-    pub fn bits(&self) -> usize {
-        self.terms.iter().map(|term| term.position + term.bits).max().unwrap_or(0)
-    }
-
-    /// The largest code, were it unsigned.
-    pub fn max(&self) -> usize {
-        (1 << self.bits()) - 1
-    }
-
-    /// The digits of element `e`, slowest first.
-    fn digits_of(&self, e: usize) -> Vec<usize> {
+    /// Where `term` keeps its part of element `e`.
+    pub fn locate(&self, term: &Term, e: usize) -> Place {
         let mut rest = e;
         let mut digits: Vec<_> = self
             .digits
@@ -164,13 +242,53 @@ impl Codes {
             })
             .collect();
         digits.reverse();
-        digits
+        term.at(&digits)
     }
 
-    /// Where `term` keeps its bits of element `e`: byte within the field, and shift.
-    pub fn locate(&self, term: &Term, e: usize) -> (usize, usize) {
-        let digits = self.digits_of(e);
-        (term.byte.at(&digits), term.shift.at(&digits))
+    /// The largest code, were it unsigned.
+    pub fn max(&self) -> usize {
+        let bits = |term: &Term| match term.cut {
+            Cut::Bits { bits, position, .. } => (1 << (position + bits)) - 1,
+            Cut::Trit { .. } => 2,
+        };
+        self.terms.iter().map(bits).max().unwrap_or(0)
+    }
+}
+
+impl Codes {
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Piece::len).sum()
+    }
+
+    /// The largest code, were it unsigned.
+    pub fn max(&self) -> usize {
+        self.pieces.iter().map(Piece::max).max().unwrap_or(0)
+    }
+
+    /// Bits per code.
+    pub fn bits(&self) -> usize {
+        (usize::BITS - self.max().leading_zeros()) as usize
+    }
+
+    /// The piece that holds element `e`, and the element's number in it.
+    pub fn piece_of(&self, e: usize) -> (&Piece, usize) {
+        let mut first = 0;
+        for piece in &self.pieces {
+            if e < first + piece.len() {
+                return (piece, e - first);
+            }
+            first += piece.len();
+        }
+        unreachable!("element {e} of {first}")
+    }
+
+    /// Whether each code lies within one byte, and has no more than its bits.
+    pub fn is_bytes(&self) -> bool {
+        let whole = |piece: &Piece| {
+            let inside = |term: &Term| (0..piece.len()).all(|e| !term.straddles(piece.locate(term, e)));
+            piece.terms.iter().all(inside)
+        };
+        self.max() < 256 && self.pieces.iter().all(whole)
     }
 }
 
@@ -180,7 +298,7 @@ impl Format {
         self.fields.iter().map(Field::bytes).sum()
     }
 
-    /// The codes of the weights.
+    /// The codes of the weights, or of the entries of a codebook.
     pub fn weight_codes(&self) -> &Codes {
         &self.codes[self.weight.code]
     }

@@ -8,6 +8,7 @@ use syn::{Attribute, Expr, Ident, LitInt, MacroDelimiter, MetaList, Token, Visib
 
 mod keyword {
     syn::custom_keyword!(block);
+    syn::custom_keyword!(codebook);
     syn::custom_keyword!(gguf);
     syn::custom_keyword!(table);
 }
@@ -40,6 +41,7 @@ pub struct Format {
 pub struct Body {
     pub fields: Vec<Field>,
     pub tables: Vec<Table>,
+    pub codebooks: Vec<Codebook>,
     pub codes: Vec<Codes>,
     pub weight: Expr,
 }
@@ -59,9 +61,23 @@ pub struct Table {
     pub values: Punctuated<Expr, Token![,]>,
 }
 
-/// `q[h: 2, i: 16] = qs[i] >> 4 * h & 15;`
+/// `codebook GRID: [[i8; 8]; 256] = path::TO_A_CONSTANT;`
+pub struct Codebook {
+    pub name: Ident,
+    /// Weights of an entry.
+    pub weights: LitInt,
+    pub entries: LitInt,
+    pub value: Expr,
+}
+
+/// `q[h: 2, i: 16] = qs[i] >> 4 * h & 15;`, of several pieces `q[…] = …, […] = …;`
 pub struct Codes {
     pub name: Ident,
+    pub pieces: Vec<Piece>,
+}
+
+/// `[h: 2, i: 16] = qs[i] >> 4 * h & 15`
+pub struct Piece {
     pub digits: Punctuated<Digit, Token![,]>,
     pub value: Expr,
 }
@@ -122,12 +138,16 @@ impl Format {
 
 impl Body {
     fn parse(name: &Ident, body: ParseStream) -> syn::Result<Self> {
-        let (mut fields, mut tables, mut codes, mut weight) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut fields, mut tables, mut codebooks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut codes, mut weight) = (Vec::new(), None);
         while !body.is_empty() {
             let attrs = body.call(Attribute::parse_outer)?;
             if body.peek(keyword::table) && body.peek2(Ident) {
                 refuse_attributes(&attrs)?;
                 tables.push(body.parse()?);
+            } else if body.peek(keyword::codebook) && body.peek2(Ident) {
+                refuse_attributes(&attrs)?;
+                codebooks.push(body.parse()?);
             } else if body.peek2(Token![:]) {
                 fields.push(Field::parse(attrs, body)?);
             } else if body.peek2(syn::token::Bracket) {
@@ -138,7 +158,7 @@ impl Body {
                 let name: Ident = body.parse().map_err(|error| {
                     syn::Error::new(
                         error.span(),
-                        "expected a field `name: type,`, codes `q[i: 32] = …;`, a `table NAME = […];` or the weight `w = …;`",
+                        "expected a field `name: type,`, codes `q[i: 32] = …;`, a `table NAME = […];`, a `codebook NAME: [[i8; 8]; 256] = …;` or the weight `w = …;`",
                     )
                 })?;
                 if name != "w" {
@@ -160,7 +180,7 @@ impl Body {
         let weight = weight.ok_or_else(|| {
             syn::Error::new(name.span(), format!("`{name}` has no formula for its weights: add `w = …;`"))
         })?;
-        Ok(Self { fields, tables, codes, weight })
+        Ok(Self { fields, tables, codebooks, codes, weight })
     }
 }
 
@@ -195,16 +215,48 @@ impl Parse for Table {
     }
 }
 
+impl Parse for Codebook {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        input.parse::<keyword::codebook>()?;
+        let name = input.parse()?;
+        input.parse::<Token![:]>()?;
+        let (outer, inner);
+        bracketed!(outer in input);
+        bracketed!(inner in outer);
+        let ty: Ident = inner.parse()?;
+        if ty != "i8" {
+            return Err(syn::Error::new(ty.span(), "the weights of a codebook are `i8`"));
+        }
+        inner.parse::<Token![;]>()?;
+        let weights = inner.parse()?;
+        outer.parse::<Token![;]>()?;
+        let entries = outer.parse()?;
+        input.parse::<Token![=]>()?;
+        let value = input.parse()?;
+        input.parse::<Token![;]>()?;
+        Ok(Self { name, weights, entries, value })
+    }
+}
+
 impl Parse for Codes {
     fn parse(input: ParseStream) -> syn::Result<Self> {
         let name = input.parse()?;
+        let mut pieces = vec![input.parse()?];
+        while input.parse::<Option<Token![,]>>()?.is_some() {
+            pieces.push(input.parse()?);
+        }
+        input.parse::<Token![;]>()?;
+        Ok(Self { name, pieces })
+    }
+}
+
+impl Parse for Piece {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
         let digits;
         bracketed!(digits in input);
         let digits = digits.parse_terminated(Digit::parse, Token![,])?;
         input.parse::<Token![=]>()?;
-        let value = input.parse()?;
-        input.parse::<Token![;]>()?;
-        Ok(Self { name, digits, value })
+        Ok(Self { digits, value: input.parse()? })
     }
 }
 

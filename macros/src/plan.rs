@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{CHUNK, Codes, Format, GroupScale, Product, Term, Value};
+use crate::model::{CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, Term, Value};
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
 pub const LANES: usize = 8;
@@ -24,8 +24,19 @@ pub struct Plan<'f> {
 pub struct Chunk {
     /// Which of the block's chunks.
     pub number: usize,
-    /// The planes of their codes, to be joined by OR.
-    pub planes: Vec<Plane>,
+    pub codes: ChunkCodes,
+    /// One code for each [`SIGNS`] weights.
+    pub signs: Option<Vec<Picked>>,
+}
+
+/// Where a chunk's codes come from.
+pub enum ChunkCodes {
+    /// Planes, to be joined by OR.
+    Planes(Vec<Plane>),
+    /// Digits of the base 3: of each of the whole bytes of a plane the one that its power says.
+    Trits { bytes: Plane, powers: [u8; CHUNK] },
+    /// Entries of a codebook.
+    Entries(Vec<Picked>),
 }
 
 /// Where a chunk's bits of one plane come from.
@@ -33,6 +44,18 @@ pub struct Plane {
     pub source: Source,
     /// Which bits of each byte remain after the shift.
     pub mask: u8,
+}
+
+/// A single code, the OR of runs of bits.
+pub struct Picked(pub Vec<BitRun>);
+
+/// Consecutive bits of a block, bytes in little-endian order.
+pub struct BitRun {
+    /// The first, counted from the start of the block.
+    pub first: usize,
+    pub bits: usize,
+    /// Of the first, within the code.
+    pub position: usize,
 }
 
 /// Byte offsets are relative to the block; shifts are to the right, negative ones to the left.
@@ -93,14 +116,43 @@ pub enum Quantizer {
 }
 
 pub fn plan(format: &Format) -> Plan<'_> {
-    let codes = format.weight_codes();
     let chunk = |number| Chunk {
         number,
-        planes: codes.terms.iter().map(|term| plane(format, codes, term, number)).collect(),
+        codes: chunk_codes(format, number),
+        signs: format.weight.signs.as_ref().map(|signs| {
+            picked(format, &format.codes[signs.code], number, CHUNK / SIGNS)
+        }),
     };
     let mut chunks: Vec<_> = (0..format.chunks()).map(chunk).collect();
-    chunks.sort_by_key(|chunk| chunk.planes[0].source.first_byte());
+    chunks.sort_by_key(|chunk| chunk.codes.first_byte());
     Plan { format, chunks, quantizer: quantizer(format) }
+}
+
+impl ChunkCodes {
+    fn planes(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes.len(),
+            Self::Trits { .. } | Self::Entries(_) => 1,
+        }
+    }
+
+    /// Vectors that only some ways to codes need.
+    fn constants(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes.iter().map(|plane| plane.source.constants()).sum(),
+            // Powers of even and of odd bytes, a mask for these, two limits.
+            Self::Trits { .. } => 5,
+            Self::Entries(_) => 0,
+        }
+    }
+
+    fn first_byte(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes[0].source.first_byte(),
+            Self::Trits { bytes, .. } => bytes.source.first_byte(),
+            Self::Entries(entries) => entries[0].0[0].first / 8,
+        }
+    }
 }
 
 impl Plan<'_> {
@@ -109,17 +161,20 @@ impl Plan<'_> {
     ///
     /// A row holds its sums for each vector, its scales and the bytes that its chunks share, of each plane after the first.
     /// Beside them a step needs activations, seed, steps, codes, mask and product; for each plane after the
-    /// first its own bits and mask; for scattered bits an index and a mask for each shift; for group scales
-    /// those of its lanes.
+    /// first its own bits and mask; for scattered bits an index and a mask for each shift, for trits and signs what
+    /// they are computed with; for group scales those of its lanes.
     pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
         let weight = &self.format.weight;
         let scales = |product: &Product| product.group.as_ref().map_or(1, |group| self.scale_vectors(group));
         let minimum = weight.minimum.as_ref().map_or(0, |minimum| scales(&minimum.product));
-        let planes = self.format.weight_codes().terms.len() - 1;
+        let first = &self.chunks[0];
+        let planes = first.codes.planes() - 1;
         let per_row = vectors + scales(&weight.scale) + minimum + planes;
-        let scattered: usize = self.chunks[0].planes.iter().map(|plane| plane.source.constants()).sum();
-        let step = STEP + 2 * planes + scattered + usize::from(weight.scale.group.is_some());
+        // Signs are spread over bytes, tested, and applied.
+        let signs = if first.signs.is_some() { 3 } else { 0 };
+        let step =
+            STEP + 2 * planes + first.codes.constants() + signs + usize::from(weight.scale.group.is_some());
         [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
     }
 
@@ -159,12 +214,58 @@ fn lanes(group: &GroupScale, first: usize, weights_per_lane: usize) -> Lanes {
     Lanes { vector, index: std::array::from_fn(|lane| (scale(lane) % SCALES_PER_VECTOR) as u8) }
 }
 
-fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
-    let field = format.fields[term.field].offset;
-    let places: [(usize, i32); CHUNK] = std::array::from_fn(|i| {
-        let (byte, shift) = codes.locate(term, chunk * CHUNK + i);
-        (field + byte, shift as i32 - term.position as i32)
+fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
+    let codes = format.weight_codes();
+    if let Value::Codebook { weights, .. } = format.weight.value {
+        return ChunkCodes::Entries(picked(format, codes, chunk, CHUNK / weights));
+    }
+    // Of one plane, for each weight: byte of the block, and place within.
+    let places = |plane: usize| -> [(usize, usize); CHUNK] {
+        std::array::from_fn(|i| {
+            let (piece, e) = codes.piece_of(chunk * CHUNK + i);
+            let term = &piece.terms[plane];
+            let place = piece.locate(term, e);
+            (format.fields[term.field].offset + place.byte, place.within)
+        })
+    };
+    let planes = codes.pieces[0].terms.iter().enumerate().map(|(plane, term)| match term.cut {
+        Cut::Trit { .. } => None,
+        Cut::Bits { bits, position, .. } => {
+            let places = places(plane).map(|(byte, shift)| (byte, shift as i32 - position as i32));
+            let source = source(format, &places, (bits == 1).then_some(position));
+            Some(Plane { source, mask: (((1_u32 << bits) - 1) << position) as u8 })
+        }
     });
+    match planes.collect() {
+        Some(planes) => ChunkCodes::Planes(planes),
+        None => {
+            let places = places(0);
+            let source = source(format, &places.map(|(byte, _)| (byte, 0)), None);
+            let powers = places.map(|(_, power)| power as u8);
+            ChunkCodes::Trits { bytes: Plane { source, mask: u8::MAX }, powers }
+        }
+    }
+}
+
+/// The codes of a chunk that has `count` of them, one by one.
+fn picked(format: &Format, codes: &Codes, chunk: usize, count: usize) -> Vec<Picked> {
+    let code = |e| {
+        let (piece, e) = codes.piece_of(e);
+        let run = |term: &Term| {
+            let place = piece.locate(term, e);
+            let first = 8 * (format.fields[term.field].offset + place.byte) + place.within;
+            match term.cut {
+                Cut::Bits { bits, position, .. } => BitRun { first, bits, position },
+                Cut::Trit { .. } => unreachable!("the checker lets neither entries nor signs be trits"),
+            }
+        };
+        Picked(piece.terms.iter().map(run).collect())
+    };
+    (chunk * count..(chunk + 1) * count).map(code).collect()
+}
+
+/// The source of codes, byte of the block and shift for each, of which `single` is the position where they have one bit.
+fn source(format: &Format, places: &[(usize, i32); CHUNK], single: Option<usize>) -> Source {
     // The places of `N` runs of consecutive bytes, each under one shift.
     fn runs<const N: usize>(places: &[(usize, i32); CHUNK]) -> Option<([usize; N], [i32; N])> {
         let first: [(usize, i32); N] = std::array::from_fn(|part| places[part * (CHUNK / N)]);
@@ -175,13 +276,13 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
         let all = places.chunks_exact(CHUNK / N).enumerate().all(is_run);
         all.then(|| (first.map(|place| place.0), first.map(|place| place.1)))
     }
-    let source = if let Some(([offset], [shift])) = runs(&places) {
+    if let Some(([offset], [shift])) = runs(places) {
         Source::Run { offset, shift }
-    } else if let Some((offsets, shifts)) = runs(&places) {
+    } else if let Some((offsets, shifts)) = runs(places) {
         Source::Halves { offsets, shifts }
-    } else if let Some((offsets, shifts)) = runs(&places) {
+    } else if let Some((offsets, shifts)) = runs(places) {
         Source::Quarters { offsets, shifts }
-    } else if let Some((offsets, shifts)) = runs(&places) {
+    } else if let Some((offsets, shifts)) = runs(places) {
         Source::Eighths { offsets, shifts }
     } else {
         let (low, high) = places.split_at(CHUNK / 2);
@@ -193,18 +294,21 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
         let windows = [window(low), window(high)];
         let index = std::array::from_fn(|i| (places[i].0 - windows[i / 16]) as u8);
         let shifts = places.map(|place| place.1);
-        if term.bits == 1 {
-            Source::Bits { windows, index, bits: shifts.map(|shift| 1 << (shift + term.position as i32)) }
-        } else {
-            Source::Shuffle { windows, index, shifts }
+        match single {
+            Some(position) => {
+                Source::Bits { windows, index, bits: shifts.map(|shift| 1 << (shift + position as i32)) }
+            }
+            None => Source::Shuffle { windows, index, shifts },
         }
-    };
-    Plane { source, mask: (((1_u32 << term.bits) - 1) << term.position) as u8 }
+    }
 }
 
 fn quantizer(format: &Format) -> Option<Quantizer> {
     let weight = &format.weight;
     let [d] = weight.scale.block[..] else { return None };
+    if format.fields[d].ty != FieldType::F16 || weight.scale.constant != 1.0 || weight.signs.is_some() {
+        return None;
+    }
     let Value::Linear { zero } = weight.value else { return None };
     let signed = format.weight_codes().signed;
     match (&weight.scale.group, &weight.minimum) {

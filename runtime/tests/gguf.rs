@@ -332,13 +332,13 @@ fn formats_that_can_not_be_told_apart_are_refused() {
         (named!("Mine", Some(2)), "Mine has the GGUF number 2, which is that of Q4_0"),
         (named!("Mine", Some(30)), "Mine has the GGUF number 30, which is that of BF16"),
         // Known to ggml, if not here.
-        (named!("Mine", Some(12)), "Mine has the GGUF number 12, which is that of Q4_K"),
+        (named!("Mine", Some(29)), "Mine has the GGUF number 29, which is that of IQ1_M"),
     ];
     for (format, expected) in cases {
         let text = Formats::default().with(&[format]).expect_err(expected).to_string();
         assert!(text.starts_with(expected), "{text:?}, expected {expected:?}");
     }
-    let good = [named!("Q4_K", Some(12)), named!("Mine", Some(133)), named!("Unnumbered", None)];
+    let good = [named!("IQ1_M", Some(29)), named!("Mine", Some(133)), named!("Unnumbered", None)];
     let formats = Formats::default().with(&good).expect("all differ");
     assert_eq!(formats.tensor_type("mine").and_then(TensorType::gguf_id), Some(133));
     assert!(formats.with(&good[1..2]).is_err(), "twice the same");

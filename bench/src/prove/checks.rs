@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use quantloom_kernels::gemm::{ActivationTile, Panels, TOKENS, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, bf16, f16, quantize_activations};
 
-use super::{Subject, Weight};
+use super::{Number, Subject, Weight};
 
 /// A check panics with the name of the case that failed.
 type Check = fn(&Subject, Supported, u64);
@@ -14,7 +14,7 @@ type Check = fn(&Subject, Supported, u64);
 pub const KERNELS: &[(&str, Check)] =
     &[("dot", dot), ("gemv", gemv), ("gemm", gemm), ("dequantize", dequantize)];
 
-/// The f16 of a block.
+/// The numbers of a block, as f16.
 #[derive(Clone, Copy)]
 enum Halves {
     /// Uniform up to a magnitude.
@@ -327,7 +327,7 @@ fn lane_sums(q: &[i8; 32]) -> [i16; 8] {
 }
 
 impl Subject {
-    /// Blocks with random codes, and random f16 up to a magnitude of `scale` where the format has f16.
+    /// Blocks with random codes, and random numbers up to a magnitude of `scale` where the format has some.
     pub fn random_matrix(&self, blocks: usize, seed: u64, scale: f32) -> Vec<u8> {
         self.random_blocks(blocks, seed, Halves::Random(scale), Bytes::Random)
     }
@@ -339,14 +339,18 @@ impl Subject {
             All(byte) => vec![byte; blocks * self.format.block_bytes],
         };
         for block in all.chunks_exact_mut(self.format.block_bytes) {
-            for &offset in self.halves {
+            for &number in self.numbers {
                 let half = match halves {
                     Halves::Random(scale) => {
                         f16::from_f32(scale * (random.next() as f32 / (1_u64 << 31) as f32 - 1.0))
                     }
                     Bits(bits) => f16::from_bits(bits),
                 };
-                block[offset..offset + 2].copy_from_slice(&half.to_le_bytes());
+                match number {
+                    Number::F16(offset) => block[offset..offset + 2].copy_from_slice(&half.to_le_bytes()),
+                    // Its exponent, as an f32 has it.
+                    Number::E8M0(offset) => block[offset] = (half.to_f32().to_bits() >> 23) as u8,
+                }
             }
         }
         all

@@ -33,6 +33,19 @@ SCALES = {
     Type.TQ2_0: [64],
 }
 
+# Those with other scales, or none: any bytes of them are finite or infinite, none is NaN.
+OTHERS = {
+    Type.IQ2_XXS: [0],
+    Type.IQ2_XS: [0],
+    Type.IQ2_S: [0],
+    Type.IQ3_XXS: [0],
+    Type.IQ3_S: [0],
+    Type.IQ1_S: [0],
+    Type.TQ1_0: [52],
+    Type.MXFP4: [],
+    Type.NVFP4: [],
+}
+
 
 def weights(rng):
     """Blocks of 32 that try a quantizer's rounding and its limits."""
@@ -63,7 +76,7 @@ def blocks(kind, rng, count):
     data[0] = 0
     data[1] = 0xFF
     extremes = np.array([1, -1, 6e-8, -6e-8, 6.1e-5, 65504, -65504, -0.0, np.inf, -np.inf, np.nan], np.float16)
-    for place, offset in enumerate(SCALES[kind]):
+    for place, offset in enumerate((SCALES | OTHERS)[kind]):
         scales = (rng.standard_normal(count) * 0.02).astype(np.float16)
         picked = min(len(extremes), count - 3)
         scales[2 : 2 + picked] = np.roll(extremes, 3 * place)[:picked]
@@ -93,11 +106,12 @@ def ggml_quantize(kind, x):
     return out
 
 
-def q2_0(data):
-    """ggml's own dequantizer, which PyPI's gguf lacks."""
+def by_ggml(name, length, data):
+    """ggml's own dequantizer, for what PyPI's gguf lacks."""
     data = np.ascontiguousarray(data)
-    out = np.empty(len(data) * 64, F32)
-    GGML.dequantize_row_q2_0(
+    out = np.empty(len(data) * length, F32)
+    dequantize_row = getattr(GGML, f"dequantize_row_{name}")
+    dequantize_row(
         data.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(out.size)
     )
     return out
@@ -125,7 +139,7 @@ def main():
     data = rng.integers(0, 256, (8, 18), np.uint8)
     data[:, :2] = rng.standard_normal(8).astype(np.float16).view(np.uint8).reshape(8, 2)
     (HERE / "q2_0.blocks").write_bytes(data.tobytes())
-    (HERE / "q2_0.f32").write_bytes(q2_0(data).tobytes())
+    (HERE / "q2_0.f32").write_bytes(by_ggml("q2_0", 64, data).tobytes())
 
     shape = (16, 256)
     heavy = rng.standard_t(3, shape)
@@ -137,6 +151,22 @@ def main():
         x = x.astype(np.float16)
         (HERE / f"{name}.f16").write_bytes(x.tobytes())
         (HERE / f"{name}.q6_k").write_bytes(ggml_quantize(Type.Q6_K, x.astype(F32)).tobytes())
+
+    for kind in OTHERS:
+        # Every byte is a scale once: of MXFP4's in each block, of NVFP4's four of them.
+        data = blocks(kind, rng, {Type.MXFP4: 256, Type.NVFP4: 64}.get(kind, 6))
+        if kind == Type.MXFP4:
+            data[:, 0] = np.arange(256)
+        if kind == Type.NVFP4:
+            data[:, :4] = np.arange(256).reshape(64, 4)
+        kind_name = kind.name.lower()
+        (HERE / f"{kind_name}.blocks").write_bytes(data.tobytes())
+        (HERE / f"{kind_name}.f32").write_bytes(dequantize(data, kind).astype(F32).tobytes())
+
+    data = rng.integers(0, 256, (8, 18), np.uint8)
+    data[:, :2] = np.array([1, -1, 0.37, 6e-8, 65504, np.inf, -np.inf, np.nan], np.float16).view(np.uint8).reshape(8, 2)
+    (HERE / "q1_0.blocks").write_bytes(data.tobytes())
+    (HERE / "q1_0.f32").write_bytes(by_ggml("q1_0", 128, data).tobytes())
 
 
 if __name__ == "__main__":

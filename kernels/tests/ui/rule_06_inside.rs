@@ -14,6 +14,21 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] >> 3 * h & 63;
         w = d * (q - 8);
     }
+
+    block Sixth[96] {
+        d: f16,
+        qs: [u8; 16],
+        q[n: 6, i: 16] = trit(qs[i], n);
+        w = d * (q - 1);
+    }
+
+    block Beyond[64] {
+        d: f16,
+        qs: [u8; 16],
+        codebook GRID: [[i8; 4]; 512] = [[1; 4]; 512];
+        g[i: 16] = qs[i] >> 2 & 511;
+        w = d * GRID[g];
+    }
 }
 
 fn main() {}

@@ -36,6 +36,12 @@ quant_format! {
         w = d * a - d * b;
     }
 
+    block Constant[32] {
+        d: f16,
+        qs: [i8; 32],
+        w = 0.3 * d * qs;
+    }
+
     block Quotient[32] {
         d: f16,
         qs: [i8; 32],

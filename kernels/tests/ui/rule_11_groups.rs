@@ -14,15 +14,6 @@ quant_format! {
         qs: [i8; 96],
         w = d * s * qs;
     }
-
-    block TableOfScales[32] {
-        d: f16,
-        sc: [u8; 4],
-        qs: [i8; 32],
-        table T = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-        s[i: 4, h: 2] = sc[i] >> 4 * h & 15;
-        w = d * T[s] * qs;
-    }
 }
 
 fn main() {}

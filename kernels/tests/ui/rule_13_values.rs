@@ -30,11 +30,39 @@ quant_format! {
         w = d * T[q];
     }
 
+    block Factor[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (2 * q - 15);
+    }
+
     block Wide[32] {
         d: f16,
         qs: [i8; 32],
         table T = [0];
         w = d * T[qs];
+    }
+
+    block Book[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 255] = [[1; 8]; 255];
+        w = d * GRID[qs];
+    }
+
+    block Pairs[32] {
+        d: f16,
+        qs: [u8; 16],
+        codebook GRID: [[i8; 2]; 256] = [[1; 2]; 256];
+        w = d * GRID[qs];
+    }
+
+    block Few[128] {
+        d: f16,
+        qs: [u8; 15],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * GRID[qs];
     }
 }
 

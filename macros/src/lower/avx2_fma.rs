@@ -119,6 +119,37 @@ impl Isa for Avx2Fma {
         quote!(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(#(#entries),*)), #codes))
     }
 
+    fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
+        let times = |byte: usize| {
+            let power = powers.iter().skip(byte).step_by(2).map(|&power| 3_i16.pow(power.into()));
+            let power = power.map(Literal::i16_unsuffixed);
+            quote!(_mm256_setr_epi16(#(#power),*))
+        };
+        let moved = if powers.iter().all(|&power| power == 0) {
+            bytes
+        } else {
+            let (even, odd) = (times(0), times(1));
+            quote!(x86::times_bytes(#bytes, #even, #odd))
+        };
+        quote!(x86::first_trits(#moved))
+    }
+
+    fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
+        if weights == 8 {
+            quote!(x86::entries_of_8(#book, [#(#indices),*]))
+        } else {
+            quote!(x86::entries_of_4(#book, [#(#indices),*]))
+        }
+    }
+
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        quote!(x86::negate(#codes, [#(#signs),*]))
+    }
+
+    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
+        quote!(x86::numbers(#codes, #table))
+    }
+
     fn activations(&self, a: &TokenStream) -> TokenStream {
         quote!(x86::load_activations(#a))
     }

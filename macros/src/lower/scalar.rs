@@ -4,6 +4,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::{Isa, Products, Target};
+use crate::model::CHUNK;
 use crate::plan::{LANES, Plane, Source};
 
 pub struct Scalar;
@@ -79,6 +80,23 @@ impl Isa for Scalar {
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
         let entries = entries.iter().copied().map(Literal::i8_unsuffixed);
         quote!(portable::lookup(#codes, &[#(#entries),*]))
+    }
+
+    fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
+        let powers = powers.iter().map(|&power| Literal::u8_unsuffixed(3_u8.pow(power.into())));
+        quote!(portable::trits(#bytes, &[#(#powers),*]))
+    }
+
+    fn entries(&self, book: TokenStream, _weights: usize, indices: &[TokenStream]) -> TokenStream {
+        quote!(portable::entries(#book, [#(#indices),*]))
+    }
+
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        quote!(portable::negate(#codes, [#(#signs),*]))
+    }
+
+    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
+        quote!(portable::numbers(#codes, #table))
     }
 
     fn activations(&self, a: &TokenStream) -> TokenStream {

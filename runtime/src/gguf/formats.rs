@@ -13,19 +13,18 @@ use super::tensor::{self, TensorType};
 /// use quantloom_kernels::{BlockFormat, quant_format};
 ///
 /// quant_format! {
-///     /// 5 bits, the fifth of all weights in four bytes.
-///     pub block Q5_0[32] = gguf 6 {
+///     /// 4 bits, 64 weights to a scale.
+///     pub block Q4_64[64] {
 ///         d: f16,
-///         qh: [u8; 4],
-///         qs: [u8; 16],
+///         qs: [u8; 32],
 ///
-///         q[h: 2, j: 2, k: 8] = qs[8 * j + k] >> 4 * h & 15 | (qh[2 * h + j] >> k & 1) << 4;
-///         w = d * (q - 16);
+///         q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+///         w = d * (q - 8);
 ///     }
 /// }
 ///
-/// let formats = Formats::default().with(&[Q5_0::FORMAT])?;
-/// assert!(formats.tensor_type("q5_0").is_some());
+/// let formats = Formats::default().with(&[Q4_64::FORMAT])?;
+/// assert!(formats.tensor_type("q4_64").is_some());
 /// // `Model::from_gguf(Gguf::open_with(path, &formats)?, …)` now runs models in Q5_0.
 /// # Ok::<(), quantloom::gguf::FormatConflict>(())
 /// ```

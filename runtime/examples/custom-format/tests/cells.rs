@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use quantloom_bench::prove::{self, Subject, Weight, half};
+use quantloom_bench::prove::{self, Number, Subject, Weight, half};
 
-/// The weights of a block, whose f16 stand at the bytes `halves` names below.
+/// The weights of a block, whose f16 stand where `numbers` says below.
 fn weights(block: &[u8]) -> Vec<Weight> {
     let (d, qh, qs) = (half(block), &block[2..10], &block[10..26]);
     let low = |e: usize| if e < 16 { qs[e] & 15 } else { qs[e - 16] >> 4 };
@@ -15,5 +15,5 @@ fn weights(block: &[u8]) -> Vec<Weight> {
 }
 
 fn main() -> ExitCode {
-    prove::main(vec![Subject { format: custom_format::FORMAT, halves: &[0], weights }])
+    prove::main(vec![Subject { format: custom_format::FORMAT, numbers: &[Number::F16(0)], weights }])
 }

@@ -1,4 +1,4 @@
-//! What formats declared outside the crate have besides kernels: accessors, quantizers, and ggml's bytes.
+//! What declared formats have besides kernels, the crate's and others: accessors, and quantizers that follow.
 
 #[path = "common/elsewhere.rs"]
 mod elsewhere;
@@ -9,15 +9,9 @@ mod layouts;
 
 use elsewhere::*;
 use layouts::subject;
-use quantloom_kernels::formats::Q4_0;
+use quantloom_bench::prove::Number;
+use quantloom_kernels::formats::*;
 use quantloom_kernels::{BlockFormat, f16};
-
-#[test]
-fn dequantizes_to_the_bits_of_ggml() {
-    for &format in ELSEWHERE.iter().filter(|format| format.gguf_id.is_some()) {
-        fixtures::dequantizes_as_ggml(format);
-    }
-}
 
 /// Codes that are set are the codes that are read, and nothing else of the block changes.
 #[test]
@@ -28,9 +22,13 @@ fn accessors_are_inverse() {
             let bytes = subject.random_matrix(1, 5, 1.0);
             let block = $format::from_bytes(bytes.as_slice().try_into().unwrap());
             let mut copy = $format::ZERO;
-            for &offset in subject.halves {
+            for number in subject.numbers {
+                let place = match *number {
+                    Number::F16(offset) => offset..offset + 2,
+                    Number::E8M0(offset) => offset..offset + 1,
+                };
                 let mut bytes = copy.to_bytes();
-                bytes[offset..offset + 2].copy_from_slice(&block.to_bytes()[offset..offset + 2]);
+                bytes[place.clone()].copy_from_slice(&block.to_bytes()[place]);
                 copy = $format::from_bytes(&bytes);
             }
             $(copy.$set(&block.$codes());)+
@@ -45,18 +43,40 @@ fn accessors_are_inverse() {
         Q4_K { q set_q, s set_s, m set_m }
         Q5_K { q set_q, s set_s, m set_m }
         IQ4_XS { q set_q, s set_s }
+        IQ2_XXS { g set_g, n set_n, s set_s }
+        IQ2_XS { g set_g, n set_n, s set_s }
+        IQ2_S { g set_g, sign set_sign, s set_s }
+        IQ3_XXS { qs set_qs, n set_n, s set_s }
+        IQ3_S { g set_g, sign set_sign, s set_s }
+        IQ1_S { g set_g, s set_s }
+        MXFP4 { q set_q }
+        NVFP4 { d set_d, q set_q }
+        Q1_0 { q set_q }
         Quarters { q set_q, sc set_sc }
         Dozen { qs set_qs, sc set_sc, n set_n }
         Sevens { q set_q, s set_s }
     }
 }
 
-/// Quantizers follow from formulas: those of Q5_0 and Q5_1 make ggml's bytes, that of AprQ4 the codes of
-/// Q4_0 in another order.
+/// Digits of the base 3 that are set are those that are read. Of a byte's 256 values 243 are such digits.
+#[test]
+fn trits_are_what_they_were_set_to() {
+    let mut block = TQ1_0::ZERO;
+    let codes = std::array::from_fn(|i| (i * i / 7 % 3) as u8);
+    block.set_q(&codes);
+    assert_eq!(block.q(), codes);
+    for byte in 0..=255 {
+        let mut block = TQ1_0 { qs: [byte; 48], qh: [byte; 4], ..TQ1_0::ZERO };
+        let codes = block.q();
+        (block.qs, block.qh) = ([0; 48], [0; 4]);
+        block.set_q(&codes);
+        assert_eq!(block.q(), codes, "byte {byte}");
+    }
+}
+
+/// Quantizers follow from formulas: that of AprQ4 makes the codes of Q4_0 in another order.
 #[test]
 fn quantizers_follow_from_formulas() {
-    fixtures::quantizes_as_ggml(Q5_0::FORMAT);
-    fixtures::quantizes_as_ggml(Q5_1::FORMAT);
     for weights in fixtures::floats("weights.f32").as_chunks().0 {
         let (ours, theirs) = (AprQ4::from_weights(weights), Q4_0::from_weights(weights));
         assert_eq!((ours.q(), ours.d.to_bits()), (theirs.q(), theirs.d.to_bits()), "{weights:?}");

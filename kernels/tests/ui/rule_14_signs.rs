@@ -1,0 +1,44 @@
+use quantloom_kernels::quant_format;
+
+quant_format! {
+    block Linear[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [u8; 64],
+        q[h: 2, i: 64] = qs[i] >> 4 * h & 15;
+        w = d * signs(sign) * (q - 8);
+    }
+
+    block Seven[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * even_signs(sign) * GRID[qs];
+    }
+
+    block Few[128] {
+        d: f16,
+        sign: [u8; 8],
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * signs(sign) * GRID[qs];
+    }
+
+    block Function[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * sqrt(sign) * GRID[qs];
+    }
+
+    block Minimum[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [i8; 128],
+        w = d * qs + d * signs(sign);
+    }
+}
+
+fn main() {}
