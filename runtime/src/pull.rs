@@ -317,13 +317,21 @@ impl PackagedModel {
         Ok(())
     }
 
-    /// With what to do about it, where the model and not the place matters.
+    /// The error, or that the disk is full where that is behind it.
     fn explain(&self, error: Error) -> Error {
-        match error {
-            Error::File { path, source } if source.kind() == io::ErrorKind::StorageFull => {
-                Error::Full { path, model: self.name, disk: self.disk }
+        let full = match &error {
+            Error::File { path, source } => Some((path.as_path(), source)),
+            Error::Quantize(error) => match &**error {
+                crate::Error::Gguf(error) => error.io().map(|source| (error.path(), source)),
+                _ => None,
+            },
+            _ => None,
+        };
+        match full {
+            Some((path, source)) if source.kind() == io::ErrorKind::StorageFull => {
+                Error::Full { path: path.into(), model: self.name, disk: self.disk }
             }
-            other => other,
+            _ => error,
         }
     }
 }
