@@ -115,7 +115,10 @@ struct Factors {
 /// What the codes of a factor stand for.
 enum Meaning {
     /// factor · code - zero
-    Linear { factor: i32, zero: i32 },
+    Linear {
+        factor: i32,
+        zero: i32,
+    },
     Table(Vec<i8>),
     Number(FieldType),
 }
@@ -350,7 +353,8 @@ impl<'a> Checker<'a> {
                     );
                     return None;
                 }
-                if let (true, None, Cut::Bits { bits, .. }) = (term.straddles(place), &straddling, &term.cut) {
+                if let (true, None, Cut::Bits { bits, .. }) = (term.straddles(place), &straddling, &term.cut)
+                {
                     straddling = Some((
                         tokens.to_token_stream(),
                         format!(
@@ -432,7 +436,8 @@ impl<'a> Checker<'a> {
                         *bits = 8_usize.saturating_sub(shift.constant);
                     }
                     if *bits == 0 || *position + *bits > MAX_BITS {
-                        return self.note(value, format!("a code has 1 to {MAX_BITS} bits: shift and mask less"));
+                        return self
+                            .note(value, format!("a code has 1 to {MAX_BITS} bits: shift and mask less"));
                     }
                 }
                 Ok(vec![(plane, value)])
@@ -624,7 +629,10 @@ impl<'a> Checker<'a> {
             return None;
         };
         if signs.is_some() && matches!(value, Value::Linear { .. }) {
-            self.errors.at(main, "signs go with the values of a table or a codebook: codes have a zero point instead");
+            self.errors.at(
+                main,
+                "signs go with the values of a table or a codebook: codes have a zero point instead",
+            );
             return None;
         }
         let minimum = match minimum {
@@ -746,7 +754,9 @@ impl<'a> Checker<'a> {
     /// Codes, or a number times codes, before an operator.
     fn multiple(&mut self, value: &Expr, operator: &str) -> Result<(usize, usize), Noted> {
         let (times, name) = match value {
-            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => (self.constant(left)?, &**right),
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
+                (self.constant(left)?, &**right)
+            }
             name => (1, name),
         };
         match path(name) {
@@ -769,7 +779,12 @@ impl<'a> Checker<'a> {
         let even = match path(&call.func) {
             Some(name) if name == "signs" => false,
             Some(name) if name == "even_signs" => true,
-            _ => return self.note(&call.func, "the functions of a formula are `signs(codes)` and `even_signs(codes)`"),
+            _ => {
+                return self.note(
+                    &call.func,
+                    "the functions of a formula are `signs(codes)` and `even_signs(codes)`",
+                );
+            }
         };
         let arguments: Vec<_> = call.args.iter().collect();
         let [argument] = arguments[..] else { return self.note(call, "signs are those of one code vector") };
@@ -860,7 +875,10 @@ impl<'a> Checker<'a> {
         let codes = &self.codes[code];
         let (name, len, bits, signed) = (codes.name.clone(), codes.len(), codes.bits(), codes.signed);
         if bits > 8 {
-            return self.note(factor, format!("`{name}` has {bits} bits: only the codes of a codebook have more than 8"));
+            return self.note(
+                factor,
+                format!("`{name}` has {bits} bits: only the codes of a codebook have more than 8"),
+            );
         }
         if len == self.len {
             let value = match meaning {
@@ -878,7 +896,8 @@ impl<'a> Checker<'a> {
                 }
                 Meaning::Table(entries) => Value::Table { entries },
                 Meaning::Number(ty) => {
-                    return self.note(factor, format!("an array of {} holds scales: weights are codes", ty.name()));
+                    return self
+                        .note(factor, format!("an array of {} holds scales: weights are codes", ty.name()));
                 }
             };
             return Ok(Factor::Weight(code, value));
@@ -989,9 +1008,14 @@ impl<'a> Checker<'a> {
                 let problem = if in_trits && bits.iter().any(|&count| count > 0) {
                     format!("byte {byte} of `{blame}` is read by bits and by trits: it is one or the other")
                 } else if let Some(at) = readers.iter().position(|&count| count > 1) {
-                    format!("{unit} {at} of byte {byte} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them", readers[at])
+                    format!(
+                        "{unit} {at} of byte {byte} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them",
+                        readers[at]
+                    )
                 } else if let Some(at) = readers.iter().position(|&count| count == 0) {
-                    format!("{unit} {at} of byte {byte} of `{blame}` is read by no code: shorten the field, or add the plane that is missing")
+                    format!(
+                        "{unit} {at} of byte {byte} of `{blame}` is read by no code: shorten the field, or add the plane that is missing"
+                    )
                 } else {
                     continue;
                 };
@@ -1078,7 +1102,10 @@ fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
         }
         Expr::Group(inner) => flatten(&inner.expr, factors),
         Expr::Paren(inner)
-            if !matches!(&*inner.expr, Expr::Binary(ExprBinary { op: BinOp::Sub(_) | BinOp::Add(_), .. })) =>
+            if !matches!(
+                &*inner.expr,
+                Expr::Binary(ExprBinary { op: BinOp::Sub(_) | BinOp::Add(_), .. })
+            ) =>
         {
             flatten(&inner.expr, factors);
         }

@@ -335,7 +335,8 @@ fn part(
                 let low = quote!(#from #right & #mask);
                 if left.is_empty() { low } else { quote!((#low) #left) }
             };
-            let (read, write) = (moved(&place, by, &position), moved(&quote!(codes[#element]), &position, by));
+            let (read, write) =
+                (moved(&place, by, &position), moved(&quote!(codes[#element]), &position, by));
             (read, quote!(#place |= #write;))
         }
         Cut::Bits { shift: by, bits, position } => {

@@ -569,9 +569,7 @@ impl<'a> Scales<'a> {
             let (ty, offset) = (field.ty, field.offset);
             factors.push(match ty {
                 FieldType::F16 => isa.splat_f16(block, offset),
-                FieldType::F32 => {
-                    isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block)))
-                }
+                FieldType::F32 => isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block))),
                 _ => {
                     let numbers = numbers(ty, std::mem::replace(&mut constant, 1.0));
                     isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
@@ -588,9 +586,11 @@ impl<'a> Scales<'a> {
 
     /// Whether the constant is part of the table of the group scales' numbers.
     fn group_takes_constant(&self) -> bool {
-        let in_block = self.product.block.iter().any(|&field| {
-            !matches!(self.plan.format.fields[field].ty, FieldType::F16 | FieldType::F32)
-        });
+        let in_block = self
+            .product
+            .block
+            .iter()
+            .any(|&field| !matches!(self.plan.format.fields[field].ty, FieldType::F16 | FieldType::F32));
         !in_block && matches!(self.product.group, Some(GroupScale { value: ScaleValue::Number(_), .. }))
     }
 
@@ -610,12 +610,12 @@ impl<'a> Scales<'a> {
                         isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
                     }
                     ScaleValue::Table { entries } => {
-                        let looked_up = quote!(::quantloom_kernels::bytes::looked_up(#eight, &[#(#entries),*]));
+                        let looked_up =
+                            quote!(::quantloom_kernels::bytes::looked_up(#eight, &[#(#entries),*]));
                         isa.scales(looked_up, true, 0)
                     }
                     ScaleValue::Number(ty) => {
-                        let constant =
-                            if self.group_takes_constant() { self.product.constant } else { 1.0 };
+                        let constant = if self.group_takes_constant() { self.product.constant } else { 1.0 };
                         isa.numbers(eight, numbers(*ty, constant))
                     }
                 };

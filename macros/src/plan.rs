@@ -119,9 +119,11 @@ pub fn plan(format: &Format) -> Plan<'_> {
     let chunk = |number| Chunk {
         number,
         codes: chunk_codes(format, number),
-        signs: format.weight.signs.as_ref().map(|signs| {
-            picked(format, &format.codes[signs.code], number, CHUNK / SIGNS)
-        }),
+        signs: format
+            .weight
+            .signs
+            .as_ref()
+            .map(|signs| picked(format, &format.codes[signs.code], number, CHUNK / SIGNS)),
     };
     let mut chunks: Vec<_> = (0..format.chunks()).map(chunk).collect();
     chunks.sort_by_key(|chunk| chunk.codes.first_byte());

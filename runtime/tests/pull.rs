@@ -429,11 +429,11 @@ fn what_is_fetched_is_quantized() {
     // What is not whole is made again; what is kept is not fetched again.
     let bytes = fs::read(&path).unwrap();
     let source = world.fetch("quantized, source").unwrap();
-    assert_eq!(fs::read(source).unwrap(), tiny_model());
+    assert!(fs::read(source).unwrap() == tiny_model());
     assert_eq!(world.calls(), ["first@1.0", "second@1.0"]);
-    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     assert_eq!(world.fetch("quantized").unwrap(), path);
-    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert!(fs::read(&path).unwrap() == bytes);
     assert_eq!(world.calls(), [""; 0]);
     assert_eq!(world.cached(), ["pull-quantized.lock", "tiny.F16.gguf", "tiny.Q4_0.gguf"]);
 }

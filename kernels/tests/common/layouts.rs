@@ -160,9 +160,9 @@ fn layout(name: &str) -> Layout {
                 (half(&b[52..]), (rest * 3 / 256) as i32 - 1, 0.0)
             })
         }),
-        "MXFP4" => {
-            (&[E8M0(0)], |b| weights(32, |e| (2_f64.powi(i32::from(b[0]) - 128), FP4[split(&b[1..], e)], 0.0)))
-        }
+        "MXFP4" => (&[E8M0(0)], |b| {
+            weights(32, |e| (2_f64.powi(i32::from(b[0]) - 128), FP4[split(&b[1..], e)], 0.0))
+        }),
         "NVFP4" => (&[], |b| {
             weights(64, |e| {
                 let (g, i) = (e / 16, e % 16);
