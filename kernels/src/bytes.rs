@@ -55,7 +55,7 @@ const TRITS: usize = 5;
 pub fn trit(byte: u8, power: usize) -> u8 {
     // What the digits before stand for has left the byte.
     let rest = byte.wrapping_mul(3_u8.pow(power as u32));
-    (u16::from(rest) * 3 >> 8) as u8
+    ((u16::from(rest) * 3) >> 8) as u8
 }
 
 /// Makes `digit` the one after `power` others, which stay.

@@ -91,7 +91,7 @@ pub fn lookup(codes: Codes, entries: &[i8]) -> Codes {
 /// Of each byte times its factor, a power of 3, the first digit of the base 3.
 #[inline(always)]
 pub fn trits(bytes: Codes, factors: &[u8; 32]) -> Codes {
-    each(|i| (u16::from(bytes[i].wrapping_mul(factors[i])) * 3 >> 8) as u8)
+    each(|i| ((u16::from(bytes[i].wrapping_mul(factors[i])) * 3) >> 8) as u8)
 }
 
 /// Entries of a codebook, one after the other.

@@ -52,7 +52,8 @@ fn activations_are_the_same_on_all_instruction_sets() {
 /// The two ways to a product, for all kernels at once: what `cells` does thoroughly, short enough for Miri.
 #[test]
 fn products_are_those_of_dequantized_weights() {
-    for (&format, isa) in FORMATS.iter().flat_map(|format| Supported::all().map(move |isa| (format, isa))) {
+    let quantizable = FORMATS.iter().filter(|format| format.quantize.is_some());
+    for (&format, isa) in quantizable.flat_map(|format| Supported::all().map(move |isa| (format, isa))) {
         let (rows, cols) = (5, 2 * format.block_len);
         let kernels = format.kernels(isa);
         let mut matrix = vec![0; format.bytes_for(rows * cols)];

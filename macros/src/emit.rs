@@ -460,9 +460,6 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
     format_ident!("{}_{operation}_{}", plan.format.snake_name(), isa.target().name)
 }
 
-/// Vectors that `gemv_several` multiplies in one pass: with eight, rows would be too few.
-const VECTORS: usize = 4;
-
 /// All kernels of one format for one instruction set.
 ///
 /// `gemv` multiplies together rows that lie far apart, as many places of the matrix as it takes rows at once:
@@ -471,28 +468,17 @@ const VECTORS: usize = 4;
 fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
-    let [rows, few] = [1, VECTORS].map(|vectors| plan.rows(isa.registers(), vectors));
-    let [rows_name, tile_name, dot_name, gemv_name, pass_name, several_name, dequantize_name, expand_name] =
-        ["rows", "tile", "dot", "gemv", "pass", "gemv_several", "dequantize", "expand"]
+    let rows = plan.rows(isa.registers(), 1);
+    let [rows_name, dot_name, gemv_name, several_name, dequantize_name, expand_name] =
+        ["rows", "dot", "gemv", "gemv_several", "dequantize", "expand"]
             .map(|operation| kernel_name(plan, operation, isa));
     let attributes = lower::attributes(isa);
     let rows_kernel = lower::rows(isa, plan, &rows_name, Vectors::One);
-    let tile_kernel = lower::rows(isa, plan, &tile_name, Vectors::Several);
-    // As many vectors at once as are left; the last rows go one by one.
-    let cases = (1..=VECTORS).rev().map(|vectors| {
-        let left = if vectors == VECTORS { quote!(#vectors..) } else { quote!(#vectors) };
-        quote! {
-            (#few, #left) => {
-                #pass_name::<#few, #vectors>(blocks, activations, shape, at, y);
-                #vectors
-            }
-        }
-    });
+    let several = several(isa, plan, [&rows_name, &gemv_name, &several_name]);
     let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
     let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
         #rows_kernel
-        #tile_kernel
 
         #attributes
         fn #dot_name(row: &[u8], activations: &[::quantloom_kernels::ActivationBlock]) -> f32 {
@@ -522,8 +508,49 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
             }
         }
 
-        /// R rows, `apart` from each other, from `first` on times T vectors from `vector` on, into `y`, a row of `height`
-        /// for each vector.
+        #several
+
+        #dequantize_kernel
+        #expand_kernel
+    }
+}
+
+/// `gemv_several`: each vector's products are those of `gemv`, to the bit.
+fn several(isa: &dyn Isa, plan: &Plan, [rows_name, gemv_name, several_name]: [&Ident; 3]) -> TokenStream {
+    let (bytes, chunks) = (plan.format.bytes(), plan.format.chunks());
+    let attributes = lower::attributes(isa);
+    let signature = quote! {
+        #attributes
+        fn #several_name(
+            matrix: &[u8],
+            activations: &[::quantloom_kernels::ActivationBlock],
+            vectors: usize,
+            y: &mut [f32],
+        )
+    };
+    let most = isa.vectors();
+    if most == 1 {
+        return quote! {
+            #signature {
+                let (n, height) = (activations.len() / vectors, y.len() / vectors);
+                for vector in 0..vectors {
+                    #gemv_name(
+                        matrix,
+                        &activations[vector * n..][..n],
+                        &mut y[vector * height..][..height],
+                    );
+                }
+            }
+        };
+    }
+    let rows = plan.rows(isa.registers(), most);
+    let [tile_name, pass_name] = ["tile", "pass"].map(|operation| kernel_name(plan, operation, isa));
+    let tile_kernel = lower::rows(isa, plan, &tile_name, Vectors::Several);
+    quote! {
+        #tile_kernel
+
+        /// R rows, `apart` from each other, from `first` on times up to T vectors from `vector` on, into `y`, a row of
+        /// `height` for each vector. Returns how many vectors.
         #attributes
         #[inline]
         fn #pass_name<const R: usize, const T: usize>(
@@ -532,54 +559,52 @@ fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
             [n, height, apart]: [usize; 3],
             [first, vector]: [usize; 2],
             y: &mut [f32],
-        ) {
+        ) -> usize {
             let mut rows: [&[[u8; #bytes]]; R] = [&[]; R];
             for r in 0..R {
                 rows[r] = &blocks[(first + r * apart) * n..][..n];
             }
+            let count = ::core::cmp::Ord::min(activations.len() / n - vector, T);
             let mut vectors: [&[[::quantloom_kernels::ActivationBlock; #chunks]]; T] = [&[]; T];
             for t in 0..T {
-                vectors[t] = &activations[(vector + t) * n..][..n];
+                // Where there are fewer the last one is multiplied again, for nothing.
+                let t_or_last = ::core::cmp::Ord::min(t, count - 1);
+                vectors[t] = &activations[(vector + t_or_last) * n..][..n];
             }
             let products = #tile_name(rows, vectors);
-            for t in 0..T {
+            for t in 0..count {
                 for r in 0..R {
                     y[(vector + t) * height + first + r * apart] = products[t][r];
                 }
             }
+            count
         }
 
-        #attributes
-        fn #several_name(
-            matrix: &[u8],
-            activations: &[::quantloom_kernels::ActivationBlock],
-            vectors: usize,
-            y: &mut [f32],
-        ) {
+        #signature {
             let (blocks, _) = matrix.as_chunks::<#bytes>();
             let (activations, _) = activations.as_chunks::<#chunks>();
             let height = y.len() / vectors;
-            let apart = height / #few;
-            let shape = [activations.len() / vectors, height, apart];
-            // Then those that are left, one by one.
-            for first in ::core::iter::Iterator::chain(0..apart, #few * apart..height) {
-                let rows = if first < apart { #few } else { 1 };
+            let apart = height / #rows;
+            let n = activations.len() / vectors;
+            let shape = [n, height, apart];
+            for first in 0..apart {
                 let mut vector = 0;
                 while vector < vectors {
-                    let at = [first, vector];
-                    vector += match (rows, vectors - vector) {
-                        #(#cases)*
-                        _ => {
-                            #pass_name::<1, 1>(blocks, activations, shape, at, y);
-                            1
-                        }
+                    vector += if vectors - vector > 2 {
+                        #pass_name::<#rows, #most>(blocks, activations, shape, [first, vector], y)
+                    } else {
+                        #pass_name::<#rows, 2>(blocks, activations, shape, [first, vector], y)
                     };
                 }
             }
+            // Those that are left.
+            for row in #rows * apart..height {
+                for vector in 0..vectors {
+                    let row_of_blocks = &blocks[row * n..][..n];
+                    y[vector * height + row] = #rows_name([row_of_blocks], &activations[vector * n..][..n])[0];
+                }
+            }
         }
-
-        #dequantize_kernel
-        #expand_kernel
     }
 }
 

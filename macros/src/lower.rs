@@ -67,6 +67,10 @@ pub trait Isa: Sync {
     fn registers(&self) -> usize {
         self.base().registers()
     }
+    /// Vectors that `gemv_several` multiplies in one pass.
+    fn vectors(&self) -> usize {
+        self.base().vectors()
+    }
     /// What multiplies.
     fn products(&self) -> Products {
         self.base().products()

@@ -237,7 +237,7 @@ fn damage_is_named() {
         ("bytes overflow", |f| f.tensors[1].dims = vec![1 << 62], &["tensor `norm`", "too large"]),
         ("product overflows to 0", |f| f.tensors[1].dims = vec![u64::MAX / 2 + 1; 1], &["tensor `norm`", "too large"]),
         ("half a block", |f| f.tensors[0].dims[0] = 48, &["tensor `w` has rows of 48 weights; Q4_0 needs a multiple of its block of 32"]),
-        ("type not built", |f| f.tensors[0].ty = 16, &["tensor `w` has type IQ2_XXS (16), which this build does not read; it reads F32, F16, BF16, Q4_0,"]),
+        ("type not built", |f| f.tensors[0].ty = 29, &["tensor `w` has type IQ1_M (29), which this build does not read; it reads F32, F16, BF16, Q4_0,"]),
         ("type taken back", |f| f.tensors[0].ty = 4, &["tensor `w` has the unknown type 4"]),
         ("type unknown", |f| f.tensors[0].ty = 999, &["tensor `w` has the unknown type 999"]),
         ("offset unaligned", |f| f.tensors[1].offset = 100, &["tensor `norm`: offset 100 is not a multiple of the alignment 32"]),

@@ -10,7 +10,7 @@ quant_format! {
 
     block Straddles[32] {
         d: f16,
-        qs: [u8; 16],
+        qs: [u8; 17],
         q[h: 2, i: 16] = qs[i] >> 3 * h & 63;
         w = d * (q - 8);
     }

@@ -27,7 +27,7 @@ quant_format! {
     block JoinedTrits[32] {
         d: f16,
         qs: [u8; 16],
-        q[n: 2, i: 16] = trit(qs[i], n) | qs[i] >> 4 & 4;
+        q[n: 2, i: 16] = trit(qs[i], n) | (qs[i] >> 4 & 1) << 2;
         w = d * (q - 1);
     }
 }

@@ -32,6 +32,11 @@ impl Isa for Avx2Fma {
         16
     }
 
+    /// With eight, rows would be too few.
+    fn vectors(&self) -> usize {
+        4
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: Some("vpmaddubsw"), signed: Some("vpmaddubsw") }
     }

@@ -29,6 +29,11 @@ impl Isa for Scalar {
         16
     }
 
+    /// Memory is not what it waits for.
+    fn vectors(&self) -> usize {
+        1
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: None, signed: None }
     }
