@@ -5,7 +5,7 @@
 //! is the model's GGUF file, or a part of it that stands between others of other packages. What is published in
 //! few bits, to be small, is then [`Quantized`] to the types that it is known in.
 //!
-//! Until a model is whole, what there is of it lies in a [`Workshop`]: parts are appended to one file, each checked
+//! Until a model is whole, what there is of it lies in a folder of its own: parts are appended to one file, each checked
 //! by its SHA-256, so that a second run goes on where the first was ended. Only whole files get their place in the
 //! cache, by a rename.
 

@@ -113,8 +113,33 @@ fn bad_flags_are_named() {
         (&["bench", "--short", "-r", "3"], "--short, --json and --profile are the report's"),
         (&["bench", "--json", "-o", "json"], "and print JSON by -o json"),
         (&["quantize", VOCAB, "x.gguf", "Q9_0"], "unknown type \"Q9_0\"; there are F32, F16, BF16, Q4_0"),
-        (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "Q8_0"], "is not of the form NAME=TYPE"),
-        (&["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "a=b"], "unknown type \"b\""),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "Q8_0"],
+            "--tensor-type: \"Q8_0\" is not of the form NAME=TYPE",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "=Q8_0"],
+            "--tensor-type: \"=Q8_0\" is not of the form",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "a=b"],
+            "--tensor-type: unknown type \"b\"; there are F32, F16, BF16, Q4_0",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--tensor-type", "a(=Q4_0"],
+            "--tensor-type: \"a(\" is no regular expression",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--output-tensor-type", "q4_k_m"],
+            "--output-tensor-type: unknown type \"q4_k_m\"; there are",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--token-embedding-type", ""],
+            "--token-embedding-type: unknown type \"\"",
+        ),
+        (&["quantize", VOCAB, "x.gguf", "q8_0", "-t", "0"], "--threads <N>: \"0\" is not"),
+        (&["quantize", VOCAB, "x.gguf", "q8_0", "-t", "1025"], "can't start 1025 threads"),
+        (&["quantize", VOCAB, VOCAB, "q8_0"], "is the same file"),
         (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2, tinyllama"),
     ];
     for (args, fragment) in cases {
@@ -594,4 +619,115 @@ fn requests_that_the_model_can_not_meet() {
     for (args, fragment) in cases {
         assert_error(quantloom(*args).arg("-m").arg(&model), b"", fragment);
     }
+}
+
+#[test]
+fn quantize_shows_what_it_would_do_and_does_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
+    TinyModel::new(&Shape { embedding: 256, head_dim: 64, feed_forward: 91, ..SHAPE }).write(&source);
+    let quantize = |args: &[&str]| {
+        let command = &mut quantloom(["quantize"]);
+        let output = output(
+            command.arg(&source).arg(&target).args(["q4_0", "--tensor-type", "attn_[kv]=Q8_0"]).args(args),
+            b"",
+        );
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        (stdout, stderr)
+    };
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let other = "F16 instead of Q4_0, as blocks of 32 do not divide rows of 91: \
+                 blk.0.ffn_down.weight, blk.1.ffn_down.weight\n";
+    let total = "16 of 21 tensors converted, ";
+
+    let (table, notes) = quantize(&["--dry-run"]);
+    assert_eq!(names(), ["source.gguf"]);
+    assert_eq!(notes, other);
+    let rows: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(rows[0], ["tensor", "shape", "from", "to", "bytes", "become", "instead of"]);
+    for expected in [
+        &["token_embd.weight", "256 × 263", "F32", "Q4_0", "269312", "37872"][..],
+        &["blk.1.attn_norm.weight", "256", "F32", "F32", "1024", "1024"],
+        &["blk.1.attn_v.weight", "256 × 128", "F32", "Q8_0", "131072", "34816"],
+        &["blk.0.ffn_down.weight", "91 × 256", "F32", "F16", "93184", "46592", "Q4_0"],
+        &["output.weight", "256 × 263", "F32", "Q6_K", "269312", "55230"],
+    ] {
+        assert!(rows.iter().any(|row| row == expected), "{expected:?}: {table}");
+    }
+    let weights: usize = 2 * 256 * 263 + 2 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 91) + 5 * 256;
+    let last = table.lines().last().unwrap();
+    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) became"), "{last}");
+
+    let (nothing, notes) = quantize(&["-t", "2"]);
+    assert_eq!(nothing, "");
+    assert_eq!(names(), ["source.gguf", "target.gguf"]);
+    assert_eq!(notes, format!("{other}{}: {last}\n", target.display()));
+    let file = quantloom::gguf::Gguf::open(&target).unwrap();
+    let bytes: usize = file.tensors().iter().map(|tensor| tensor.data().len()).sum();
+    assert!(
+        last.ends_with(&format!("({:.2} bits per weight)", 8.0 * bytes as f64 / weights as f64)),
+        "{last}"
+    );
+    assert_eq!(file.require_tensor("blk.0.attn_k.weight").unwrap().ty().name(), "Q8_0");
+}
+
+#[test]
+fn quantize_of_what_is_no_whole_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
+    TinyModel::new(&SHAPE).write(&source);
+    let whole = fs::read(&source).unwrap();
+    for (len, fragment) in [(0, "the file is empty"), (100, "truncated"), (whole.len() - 100, "truncated")] {
+        fs::write(&source, &whole[..len]).unwrap();
+        assert_error(quantloom(["quantize"]).arg(&source).arg(&target).arg("q8_0"), b"", fragment);
+        assert!(!target.exists(), "{len} bytes");
+    }
+}
+
+/// The limit for the size of files stands for a disk that is full: the system refuses the same calls.
+#[cfg(unix)]
+#[test]
+fn quantize_to_a_full_disk_says_so_and_leaves_nothing() {
+    let (folder, source) = tiny_model();
+    let target = folder.path().join("target.gguf");
+    let before = fs::read_dir(folder.path()).unwrap().count();
+    // Blocks of 512 bytes; the header fits, the tensors don't.
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh", env!("CARGO_BIN_EXE_quantloom"), "quantize"]).arg(&source).arg(&target);
+    assert_error(shell.args(["q8_0", "--allow-requantize"]), b"", "target.gguf: File too large");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn quantize_that_is_interrupted_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
+    // Takes seconds.
+    TinyModel::new(&Shape { embedding: 256, vocab: 60_000, ..SHAPE }).write(&source);
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let mut command = quantloom(["quantize"]);
+    let command = command.arg(&source).arg(&target).args(["q6_k", "-t", "1"]).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let start = Instant::now();
+    while files() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(60), "no file is begun");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains("target.gguf: not written"), "{stderr}");
+    assert_eq!(files(), 1);
 }

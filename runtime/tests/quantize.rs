@@ -1,14 +1,19 @@
-//! Models written anew in another type.
+//! Models written anew in other types.
 
 #[path = "common/tiny.rs"]
 mod tiny;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
 
-use quantloom::gguf::{Gguf, GgufWriter, TensorType};
-use quantloom::quantize::{Options, Summary, quantize};
-use quantloom_kernels::formats::Q8_0;
+use quantloom::gguf::{Formats, Gguf, GgufWriter, TensorType};
+use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
+use quantloom::{Error, Model};
+use quantloom_kernels::formats::{Q6_K, Q8_0};
 use quantloom_kernels::{BlockFormat, Format, Supported, quant_format};
+use tempfile::TempDir;
 
 use tiny::{SHAPE, Shape, TinyModel, tensor_type};
 
@@ -23,115 +28,634 @@ quant_format! {
     }
 }
 
-fn options(ty: TensorType) -> Options {
-    Options { ty, exceptions: Vec::new(), requantize: false }
+/// A recipe for matrices of which none should be F32.
+fn recipe(name: &str) -> Recipe {
+    Recipe::new(name, &Formats::default()).unwrap()
+}
+
+/// A recipe without rules, for matrices that may be quantized already.
+fn pure(name: &str) -> Recipe {
+    let mut recipe = recipe(name);
+    (recipe.pure, recipe.requantize) = (true, true);
+    recipe
+}
+
+fn write(source: &Gguf, path: &Path, recipe: &Recipe) -> Result<Plan, Error> {
+    quantize_file(source, path, recipe, Some(2), |_| ControlFlow::Continue(()))
+}
+
+/// A folder with a model of this shape in it.
+fn model(shape: &Shape) -> (TempDir, Gguf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.gguf");
+    TinyModel::new(shape).write(&path);
+    (folder, Gguf::open(path).unwrap())
 }
 
 #[test]
 fn matrices_change_and_the_rest_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let [source, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
     // 91 columns are no whole number of blocks.
-    TinyModel::new(&Shape { feed_forward: 91, ..SHAPE }).write(&source);
-    let source = Gguf::open(&source).unwrap();
-    let exceptions = [("attn_k", "F16"), ("attn_norm", "BF16"), ("ffn_norm", "Q8_0")];
-    let exceptions = exceptions.map(|(name, ty)| (name.to_owned(), tensor_type(ty))).to_vec();
-    let done = std::cell::Cell::new(0);
-    let options = Options { exceptions, ..options(tensor_type("Q4_0")) };
-    let summary = quantize(&source, &target, &options, |bytes| done.set(done.get() + bytes)).unwrap();
+    let (folder, source) = model(&Shape { feed_forward: 91, ..SHAPE });
+    let target = folder.path().join("target.gguf");
+    let mut recipe = recipe("q4_0");
+    recipe.set_type("attn_k", tensor_type("F16")).unwrap();
+    recipe.set_type(r"\.1\.attn_[qk]", tensor_type("Q8_0")).unwrap();
+    let mut done = 0;
+    let count = |bytes| {
+        done += bytes;
+        ControlFlow::Continue(())
+    };
+    let plan = quantize_file(&source, &target, &recipe, Some(2), count).unwrap();
     let target = Gguf::open(&target).unwrap();
 
-    assert_eq!(done.get(), summary.bytes_before);
-    let unfit: Vec<_> = summary.unfit.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
-    assert_eq!(unfit, ["blk.0.ffn_down.weight Q4_0", "blk.1.ffn_down.weight Q4_0"]);
+    assert_eq!(done, plan.bytes_before());
     let bytes = |file: &Gguf| file.tensors().iter().map(|tensor| tensor.data().len()).sum::<usize>();
-    assert_eq!((summary.bytes_before, summary.bytes_after), (bytes(&source), bytes(&target)));
-    let keys =
-        |file: &Gguf| file.metadata().iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>();
-    assert_eq!(keys(&source), keys(&target));
-    for (before, after) in source.tensors().iter().zip(target.tensors()) {
+    assert_eq!((plan.bytes_before(), plan.bytes_after()), (bytes(&source), bytes(&target)));
+    assert_eq!(target.metadata().u32("general.file_type").unwrap(), Some(2));
+    assert_eq!(target.metadata().u32("general.quantization_version").unwrap(), Some(2));
+    for (key, value) in source.metadata().iter() {
+        assert_eq!(target.metadata().get(key), Some(value), "{key}");
+    }
+    for ((before, after), planned) in source.tensors().iter().zip(target.tensors()).zip(&plan.tensors) {
         let name = before.name();
         assert_eq!((name, before.dims()), (after.name(), after.dims()));
-        let expected = match name {
-            _ if name.contains("attn_norm") => "BF16",
-            _ if name.contains("norm") || name.contains("ffn_down") => "F32",
-            _ if name.contains("attn_k") => "F16",
-            _ => "Q4_0",
+        assert_eq!((after.ty(), planned.tensor.name()), (planned.to, name));
+        let (expected, instead_of) = match name {
+            _ if name.contains("norm") => ("F32", None),
+            _ if name.contains("ffn_down") => ("F16", Some("Q4_0")),
+            _ if name.contains("attn_k") => ("F16", None),
+            "blk.1.attn_q.weight" => ("Q8_0", None),
+            // Rows of 64 weights are no blocks of Q6_K.
+            "output.weight" => ("Q8_0", Some("Q6_K")),
+            _ => ("Q4_0", None),
         };
         assert_eq!(after.ty().name(), expected, "{name}");
+        assert_eq!(planned.instead_of.map(TensorType::name), instead_of, "{name}");
         if before.ty() == after.ty() {
             assert_eq!(before.data(), after.data(), "{name}");
         }
     }
     // And it runs.
-    let model = quantloom::Model::from_gguf(target, Supported::selected().unwrap(), 2).unwrap();
+    let model = Model::from_gguf(target, Supported::selected().unwrap(), 2).unwrap();
     assert!(model.forward(&[1, 5, 9]).unwrap().iter().all(|logit| logit.is_finite()));
 }
 
-/// Tensors of more rows than are converted at a time; F16 to F32 and back are the same numbers.
+/// Each type of source that there is to each type that can be made, against a conversion of the whole tensor at once.
 #[test]
-fn widening_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let shape = Shape { ty: "F16", vocab: 700, ..SHAPE };
-    TinyModel::new(&shape).write(&path("f16.gguf"));
-    for (from, to) in [("f16", "f32"), ("f32", "again")] {
-        let ty = tensor_type(if to == "f32" { "F32" } else { "F16" });
-        let source = Gguf::open(path(&format!("{from}.gguf"))).unwrap();
-        quantize(&source, path(&format!("{to}.gguf")), &options(ty), |_| ()).unwrap();
+fn every_type_becomes_every_other() {
+    let types = || Formats::default().types().filter(|ty| tiny_has(*ty)).collect::<Vec<_>>();
+    fn tiny_has(ty: TensorType) -> bool {
+        ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q6_K"].contains(&ty.name())
     }
-    assert_eq!(fs::read(path("f16.gguf")).unwrap(), fs::read(path("again.gguf")).unwrap());
+    let isa = Supported::selected().unwrap();
+    for from in types() {
+        // More weights than a thread converts at a time, and for some threads more than are written at a time.
+        let shape =
+            Shape { ty: from.name(), embedding: 256, head_dim: 64, feed_forward: 256, vocab: 2500, ..SHAPE };
+        let (folder, source) = model(&shape);
+        let name = "token_embd.weight";
+        let weights = floats(&source, name, isa);
+        for to in types() {
+            let path = folder.path().join("target.gguf");
+            let recipe = pure(to.name());
+            for threads in [1, 3] {
+                quantize_file(&source, &path, &recipe, Some(threads), |_| ControlFlow::Continue(())).unwrap();
+                let case = format!("{from} to {to} on {threads} threads");
+                let target = Gguf::open(&path).unwrap();
+                let tensor = target.require_tensor(name).unwrap();
+                assert_eq!(tensor.ty(), to, "{case}");
+                let expected = match to {
+                    _ if to == from => source.require_tensor(name).unwrap().data().to_vec(),
+                    TensorType::F32 => weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
+                    TensorType::F16 => {
+                        weights.iter().flat_map(|w| half::f16::from_f32(*w).to_le_bytes()).collect()
+                    }
+                    TensorType::BF16 => {
+                        weights.iter().flat_map(|w| half::bf16::from_f32(*w).to_le_bytes()).collect()
+                    }
+                    TensorType::Quantized(format) => {
+                        let mut blocks = vec![0; format.bytes_for(weights.len())];
+                        format.kernels(isa).quantize(&weights, &mut blocks).unwrap();
+                        blocks
+                    }
+                };
+                assert!(tensor.data() == expected, "{case}");
+            }
+        }
+    }
+}
+
+fn floats(file: &Gguf, name: &str, isa: Supported) -> Vec<f32> {
+    let tensor = file.require_tensor(name).unwrap();
+    let mut weights = vec![0.0; tensor.rows() * tensor.cols()];
+    match tensor.ty() {
+        TensorType::Quantized(format) => format.kernels(isa).dequantize(tensor.data(), &mut weights).unwrap(),
+        ty => {
+            use quantloom_kernels::dense::Dense;
+            let dense = [Dense::F32, Dense::F16, Dense::BF16].into_iter().find(|d| d.name() == ty.name());
+            dense.unwrap().widen(tensor.data(), &mut weights).unwrap();
+        }
+    }
+    weights
+}
+
+/// What llama.cpp chooses (`llama_model_quantize` of llama-cpp-python 0.3.36, dry runs on the same skeletons):
+///
+/// name | file type | main type | other types of 16 layers with KV heads for each query head, but for attn_v | attn_v |
+/// attn_v where four query heads share a KV head | attn_v in layers 9, 11 and 12 of 80, shared by eight | token_embd where
+/// there is no output
+const MIXTURES: &str = "\
+F16 | 1 | F16 |  |  |  | F16 F16 F16 | F16
+BF16 | 32 | BF16 |  |  |  | BF16 BF16 BF16 | BF16
+Q4_0 | 2 | Q4_0 | output Q6_K |  |  | Q4_0 Q4_0 Q4_0 | Q6_K
+Q4_1 | 3 | Q4_1 | output Q6_K |  |  | Q4_1 Q4_1 Q4_1 | Q6_K
+Q5_0 | 8 | Q5_0 | output Q6_K |  |  | Q5_0 Q5_0 Q5_0 | Q6_K
+Q5_1 | 9 | Q5_1 | output Q6_K |  |  | Q5_1 Q5_1 Q5_1 | Q6_K
+Q8_0 | 7 | Q8_0 |  |  |  | Q8_0 Q8_0 Q8_0 | Q8_0
+Q2_K | 10 | Q2_K | attn_output Q3_K 0-15, ffn_down Q3_K 0-15, output Q6_K | Q3_K 0-15 | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+Q2_K_S | 21 | Q2_K | ffn_down Q4_K 0-1, output Q6_K |  | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+Q3_K_S | 11 | Q3_K | output Q6_K |  |  | Q5_K Q5_K Q5_K | Q6_K
+Q3_K_M | 12 | Q3_K | attn_output Q4_K 0-15, ffn_down Q4_K 1-15, ffn_down Q5_K 0, output Q6_K | Q4_K 2-15, Q5_K 0-1 | Q4_K 2-15, Q5_K 0-1 | Q5_K Q5_K Q5_K | Q6_K
+Q3_K_L | 13 | Q3_K | attn_output Q5_K 0-15, ffn_down Q5_K 0-15, output Q6_K | Q5_K 0-15 | Q5_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+Q4_K_S | 14 | Q4_K | ffn_down Q5_K 0-1, output Q6_K | Q5_K 0-3 | Q5_K 0-3 | Q5_K Q5_K Q5_K | Q6_K
+Q4_K_M | 15 | Q4_K | ffn_down Q6_K 0-1 4 7 10 13-15, output Q6_K | Q6_K 0-1 4 7 10 13-15 | Q6_K 0-1 4 7 10 13-15 | Q6_K Q5_K Q6_K | Q6_K
+Q5_K_S | 16 | Q5_K | output Q6_K |  |  | Q5_K Q5_K Q5_K | Q6_K
+Q5_K_M | 17 | Q5_K | ffn_down Q6_K 0-1 4 7 10 13-15, output Q6_K | Q6_K 0-1 4 7 10 13-15 | Q6_K 0-1 4 7 10 13-15 | Q6_K Q5_K Q6_K | Q6_K
+Q6_K | 18 | Q6_K |  |  |  | Q6_K Q6_K Q6_K | Q6_K
+IQ1_S | 24 | IQ1_S | attn_output IQ2_XXS 0-15, ffn_down Q2_K 0-1, output Q5_K, token_embd Q2_K | Q2_K 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ1_M | 31 | IQ1_M | attn_output IQ2_XXS 0-15, ffn_down Q2_K 0-1, output Q5_K, token_embd Q2_K | Q2_K 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ2_XXS | 19 | IQ2_XXS | ffn_down Q2_K 0-1, output Q5_K, token_embd Q2_K | Q2_K 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ2_XS | 20 | IQ2_XS | ffn_down Q2_K 0-1, output Q5_K, token_embd Q2_K | Q2_K 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ2_S | 28 | IQ2_XS | attn_output IQ3_S 0-15, ffn_down IQ3_S 0-1, output Q5_K, token_embd IQ3_S | IQ3_S 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ2_M | 29 | IQ2_S | attn_output IQ3_S 0-15, ffn_down IQ3_S 0-1, output Q5_K, token_embd IQ3_S | IQ3_S 0-15 | Q4_K 0-15 | Q4_K Q4_K Q4_K | Q5_K
+IQ3_XXS | 23 | IQ3_XXS | attn_k IQ2_S 0-15, attn_output IQ3_S 0-15, attn_q IQ2_S 0-15, ffn_down Q3_K 2-15, ffn_down Q4_K 0-1, output Q5_K, token_embd IQ3_S | IQ3_S 0-15 | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q5_K
+IQ3_XS | 22 | IQ3_S | attn_k IQ3_XXS 0-15, attn_q IQ3_XXS 0-15, ffn_gate IQ3_XXS 2-13, ffn_up IQ3_XXS 2-13, output Q6_K |  | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+IQ3_S | 26 | IQ3_S | output Q6_K |  | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+IQ3_M | 27 | IQ3_S | attn_output Q4_K 0-15, ffn_down Q4_K 0-1, output Q6_K | Q4_K 0-15 | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+IQ4_NL | 25 | IQ4_NL | ffn_down Q5_K 0-1, output Q6_K |  | Q5_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+IQ4_XS | 30 | IQ4_XS | ffn_down Q5_K 0-1, output Q6_K |  | Q5_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+TQ1_0 | 36 | TQ1_0 | output Q6_K, token_embd Q4_K |  |  | TQ1_0 TQ1_0 TQ1_0 | Q6_K
+TQ2_0 | 37 | TQ2_0 | output Q6_K, token_embd Q4_K |  |  | TQ2_0 TQ2_0 TQ2_0 | Q6_K
+Q1_0 | 40 | Q1_0 | output Q6_K |  |  | Q1_0 Q1_0 Q1_0 | Q6_K
+Q2_0 | 41 | Q2_0 | output Q6_K, token_embd Q4_K |  |  | Q2_0 Q2_0 Q2_0 | Q6_K
+";
+
+#[test]
+fn mixtures_are_those_of_llama_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats = all_formats();
+    let [own, shared, tied] = [([4, 4], false), ([4, 1], false), ([4, 4], true)]
+        .map(|(heads, tied)| skeleton(folder.path(), 16, heads, tied, 256));
+    let large = skeleton(folder.path(), 80, [8, 1], false, 256);
+    for line in MIXTURES.lines() {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [name, file_type, main, others, values, shared_values, large_values, embedding] = columns[..]
+        else {
+            panic!("{line}")
+        };
+        let mut recipe = Recipe::new(&name.to_lowercase(), &formats).unwrap();
+        let types = |source, is_shown: &dyn Fn(&str) -> bool| {
+            types(&plan(source, &recipe).unwrap(), |name, ty| ty != main && is_shown(name))
+        };
+        let values_of = |source| types(source, &|name| name == "attn_v").replace("attn_v ", "");
+        assert_eq!(types(&own, &|name| name != "attn_v"), others, "{name}");
+        assert_eq!(types(&shared, &|name| name != "attn_v"), others, "{name}, shared KV heads");
+        assert_eq!(values_of(&own), values, "{name}");
+        assert_eq!(values_of(&shared), shared_values, "{name}, shared KV heads");
+        let plan_of = |source| plan(source, &recipe).unwrap();
+        let type_of = |plan: &Plan, name: &str| {
+            plan.tensors.iter().find(|planned| planned.tensor.name() == name).unwrap().to.name()
+        };
+        let large_plan = plan_of(&large);
+        let of_layers = [9, 11, 12].map(|layer| type_of(&large_plan, &format!("blk.{layer}.attn_v.weight")));
+        assert_eq!(of_layers.join(" "), large_values, "{name}, 80 layers");
+        assert_eq!(type_of(&plan_of(&tied), "token_embd.weight"), embedding, "{name}, tied");
+
+        let target = folder.path().join("target.gguf");
+        recipe.pure = true;
+        write(&own, &target, &recipe).unwrap();
+        let target = Gguf::open_with(&target, &formats).unwrap();
+        assert_eq!(target.metadata().u32("general.file_type").unwrap(), file_type.parse().ok(), "{name}");
+        assert!(target.tensors().iter().all(|tensor| tensor.ty().name() == main), "{name}, pure");
+    }
+}
+
+/// The types of those tensors that are shown, by name without layer and by type, each with the layers.
+fn types(plan: &Plan, is_shown: impl Fn(&str, &str) -> bool) -> String {
+    let mut layers = BTreeMap::<_, Vec<usize>>::new();
+    for Planned { tensor, to, .. } in &plan.tensors {
+        let name = tensor.name().trim_end_matches(".weight");
+        let (layer, name) = match name.strip_prefix("blk.").and_then(|name| name.split_once('.')) {
+            Some((layer, name)) => (layer.parse::<usize>().ok(), name),
+            None => (None, name),
+        };
+        if is_shown(name, to.name()) {
+            layers.entry(format!("{name} {to}")).or_default().extend(layer);
+        }
+    }
+    let lines = layers.into_iter().map(|(name, layers)| {
+        let ranges = layers.chunk_by(|a, b| a + 1 == *b).map(|range| match range {
+            [layer] => format!(" {layer}"),
+            range => format!(" {}-{}", range[0], range[range.len() - 1]),
+        });
+        name + &ranges.collect::<String>()
+    });
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of 288 weights are whole blocks of 32, of 48 no whole blocks.
+#[test]
+fn rows_that_no_block_divides_get_another_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats = all_formats();
+    let of_32 = skeleton(folder.path(), 1, [1, 1], false, 288);
+    let of_16 = skeleton(folder.path(), 1, [1, 1], false, 48);
+    let cases = [
+        ("Q2_K_S", "Q4_0"),
+        ("Q3_K_S", "Q4_0"),
+        ("Q4_K_M", "Q5_0"),
+        ("Q5_K_S", "Q5_1"),
+        ("Q6_K", "Q8_0"),
+        ("IQ4_XS", "IQ4_NL"),
+        ("IQ3_S", "IQ4_NL"),
+        ("IQ2_XXS", "IQ4_NL"),
+        ("TQ1_0", "Q4_0"),
+        ("TQ2_0", "Q4_0"),
+        // llama.cpp gives up.
+        ("Q1_0", "F16"),
+        ("NVFP4", "F16"),
+        ("Q4_0", "Q4_0"),
+        ("Mine", "Mine"),
+    ];
+    for (name, expected) in cases {
+        let mut recipe = Recipe::new(name, &formats).unwrap();
+        let query = |source, recipe: &Recipe| plan(source, recipe).unwrap().tensors[1].clone();
+        let (fallback, none) = (query(&of_32, &recipe), query(&of_16, &recipe));
+        assert_eq!((fallback.to.name(), none.to.name()), (expected, "F16"), "{name}");
+        assert_eq!(fallback.instead_of.is_some(), expected != name, "{name}");
+        assert!(none.instead_of.is_some(), "{name}");
+        let output = |source| plan(source, &recipe).unwrap().tensors.last().unwrap().to.name();
+        assert_eq!([output(&of_32), output(&of_16)], ["Q8_0", "F16"], "{name}");
+
+        recipe.pure = true;
+        let error = plan(&of_16, &recipe).unwrap_err().to_string();
+        let fragment = "tensor `token_embd.weight` has rows of 48 weights, which are no whole blocks of ";
+        assert!(error.contains(fragment), "{name}: {error}");
+    }
+    // One that is wider than Q6_K is not narrowed for the output.
+    let wide = plan(&of_32, &Recipe::new("Wide", &formats).unwrap()).unwrap();
+    assert!(wide.tensors.iter().all(|planned| planned.to.name() == "Wide"));
+}
+
+#[test]
+fn exceptions_decide_before_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats = all_formats();
+    let ty = |name| formats.tensor_type(name).unwrap();
+    type Change<'a> = &'a dyn Fn(&mut Recipe);
+    let cases: [(&str, bool, Change, &str); 8] = [
+        ("none", false, &|_| (), "attn_v Q6_K 1, ffn_down Q6_K 1, output Q6_K"),
+        (
+            "upper case, and the first that is found",
+            false,
+            &|recipe| {
+                recipe.set_type("ATTN_[KQ]", ty("Q8_0")).unwrap();
+                recipe.set_type(r"attn_.\.weight", ty("F32")).unwrap();
+            },
+            "attn_k Q8_0 0-1, attn_q Q8_0 0-1, attn_v F32 0-1, ffn_down Q6_K 1, output Q6_K",
+        ),
+        (
+            "a layer",
+            false,
+            &|recipe| recipe.set_type(r"^blk\.0\.", ty("Q2_K")).unwrap(),
+            "attn_k Q2_K 0, attn_output Q2_K 0, attn_q Q2_K 0, attn_v Q2_K 0, attn_v Q6_K 1, ffn_down Q2_K 0, \
+             ffn_down Q6_K 1, ffn_gate Q2_K 0, ffn_up Q2_K 0, output Q6_K",
+        ),
+        (
+            "fixed",
+            false,
+            &|recipe| {
+                recipe.set_type("output", ty("Q2_K")).unwrap();
+                (recipe.output, recipe.token_embedding) = (Some(ty("F16")), Some(ty("Q3_K")));
+            },
+            "attn_output Q2_K 0-1, attn_v Q6_K 1, ffn_down Q6_K 1, output F16, token_embd Q3_K",
+        ),
+        (
+            "tied",
+            true,
+            &|recipe| recipe.output = Some(ty("Q5_K")),
+            "attn_v Q6_K 1, ffn_down Q6_K 1, token_embd Q5_K",
+        ),
+        (
+            "tied, and the embedding's type is the more specific",
+            true,
+            &|recipe| (recipe.output, recipe.token_embedding) = (Some(ty("Q5_K")), Some(ty("Q8_0"))),
+            "attn_v Q6_K 1, ffn_down Q6_K 1, token_embd Q8_0",
+        ),
+        ("pure", false, &|recipe| recipe.pure = true, ""),
+        (
+            "pure but for",
+            false,
+            &|recipe| {
+                recipe.pure = true;
+                recipe.set_type("ffn_down", ty("Q5_K")).unwrap();
+                recipe.output = Some(ty("Q6_K"));
+            },
+            "ffn_down Q5_K 0-1, output Q6_K",
+        ),
+    ];
+    for (case, tied, change, expected) in cases {
+        let source = skeleton(folder.path(), 2, [1, 1], tied, 256);
+        let mut recipe = Recipe::new("Q4_K", &formats).unwrap();
+        change(&mut recipe);
+        assert_eq!(types(&plan(&source, &recipe).unwrap(), |_, ty| ty != "Q4_K"), expected, "{case}");
+    }
+}
+
+#[test]
+fn what_llama_cpp_leaves_alone_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let cases: [(&str, &[usize], bool); 9] = [
+        ("blk.0.attn_q.weight", &[32, 2], true),
+        ("blk.0.ffn_up_exps.weight", &[32, 1, 2], true),
+        ("blk.0.attn_q.bias", &[32, 2], false),
+        ("blk.0.attn_q_norm.weight", &[32, 2], false),
+        ("blk.0.ffn_gate_inp.weight", &[32, 2], false),
+        ("blk.0.ssm_conv1d.weight", &[32, 2], false),
+        ("position_embd.weight", &[32, 2], false),
+        ("rope_freqs.weight", &[32], false),
+        ("blk.0.thin.weight", &[32, 1], false),
+    ];
+    let mut writer = GgufWriter::new(&path);
+    for (name, dims, _) in cases {
+        let len = 4 * dims.iter().product::<usize>();
+        writer.tensor(name, dims, TensorType::F32, move |out| out.write_all(&vec![0; len])).unwrap();
+    }
+    writer.write().unwrap();
+    let plan = plan(&Gguf::open(&path).unwrap(), &recipe("Q8_0")).unwrap();
+    for ((name, _, is_quantized), planned) in cases.iter().zip(&plan.tensors) {
+        assert_eq!(planned.to.name(), if *is_quantized { "Q8_0" } else { "F32" }, "{name}");
+    }
+}
+
+#[test]
+fn names_of_recipes() {
+    static NUMBERLESS: Format = Format { name: "Numberless", gguf_id: None, ..*Q8_0::FORMAT };
+    let declared = Formats::NONE.with(&[Q8_0::FORMAT, Same::FORMAT, &NUMBERLESS]).unwrap();
+    let of_k = all_formats();
+    let there_are = "; there are F32, F16, BF16, Q8_0";
+    let cases = [
+        (&declared, "q8_0", ""),
+        (&declared, "bf16", ""),
+        (&of_k, "q4_k", ""),
+        (&of_k, "iq2_m", ""),
+        (&declared, "", &*format!("unknown type \"\"{there_are}")),
+        (&declared, "Q9_0", &*format!("unknown type \"Q9_0\"{there_are}")),
+        (&declared, "same", &*format!("Same has no quantizer, as none follows from its formula{there_are}")),
+        (
+            &declared,
+            "NUMBERLESS",
+            &*format!("Numberless has no GGUF number, so that no file can hold it{there_are}"),
+        ),
+        (&declared, "Q4_K_M", &*format!("unknown type \"Q4_K\"{there_are}")),
+        (
+            &of_k,
+            "Q4_K_X",
+            "MXFP4, NVFP4, Q1_0, Q2_0, Mine, Wide, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M,",
+        ),
+    ];
+    for (formats, name, problem) in cases {
+        match Recipe::new(name, formats) {
+            Ok(_) => assert_eq!(problem, "", "{name:?}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    !problem.is_empty() && text.contains(problem),
+                    "{name:?}: {text}, expected {problem}"
+                );
+            }
+        }
+    }
+    // A rule may want what isn't declared.
+    let folder = tempfile::tempdir().unwrap();
+    let source = skeleton(folder.path(), 1, [1, 1], false, 256);
+    let mut recipe = Recipe::new("Q4_0", &Formats::NONE.with(&[tiny_format("Q4_0")]).unwrap()).unwrap();
+    let error = plan(&source, &recipe).unwrap_err().to_string();
+    let expected = "Q4_0 has `output.weight` in Q6_K, and unknown type \"Q6_K\": name another type for it (--tensor-type)";
+    assert!(error.contains(expected), "{error}");
+    recipe.output = Some(TensorType::F16);
+    plan(&source, &recipe).unwrap();
+}
+
+/// A built-in format.
+fn tiny_format(name: &str) -> &'static Format {
+    Formats::default().iter().find(|format| format.name == name).unwrap()
+}
+
+/// Stand-ins for formats that mixtures want, so that the rules don't depend on which formats are declared.
+fn all_formats() -> Formats {
+    const BLOCKS: [(&str, u32, usize, usize); 27] = [
+        ("Q4_0", 2, 32, 18),
+        ("Q4_1", 3, 32, 20),
+        ("Q5_0", 6, 32, 22),
+        ("Q5_1", 7, 32, 24),
+        ("Q8_0", 8, 32, 34),
+        ("Q2_K", 10, 256, 84),
+        ("Q3_K", 11, 256, 110),
+        ("Q4_K", 12, 256, 144),
+        ("Q5_K", 13, 256, 176),
+        ("Q6_K", 14, 256, 210),
+        ("IQ2_XXS", 16, 256, 66),
+        ("IQ2_XS", 17, 256, 74),
+        ("IQ3_XXS", 18, 256, 98),
+        ("IQ1_S", 19, 256, 50),
+        ("IQ4_NL", 20, 32, 18),
+        ("IQ3_S", 21, 256, 110),
+        ("IQ2_S", 22, 256, 82),
+        ("IQ4_XS", 23, 256, 136),
+        ("IQ1_M", 29, 256, 56),
+        ("TQ1_0", 34, 256, 54),
+        ("TQ2_0", 35, 256, 66),
+        ("MXFP4", 39, 32, 17),
+        ("NVFP4", 40, 64, 36),
+        ("Q1_0", 41, 128, 18),
+        ("Q2_0", 42, 64, 18),
+        ("Mine", 200, 96, 60),
+        ("Wide", 201, 32, 40),
+    ];
+    let formats = BLOCKS.map(|(name, gguf_id, block_len, block_bytes)| {
+        let quantize = Some((|_: &[f32], _: &mut [u8]| ()) as fn(&[f32], &mut [u8]));
+        &*Box::leak(Box::new(Format {
+            name,
+            gguf_id: Some(gguf_id),
+            block_len,
+            block_bytes,
+            quantize,
+            ..*Q6_K::FORMAT
+        }))
+    });
+    Formats::NONE.with(&formats).unwrap()
+}
+
+/// A file with the tensors that a Llama has, of two rows each.
+fn skeleton(folder: &Path, layers: usize, heads: [u32; 2], tied: bool, cols: usize) -> Gguf {
+    let path = folder.join(format!("{layers}-{heads:?}-{tied}-{cols}.gguf"));
+    let data = vec![0; cols * 2 * 2];
+    let mut writer = GgufWriter::new(&path);
+    writer.metadata("general.architecture", "llama").unwrap();
+    writer.metadata("llama.attention.head_count", heads[0]).unwrap();
+    writer.metadata("llama.attention.head_count_kv", heads[1]).unwrap();
+    let mut matrix = |name: String| {
+        writer.tensor(name, &[cols, 2], tensor_type("F16"), |out| out.write_all(&data)).unwrap();
+    };
+    matrix("token_embd.weight".into());
+    for layer in 0..layers {
+        for name in ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
+            matrix(format!("blk.{layer}.{name}.weight"));
+        }
+    }
+    if !tied {
+        matrix("output.weight".into());
+    }
+    writer.write().unwrap();
+    Gguf::open(path).unwrap()
 }
 
 #[test]
 fn what_can_not_be_done_is_said_and_leaves_no_file() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, dense) = model(&SHAPE);
+    let (_folder, quantized) = model(&Shape { ty: "Q8_0", ..SHAPE });
     let target = folder.path().join("target.gguf");
-    let open = |shape: &Shape| {
-        let path = folder.path().join("source.gguf");
-        TinyModel::new(shape).write(&path);
-        Gguf::open(path).unwrap()
-    };
-    let dense = open(&SHAPE);
-    let quantized = open(&Shape { ty: "Q8_0", ..SHAPE });
-    static NUMBERLESS: Format = Format { gguf_id: None, ..*Q8_0::FORMAT };
-    let cases = [
-        (&quantized, tensor_type("Q4_0"), "`token_embd.weight` is quantized already, as Q8_0"),
-        (&dense, TensorType::Quantized(Same::FORMAT), "Same has no quantizer"),
-        (&dense, TensorType::Quantized(&NUMBERLESS), "no GGUF number"),
-    ];
-    for (source, ty, expected) in cases {
-        let error = quantize(source, &target, &options(ty), |_| ()).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.lines().count() == 1, "{error:?}: expected {expected:?}");
-        assert!(!target.exists());
-    }
     let nowhere = folder.path().join("missing").join("target.gguf");
-    let error = quantize(&dense, &nowhere, &options(tensor_type("Q8_0")), |_| ()).unwrap_err();
-    assert!(error.to_string().contains("missing"), "{error}");
+    let with = |pattern: &str| {
+        let mut recipe = recipe("Q8_0");
+        recipe.set_type(pattern, tensor_type("Q4_0")).unwrap();
+        recipe
+    };
+    let shadowed = {
+        let mut recipe = with("attn_");
+        recipe.set_type("attn_q", tensor_type("Q4_1")).unwrap();
+        recipe
+    };
+    let cases = [
+        (
+            "requantize",
+            &quantized,
+            &target,
+            recipe("Q4_0"),
+            "`token_embd.weight` is quantized already, as Q8_0",
+        ),
+        ("no such folder", &dense, &nowhere, recipe("Q8_0"), "missing"),
+        ("a folder", &dense, &folder.path().to_owned(), recipe("Q8_0"), "is not a regular file"),
+        (
+            "unmatched",
+            &dense,
+            &target,
+            with("attn_x"),
+            "no tensor becomes Q4_0 by \"attn_x=Q4_0\": that is found",
+        ),
+        ("of vectors", &dense, &target, with("attn_norm"), "no tensor becomes Q4_0 by \"attn_norm=Q4_0\""),
+        ("shadowed", &dense, &target, shadowed, "no tensor becomes Q4_1 by \"attn_q=Q4_1\""),
+    ];
+    for (case, source, target, recipe, expected) in cases {
+        let error = write(source, target, &recipe).unwrap_err().to_string();
+        assert!(
+            error.contains(expected) && error.lines().count() == 1,
+            "{case}: {error:?}, expected {expected:?}"
+        );
+        assert_only_source(&folder, case);
+    }
+    let problem = recipe("Q8_0").set_type("attn_(q", tensor_type("Q4_0")).unwrap_err().to_string();
+    assert_eq!(problem, "\"attn_(q\" is no regular expression: unclosed group");
 
-    // The same type needs no quantizing, and allowed it may be done again.
-    assert!(quantize(&quantized, &target, &options(tensor_type("F16")), |_| ()).unwrap().converted > 0);
-    let again = Options { requantize: true, ..options(tensor_type("Q4_0")) };
-    assert_eq!(quantize(&quantized, &target, &options(tensor_type("Q8_0")), |_| ()).unwrap().converted, 0);
-    assert!(quantize(&quantized, &target, &again, |_| ()).unwrap().converted > 0);
+    let count = |bytes: usize| if bytes > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let error = quantize_file(&dense, &target, &recipe("Q8_0"), Some(1), count).unwrap_err();
+    assert!(matches!(&error, Error::Stopped(path) if *path == target), "{error}");
+    assert_only_source(&folder, "stopped");
+    let error = quantize_file(&dense, &target, &recipe("Q8_0"), Some(1025), |_| ControlFlow::Continue(()));
+    assert!(error.unwrap_err().to_string().contains("can't start 1025 threads: the most is 1024"));
+
+    // What is the same type needs no quantizing, what becomes plain loses nothing more, and allowed it is done.
+    assert!(write(&quantized, &target, &recipe("F16")).unwrap().converted() > 0);
+    assert_eq!(write(&quantized, &target, &recipe("Q8_0")).unwrap().converted(), 0);
+    assert!(write(&quantized, &target, &pure("Q4_0")).unwrap().converted() > 0);
+}
+
+#[track_caller]
+fn assert_only_source(folder: &TempDir, case: &str) {
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["source.gguf"], "{case}");
+}
+
+#[test]
+fn weights_that_the_new_type_can_not_hold_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
+    let cases: [(f32, &str, Option<&str>); 8] = [
+        (f32::NAN, "Q8_0", Some("is NaN, which Q8_0 can't hold")),
+        (f32::NEG_INFINITY, "Q4_0", Some("is -inf, which Q4_0 can't hold")),
+        (65_520.0, "F16", Some("is 65520, which F16 can't hold")),
+        (65_519.0, "F16", None),
+        (-1e9, "Q4_1", Some("is -1000000000, which Q4_1 can't hold")),
+        (-1e9, "BF16", None),
+        (f32::NAN, "BF16", None),
+        (f32::NAN, "F32", None),
+    ];
+    for (weight, ty, problem) in cases {
+        let mut weights = vec![0.5_f32; 64 * 1000];
+        weights[43_210] = weight;
+        let data: Vec<_> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut writer = GgufWriter::new(&path);
+        let name = "blk.0.attn_q.weight";
+        writer.tensor(name, &[64, 1000], TensorType::F32, |out| out.write_all(&data)).unwrap();
+        writer.write().unwrap();
+        let source = Gguf::open(&path).unwrap();
+        match (write(&source, &target, &recipe(ty)), problem) {
+            (Ok(_), None) => fs::remove_file(&target).unwrap(),
+            (Err(error), Some(problem)) => {
+                let expected = format!("source.gguf: weight 43210 of tensor `{name}` {problem}");
+                assert!(error.to_string().contains(&expected), "{weight} as {ty}: {error}");
+            }
+            (result, _) => panic!("{weight} as {ty}: {result:?}"),
+        }
+        assert_only_source(&folder, ty);
+    }
 }
 
 #[test]
 fn a_model_is_not_written_over_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.gguf");
-    TinyModel::new(&SHAPE).write(&path);
-    let before = fs::read(&path).unwrap();
-    let source = Gguf::open(&path).unwrap();
-    let dotted = folder.path().join(".").join("model.gguf");
-    for target in [&path, &dotted] {
-        let error = quantize(&source, target, &options(tensor_type("Q8_0")), |_| ()).unwrap_err();
-        assert!(error.to_string().contains("name another file"), "{error}");
+    let (folder, source) = model(&SHAPE);
+    let path = source.path();
+    let before = fs::read(path).unwrap();
+    let [hard, soft] = ["hard.gguf", "soft.gguf"].map(|name| folder.path().join(name));
+    fs::hard_link(path, &hard).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(path, &soft).unwrap();
+    let dotted = folder.path().join(".").join("source.gguf");
+    for target in [path, &dotted, &hard, &soft].into_iter().filter(|target| target.exists()) {
+        let error = write(&source, target, &recipe("Q8_0")).unwrap_err();
+        assert!(error.to_string().contains("name another file"), "{}: {error}", target.display());
     }
-    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read(path).unwrap(), before);
 }
 
-/// The smallest files: without tensors, and with vectors only.
+#[test]
+fn a_part_of_a_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("part.gguf");
+    for (parts, is_refused) in [(1_u16, false), (3, true)] {
+        let mut writer = GgufWriter::new(&path);
+        writer.metadata("split.count", parts).unwrap();
+        writer.write().unwrap();
+        match plan(&Gguf::open(&path).unwrap(), &recipe("Q8_0")) {
+            Ok(_) => assert!(!is_refused, "{parts} parts"),
+            Err(error) => assert!(error.to_string().contains("one of the 3 parts"), "{parts} parts: {error}"),
+        }
+    }
+}
+
+/// The smallest file: without tensors. A type of no number in llama.cpp has none in the file.
 #[test]
 fn nothing_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +665,10 @@ fn nothing_to_do() {
     writer.metadata("general.file_type", 0_u32).unwrap();
     writer.write().unwrap();
     let source = Gguf::open(&empty).unwrap();
-    let summary = quantize(&source, &target, &options(tensor_type("Q8_0")), |_| ()).unwrap();
-    assert_eq!(summary, Summary::default());
-    assert_eq!(Gguf::open(&target).unwrap().metadata().get("general.file_type"), None);
+    for (name, file_type) in [("Q8_0", Some(7)), ("Wide", None)] {
+        let plan = write(&source, &target, &Recipe::new(name, &all_formats()).unwrap()).unwrap();
+        assert_eq!((plan.tensors.len(), plan.weights(), plan.bytes_after()), (0, 0, 0), "{name}");
+        let target = Gguf::open(&target).unwrap();
+        assert_eq!(target.metadata().u32("general.file_type").unwrap(), file_type, "{name}");
+    }
 }
