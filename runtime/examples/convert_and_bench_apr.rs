@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It is what `quantloom bench` runs. Nothing is converted: every mode reads the GGUF file itself. Without
-//! `GGUF_MODEL` it makes a file of TinyLlama-1.1B's shape.
+//! `GGUF_MODEL` it takes TinyLlama-1.1B where `quantloom pull tinyllama` has fetched it, or else makes a file of its
+//! shape.
 
 use std::process::ExitCode;
 

@@ -19,18 +19,16 @@ use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
 use crate::sample::greedy;
 use crate::threads::Team;
-use crate::{Error, Model};
+use crate::{Error, Model, pull};
 
 pub mod llama_bench;
 mod profile;
 mod synthetic;
 
-pub use synthetic::tinyllama;
-
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Model file; without one a seeded TinyLlama-1.1B-shaped file in the cache.
+    /// Model file; without one [the default](default_model).
     pub model: Option<PathBuf>,
     /// The formats that the file may hold.
     pub formats: Formats,
@@ -47,6 +45,8 @@ pub struct Options {
 pub struct Report {
     /// The model file.
     pub model: PathBuf,
+    /// Whether it has TinyLlama's shape and random weights.
+    pub random_weights: bool,
     /// Its length.
     pub file_bytes: usize,
     /// What the CPU has of what kernels use.
@@ -135,6 +135,15 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
+/// The file that is measured where none is named: TinyLlama-1.1B if it has been [pulled](pull::TINYLLAMA), or else one
+/// of its shape with random weights, made where it isn't in the cache yet. For speed they are the same.
+///
+/// # Errors
+/// It can't be written.
+pub fn default_model() -> Result<PathBuf, Error> {
+    pull::TINYLLAMA.cached().map_or_else(synthetic::tinyllama, Ok)
+}
+
 /// Measures.
 ///
 /// # Errors
@@ -142,7 +151,7 @@ pub struct Memory {
 pub fn measure(options: &Options) -> Result<Report, Error> {
     let path = match &options.model {
         Some(path) => path.clone(),
-        None => tinyllama()?,
+        None => default_model()?,
     };
     let start = Instant::now();
     let gguf = Gguf::open_with(&path, &options.formats)?;
@@ -222,6 +231,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
         _ => None,
     };
     Ok(Report {
+        random_weights: synthetic::is_random(model.gguf()),
         model: path,
         file_bytes: model.gguf().file_len(),
         cpu_features: cpu_features(),
@@ -349,6 +359,12 @@ impl Display for Report {
         const MB: f64 = 1e6;
         let runnable: Vec<_> = Supported::all().map(|isa| isa.isa().name()).collect();
         writeln!(f, "model     {} ({:.1} MB)", self.model.display(), self.file_bytes as f64 / MB)?;
+        if self.random_weights {
+            writeln!(
+                f,
+                "weights   random, in TinyLlama's shape; `quantloom pull tinyllama` brings real ones"
+            )?;
+        }
         writeln!(f, "CPU       {}", self.cpu_features.join(" "))?;
         writeln!(f, "kernels   {} (of {})", self.isa, runnable.join(", "))?;
         writeln!(f, "threads   {}", self.threads)?;

@@ -20,6 +20,7 @@ mod inspect;
 mod kernels;
 mod logits;
 mod perplexity;
+mod pull;
 mod quantize;
 mod report;
 mod run;
@@ -41,7 +42,8 @@ use quantloom_kernels::{Format, Supported};
 
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
-use crate::{CacheType, CacheTypes, KvCache, Model, pull};
+use crate::pull::{DEFAULT, resolve};
+use crate::{CacheType, CacheTypes, KvCache, Model};
 
 /// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -73,10 +75,7 @@ enum Command {
     /// Makes a model in several types, and compares their size, quality and speed
     Report(report::Args),
     /// Fetches a model by name, once, and prints its path
-    Pull {
-        /// `smollm2`
-        name: String,
-    },
+    Pull(pull::Args),
     /// Measures a model: decoding in four modes, prefill, memory bandwidth; or runs llama-bench's tests
     Bench(bench::Args),
 }
@@ -84,7 +83,7 @@ enum Command {
 /// Which model.
 #[derive(Args)]
 struct ModelArgs {
-    /// Model file, GGUF [default: the one that GGUF_MODEL names, else SmolLM2-135M-Instruct, fetched once]
+    /// Model file, GGUF, or a name that `pull` knows [default: the one that GGUF_MODEL names, else smollm2]
     #[arg(short, long)]
     model: Option<PathBuf>,
 }
@@ -130,11 +129,11 @@ fn create_cache(model: &Model, context: usize, types: CacheTypes) -> Result<KvCa
 }
 
 impl ModelArgs {
-    /// The file that the user named, by the flag or in the environment, or else the default's.
+    /// The file of the model that the user named, by the flag or in the environment, or else of the default.
     fn path(self) -> Result<PathBuf> {
         match self.model.or_else(model_from_environment) {
-            Some(path) => Ok(path),
-            None => Ok(pull::DEFAULT.fetch()?),
+            Some(model) => Ok(resolve(model)?),
+            None => Ok(DEFAULT.fetch()?),
         }
     }
 
@@ -218,7 +217,7 @@ impl Command {
             Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Perplexity(args) => perplexity::run(args, formats, out),
             Self::Report(args) => report::run(args, formats, out),
-            Self::Pull { name } => Ok(writeln!(out, "{}", pull::find(&name)?.fetch()?.display())?),
+            Self::Pull(args) => pull::run(args, out),
             Self::Bench(args) => bench::run(args, formats, out),
         }
     }

@@ -1,5 +1,6 @@
 //! A model: weights in the mapped file, and the ways to run tokens through it.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -391,10 +392,10 @@ impl Weights {
     /// Finds every tensor of the architecture and checks its shape; there must be no others.
     fn find(gguf: &Gguf, config: Config, isa: Supported) -> Result<Self, Error> {
         let fail = |problem: String| Error::Model { path: gguf.path().into(), problem };
-        let mut taken = HashSet::new();
-        let mut take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
+        let taken = RefCell::new(HashSet::new());
+        let take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
             let tensor = gguf.require_tensor(name)?;
-            taken.insert(name.to_owned());
+            taken.borrow_mut().insert(name.to_owned());
             if tensor.dims() != dims {
                 return Err(fail(format!(
                     "tensor `{name}` has the shape {:?}; the metadata makes it {dims:?}",
@@ -406,17 +407,25 @@ impl Weights {
         let (e, ff) = (config.embedding, config.feed_forward);
         let (query, key_value) = (config.query(), config.key_value());
 
-        let token_embedding = Matrix::new(take("token_embd.weight", &[e, config.vocab])?, isa);
+        // Formats whose scales reach only so far have one more, for the whole matrix, in a tensor beside it.
+        let matrix = |name: &str, dims: [usize; 2]| -> Result<Matrix, Error> {
+            let scale = format!("{name}.scale");
+            let scale = match gguf.tensor(&scale) {
+                Some(_) => norm(take(&scale, &[1])?, fail)?[0],
+                None => 1.0,
+            };
+            Ok(Matrix::new(take(&format!("{name}.weight"), &dims)?, isa).with_scale(scale))
+        };
+        let token_embedding = matrix("token_embd", [e, config.vocab])?;
         let output_norm = norm(take("output_norm.weight", &[e])?, fail)?;
         let output = match gguf.tensor("output.weight") {
-            Some(_) => Some(Matrix::new(take("output.weight", &[e, config.vocab])?, isa)),
+            Some(_) => Some(matrix("output", [e, config.vocab])?),
             None => None,
         };
         let mut layers = Vec::new();
         for l in 0..config.layers {
-            let mut matrix = |name: &str, cols: usize, rows: usize| -> Result<Matrix, Error> {
-                Ok(Matrix::new(take(&format!("blk.{l}.{name}.weight"), &[cols, rows])?, isa))
-            };
+            let matrix =
+                |name: &str, cols: usize, rows: usize| matrix(&format!("blk.{l}.{name}"), [cols, rows]);
             let q = matrix("attn_q", e, query)?;
             let k = matrix("attn_k", e, key_value)?;
             let v = matrix("attn_v", e, key_value)?;
@@ -439,6 +448,7 @@ impl Weights {
             });
         }
         // Names are unique, so that a tensor was taken exactly if its name was asked for.
+        let taken = taken.into_inner();
         if let Some(extra) = gguf.tensors().iter().find(|tensor| !taken.contains(tensor.name())) {
             return Err(fail(format!(
                 "tensor `{}` belongs to something that this build does not have; running without it would be wrong",
@@ -467,10 +477,10 @@ impl Weights {
     }
 }
 
-/// The weights of a norm, which are few and used in f32.
+/// The weights of a norm, or a scale: few, used in f32, and all finite.
 fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Error> {
     let dense = tensor.ty().dense().map_err(|format| {
-        fail(format!("tensor `{}` is {}; a norm must be F32, F16 or BF16", tensor.name(), format.name))
+        fail(format!("tensor `{}` is {}; it must be F32, F16 or BF16", tensor.name(), format.name))
     })?;
     let mut weights = vec![0.0; tensor.dims()[0]];
     dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");

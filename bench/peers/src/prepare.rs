@@ -131,10 +131,12 @@ impl LlamaBuild {
     }
 }
 
-/// TinyLlama's shape, in a format.
+/// The model of the benchmark, TinyLlama or one of its shape, in a format.
 pub fn speed_model(format: &str) -> Result<PathBuf> {
-    let q4_0 = bench::tinyllama().map_err(|error| error.to_string())?;
-    if format == "Q4_0" { Ok(q4_0) } else { converted(&q4_0, "tinyllama-1.1b-shaped", format) }
+    let q4_0 = bench::default_model().map_err(|error| error.to_string())?;
+    let stem = q4_0.file_stem().unwrap_or_default().to_string_lossy();
+    let name = stem.trim_end_matches(".Q4_0");
+    if format == "Q4_0" { Ok(q4_0.clone()) } else { converted(&q4_0, name, format) }
 }
 
 /// A real model: as it comes, or in a format.

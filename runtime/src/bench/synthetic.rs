@@ -22,10 +22,15 @@ const KEY_VALUE: usize = EMBEDDING / HEADS * KV_HEADS;
 
 const NAME: &str = "tinyllama-1.1b-shaped.Q4_0.gguf";
 
+const NAME_KEY: &str = "general.name";
+
+/// By this the file is known wherever it lies.
+const GENERAL_NAME: &str = "TinyLlama-1.1B's shape with random weights";
+
 /// Llama's vocabulary of 32,000 pieces; its source is in `data/README.md`.
 static VOCABULARY: &[u8] = include_bytes!("../../data/llama-spm-vocab.gguf");
 
-/// The file that is measured where none is named, made where it isn't in the cache yet.
+/// The file, made where it isn't in the cache yet.
 ///
 /// # Errors
 /// It can't be written.
@@ -47,7 +52,7 @@ pub fn tinyllama() -> Result<PathBuf, Error> {
     let vocabulary = Gguf::from_bytes("llama-spm-vocab.gguf", VOCABULARY)?;
     let mut file = GgufWriter::new(&path);
     file.metadata("general.architecture", "llama")?;
-    file.metadata("general.name", "TinyLlama-1.1B's shape with random weights")?;
+    file.metadata(NAME_KEY, GENERAL_NAME)?;
     file.metadata("general.file_type", 2_u32)?;
     for (key, value) in [
         ("llama.block_count", LAYERS),
@@ -105,6 +110,11 @@ pub fn tinyllama() -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// Whether a file is the one that is made here.
+pub fn is_random(file: &Gguf) -> bool {
+    matches!(file.metadata().str(NAME_KEY), Ok(Some(GENERAL_NAME)))
+}
+
 /// Rows of uniform weights with variance 1 / cols, so that products keep the size of what goes in.
 fn random_matrix(
     format: &Format,
@@ -130,7 +140,7 @@ fn random_matrix(
                     let unit = (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0;
                     *weight = limit * unit;
                 }
-                quantize(weights, blocks);
+                quantize(weights, None, blocks);
             },
         );
         out.write_all(blocks)?;

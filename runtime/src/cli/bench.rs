@@ -12,6 +12,7 @@ use quantloom_kernels::Supported;
 use crate::bench::{self, llama_bench};
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
+use crate::pull::resolve;
 use crate::{CacheType, CacheTypes, Error, Model};
 use llama_bench::Test;
 
@@ -21,7 +22,8 @@ use print::{COLUMNS, Format, Printer};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model files, GGUF [default: the one that GGUF_MODEL names, else one of TinyLlama-1.1B's shape, made once]
+    /// Model files, GGUF, or names that `pull` knows [default: the one that GGUF_MODEL names, else tinyllama where it
+    /// was pulled, else a model of its shape with random weights, made once]
     #[arg(short, long, value_name = "FILE,…", value_delimiter = ',')]
     model: Vec<PathBuf>,
     /// Threads [default: one for each CPU]
@@ -102,6 +104,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         return tests.run(models, &threads, formats, out);
     }
     let (model, threads) = (only("--model", models)?, only("--threads", threads)?);
+    let model = model.map(resolve).transpose()?;
     let report =
         bench::measure(&bench::Options { model, formats: formats.clone(), threads, short, profile })?;
     if json {
@@ -145,7 +148,7 @@ impl Tests {
         let tests = || depths.iter().flat_map(|&depth| at(depth));
 
         if models.is_empty() {
-            models.push(bench::tinyllama()?);
+            models.push(bench::default_model()?);
         }
         let types = |flag, names: Vec<String>| -> Result<Vec<CacheType>> {
             names.iter().map(|name| cache_type(flag, name, formats)).collect()
@@ -157,8 +160,8 @@ impl Tests {
 
         // What can't be run should be known before the first test, not after hours.
         let isa = Supported::selected().map_err(Error::from)?;
-        let load = |path| Model::from_gguf(Gguf::open_with(path, formats)?, isa, 1);
-        let models = models.iter().map(load).collect::<std::result::Result<Vec<_>, Error>>()?;
+        let load = |path| Model::from_gguf(Gguf::open_with(resolve(path)?, formats)?, isa, 1);
+        let models = models.into_iter().map(load).collect::<std::result::Result<Vec<_>, Error>>()?;
         for model in &models {
             let limit = model.config().context;
             if let Some(test) = tests().find(|test| test.context() > limit) {

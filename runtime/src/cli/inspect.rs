@@ -11,7 +11,7 @@ use super::{ModelArgs, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file, GGUF [default: the one that GGUF_MODEL names, else SmolLM2-135M-Instruct, fetched once]
+    /// Model file, GGUF, or a name that `pull` knows [default: the one that GGUF_MODEL names, else smollm2]
     model: Option<PathBuf>,
 }
 

@@ -12,11 +12,12 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use super::table::{self, Align::*};
 use super::{Result, ThreadArgs, note};
 use crate::gguf::{Formats, Gguf};
+use crate::pull::resolve;
 use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file, tensor_type};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file, GGUF, in F32, F16, BF16 or any format
+    /// Model file, GGUF, in F32, F16, BF16 or any format, or a name that `pull` knows
     model: PathBuf,
     /// Where to write
     output: PathBuf,
@@ -64,7 +65,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     recipe.token_embedding = fixed("--token-embedding-type", args.token_embedding_type)?;
     recipe.requantize = args.allow_requantize;
 
-    let source = Gguf::open_with(&args.model, formats)?;
+    let source = Gguf::open_with(resolve(args.model)?, formats)?;
     let total = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
     if args.dry_run {
         let plan = plan(&source, &recipe)?;
@@ -111,7 +112,7 @@ fn total_line(plan: &Plan) -> String {
         format!("{} ({bits:.2} bits per weight)", DecimalBytes(bytes as u64))
     };
     format!(
-        "{} of {} tensors converted, {} became {}",
+        "{} of {} tensors in another type: {} → {}",
         plan.converted(),
         plan.tensors.len(),
         size(plan.bytes_before()),

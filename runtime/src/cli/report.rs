@@ -16,17 +16,18 @@ use super::{Result, ThreadArgs, value};
 use crate::Error;
 use crate::file::temporary_beside;
 use crate::gguf::Formats;
+use crate::pull::resolve;
 use crate::quantize::Recipe;
 use crate::report::{Options, Progress, Step, Text, figure, measure};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file, GGUF, best in F32, F16 or BF16
+    /// Model file, GGUF, best in F32, F16 or BF16, or a name that `pull` knows
     model: PathBuf,
     /// What to make of it: types (q4_0, mxfp4, …) and mixtures (q4_k_m, …), as `quantloom quantize` does
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', required = true)]
     types: Vec<String>,
-    /// The model to compare with [default: MODEL]
+    /// The model to compare with, a file or a name [default: MODEL]
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
     /// Text to run, of two chunks at least
@@ -95,12 +96,13 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         }
         Some(path) => Some(Text { text: read_text(path)?, context: args.ctx_size, chunks: args.chunks }),
     };
+    let model = resolve(args.model)?;
     // Before anything is measured, so that nothing is measured in vain.
     let svg = args.svg.as_deref().map(Svg::create).transpose()?;
     let options = Options {
         formats: formats.clone(),
         recipes,
-        base: args.base,
+        base: args.base.map(resolve).transpose()?,
         text,
         prompt: args.n_prompt,
         generate: args.n_gen,
@@ -113,12 +115,12 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let stopped = Arc::clone(&stop);
     ctrlc::set_handler(move || stopped.store(true, Ordering::Relaxed))?;
     let mut bar = Bar::new(&options.recipes);
-    let report = measure(&args.model, &options, |progress| -> Result {
+    let report = measure(&model, &options, |progress| -> Result {
         bar.show(progress);
         if stop.load(Ordering::Relaxed) { Err("stopped: nothing is reported".into()) } else { Ok(()) }
     });
     bar.bar.finish_and_clear();
-    let report = report.map_err(|error| with_remedy(error, &args.model, &options))?;
+    let report = report.map_err(|error| with_remedy(error, &model, &options))?;
 
     if let Some(svg) = svg {
         svg.finish(&figure(&report))?;

@@ -27,6 +27,14 @@ impl Error {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// What the system said, where the file could not be read or written.
+    pub fn io(&self) -> Option<&io::Error> {
+        match &self.kind {
+            Kind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
