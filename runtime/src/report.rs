@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
         for recipe in recipes {
             let path = run.path(recipe);
             if path.exists() {
-                let problem = "is there already: remove it, or keep the new one in another folder";
+                let problem = "is there already, and is not overwritten";
                 let source = io::Error::new(io::ErrorKind::AlreadyExists, problem);
                 return Err(Error::Io { path, source });
             }

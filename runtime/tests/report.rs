@@ -397,7 +397,7 @@ fn what_can_not_be_done_is_said_before_anything_is_made() {
         (case(&|o| o.generate = Some(81)), "a context of 81 tokens is more than the 80"),
         (case(&|o| o.text.as_mut().unwrap().context = 81), "a context of 81 tokens is more than the 80"),
         (case(&|o| o.text.as_mut().unwrap().text.truncate(20)), "a context of 40 tokens takes a text of 80"),
-        (case(&|o| o.keep = Some(keep.clone())), "tiny.Q8_0.gguf: is there already: remove it"),
+        (case(&|o| o.keep = Some(keep.clone())), "tiny.Q8_0.gguf: is there already"),
         (case(&|o| o.keep = Some(path.clone())), "tiny.gguf: "),
         (case(&|o| o.threads = Some(5000)), "can't start 5000 threads"),
     ];

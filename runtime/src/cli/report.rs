@@ -140,7 +140,7 @@ fn with_remedy(
 ) -> Box<dyn std::error::Error> {
     let path = match error.downcast_ref::<Error>() {
         Some(Error::Gguf(error)) => error.path(),
-        Some(Error::Io { path, source }) if source.kind() != io::ErrorKind::AlreadyExists => path,
+        Some(Error::Io { path, .. }) => path,
         Some(Error::Base { path, .. }) => path,
         _ => return error,
     };
