@@ -23,14 +23,14 @@ pub struct Format {
     /// What panels of it are like; `None` where scales are for less than 16 weights.
     #[doc(hidden)]
     pub panel: Option<PanelFormat>,
-    /// The quantizer; `None` where no quantizer follows from the formula.
+    /// The quantizer; `None` where parts of the formula share a field.
     pub quantize: Option<Quantize>,
     /// The kernels for each instruction set of this architecture, the plainest first.
     pub variants: &'static [Variant],
 }
 
-/// Whole blocks of weights to their bytes.
-pub type Quantize = fn(weights: &[f32], blocks: &mut [u8]);
+/// Whole blocks of weights to their bytes; the importance, if any, is that of a row's columns.
+pub type Quantize = fn(weights: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]);
 
 /// The kernels of one format for one instruction set.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ pub enum QuantizeError {
     /// The slices don't fit.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// No quantizer follows from the format's formula.
-    #[error("{0} has no quantizer: none follows from its formula")]
+    /// Parts of the format's formula share a field, so that neither can be chosen for itself.
+    #[error("{0} has no quantizer: parts of its formula share a field")]
     NoQuantizer(&'static str),
 }
 
@@ -207,16 +207,46 @@ impl Kernels {
         Ok(())
     }
 
-    /// Weights to blocks. For Q4_0, Q4_1 and Q8_0 byte for byte what ggml's reference makes of them.
+    /// Weights to blocks: those of least squared error. Where ggml's reference quantizer for a formula is simple, byte
+    /// for byte what it makes of them; [`Reference`](crate::quantize::Reference) lists these.
     ///
     /// # Errors
     /// `blocks` is not exactly the blocks of `weights.len()` weights, or the format has no quantizer:
     /// [`Format::quantize`] is `None`.
     pub fn quantize(&self, weights: &[f32], blocks: &mut [u8]) -> Result<(), QuantizeError> {
         self.check_blocks("quantize", weights.len(), blocks.len())?;
-        let quantize = self.format.quantize.ok_or(QuantizeError::NoQuantizer(self.format.name))?;
-        quantize(weights, blocks);
+        self.quantizer()?(weights, None, blocks);
         Ok(())
+    }
+
+    /// Rows of weights to blocks of least squared error, in which the error of each column counts by its importance:
+    /// in llama.cpp's importance matrices the mean square of the activations that it is multiplied with.
+    ///
+    /// `weights` is `[rows, importance.len()]`. What is below 0 or no number counts as 0.
+    ///
+    /// # Errors
+    /// As for [`quantize`](Self::quantize), or `weights` is not a whole number of rows, or a row not one of blocks.
+    pub fn quantize_weighted(
+        &self,
+        weights: &[f32],
+        importance: &[f32],
+        blocks: &mut [u8],
+    ) -> Result<(), QuantizeError> {
+        const OPERATION: &str = "quantize_weighted";
+        self.check_blocks(OPERATION, weights.len(), blocks.len())?;
+        let columns = importance.len();
+        if !columns.is_multiple_of(self.format.block_len) {
+            return Err(self.shape_error(OPERATION, "importance", columns, self.format.block_len).into());
+        }
+        if !weights.len().is_multiple_of(columns) {
+            return Err(self.shape_error(OPERATION, "weights", weights.len(), columns).into());
+        }
+        self.quantizer()?(weights, Some(importance), blocks);
+        Ok(())
+    }
+
+    fn quantizer(&self) -> Result<Quantize, QuantizeError> {
+        self.format.quantize.ok_or(QuantizeError::NoQuantizer(self.format.name))
     }
 
     /// Bytes of the row that `activations` go with.

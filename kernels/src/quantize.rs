@@ -1,115 +1,139 @@
-//! Quantizers of one block, generic over its length: what the generated `from_weights` call.
+//! Quantizers that follow from a declaration: the macro says what a block can hold as plain data, a [`Shape`], and
+//! [`quantize`] finds the block nearest to some weights.
 //!
-//! The first three follow ggml's reference quantizers to the last bit; the rounding of each is part of
-//! that. Scales are rounded to f16 only when stored: the codes come from the f32 scale.
+//! Nearest is least squared error, each weight's multiplied by its importance where there is one. The search has
+//! four steps, of which a shape without group scales or minima needs fewer:
+//!
+//! 1. each group alone: of some scales (and minima), each corrected by least squares for the codes that it
+//!    leads to, the best;
+//! 2. the numbers of the block and the codes of the groups that come nearest to these, weighed by what a
+//!    deviation costs;
+//! 3. group by group, the neighbours of its codes: whatever lowers the error stays;
+//! 4. the numbers of the block again, by least squares; then 3 until nothing changes.
+//!
+//! Where ggml's reference for a shape is a rule of one line ([`Reference`]) and nothing weighs the weights, that
+//! rule is followed to the last bit instead: such files are compared byte by byte.
+//!
+//! The search takes finite weights to finite blocks, a NaN for 0 and an infinite weight for the largest finite
+//! one. References do what ggml does, which is a scale of infinity where f16 ends.
 
-use half::f16;
+mod fit;
+mod grid;
 
-/// `w = d (q - zero)`: the weight furthest from 0 becomes code 0, which reaches furthest.
+mod number;
+mod reference;
+mod values;
+
+pub use grid::{Grid, Octet, Signs};
+pub use number::Number;
+pub use reference::Reference;
+pub use values::Table;
+
+use fit::Fit;
+
+/// What a block can hold: `w = scale · value(code) + minimum`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// What the codes of weights stand for.
+    pub values: Values,
+    /// What values are multiplied by.
+    pub scale: Product,
+    /// What is added.
+    pub minimum: Option<Product>,
+    /// The rule for weights of equal importance; `None` for the search.
+    pub reference: Option<Reference>,
+}
+
+/// What codes of weights stand for.
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// Evenly spaced numbers, a [`Number::Integer`].
+    Even(Number),
+    /// The entries of a table.
+    Table(Table),
+}
+
+/// A factor, times a number of the block where there is one, times a number of each group where there are some.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// A constant; -1 for a minimum that is subtracted.
+    pub factor: f32,
+    /// How the number of the block is stored.
+    pub block: Option<Number>,
+    /// How the numbers of groups are stored. Groups are of equal size.
+    pub group: Option<Number>,
+}
+
+/// The numbers of a block with `S` group scales and `M` group minima, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers<const S: usize, const M: usize> {
+    /// That of the block in its scale.
+    pub scale: u32,
+    /// Those of the groups in their scales.
+    pub scales: [u8; S],
+    /// That of the block in its minimum.
+    pub minimum: u32,
+    /// Those of the groups in their minima.
+    pub minima: [u8; M],
+}
+
+/// The numbers and codes of the block of `shape` nearest to `weights`; signed codes are in two's complement.
 ///
-/// `max` is the largest code. Returns d.
-pub fn centred(weights: &[f32], zero: i32, max: u8, codes: &mut [u8]) -> f16 {
-    let d = furthest(weights) / -zero as f32;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    for (code, &w) in codes.iter_mut().zip(weights) {
-        // Two roundings, as ggml has it. The cast truncates, and takes what lies below 0 to 0.
-        *code = ((w * inverse + (zero as f32 + 0.5)) as u8).min(max);
+/// An importance below 0, or that is no number, counts as 0.
+pub fn quantize<const N: usize, const S: usize, const M: usize>(
+    shape: &Shape,
+    weights: &[f32; N],
+    importance: Option<&[f32; N]>,
+) -> (Numbers<S, M>, [u8; N]) {
+    if let (Some(reference), None) = (shape.reference, importance) {
+        return reference::quantize(reference, shape, weights);
     }
-    f16::from_f32(d)
+    match &shape.values {
+        Values::Even(number) => {
+            let (values, step) = values::Even::of(*number);
+            // Values a step apart are a step's multiple of values 1 apart.
+            let scale = Product { factor: shape.scale.factor * step, ..shape.scale };
+            let fit = Fit::search(values, weights, importance, scale, shape.minimum, [S, M]);
+            (fit.numbers(), fit.codes(|value| number.bits(step * value) as u8))
+        }
+        Values::Table(table) => {
+            let fit = Fit::search(table, weights, importance, shape.scale, shape.minimum, [S, M]);
+            (fit.numbers(), fit.codes(|value| table.code(value)))
+        }
+    }
 }
 
-/// `w = d q` with signed codes: the weight furthest from 0 becomes ±127. Returns d.
-pub fn signed(weights: &[f32], codes: &mut [i8]) -> f16 {
-    let d = furthest(weights).abs() / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    for (code, &w) in codes.iter_mut().zip(weights) {
-        *code = (w * inverse).round() as i8;
-    }
-    f16::from_f32(d)
+/// The numbers and codes of the block nearest to `weights` in which these have the values of a grid's rows;
+/// `O` is a block's number of octets.
+pub fn quantize_octets<const D: usize, const N: usize, const O: usize, const S: usize, const M: usize>(
+    grid: &Grid<D>,
+    scale: Product,
+    minimum: Option<Product>,
+    weights: &[f32; N],
+    importance: Option<&[f32; N]>,
+) -> (Numbers<S, M>, [Octet; O]) {
+    let fit = Fit::search(grid, weights, importance, scale, minimum, [S, M]);
+    let mut octets = [Octet::default(); O];
+    octets.iter_mut().zip(fit.octets()).for_each(|(octet, found)| *octet = found);
+    (fit.numbers(), octets)
 }
 
-/// `w = d q + m`: the smallest weight becomes code 0 and the largest `max`. Returns d and m.
-pub fn affine(weights: &[f32], max: u8, codes: &mut [u8]) -> (f16, f16) {
-    // Of zeros with different signs the first counts, as in ggml.
-    let smallest = weights.iter().fold(f32::INFINITY, |least, &w| if w < least { w } else { least });
-    let largest = weights.iter().fold(f32::NEG_INFINITY, |most, &w| if w > most { w } else { most });
-    let d = (largest - smallest) / f32::from(max);
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    for (code, &w) in codes.iter_mut().zip(weights) {
-        *code = (((w - smallest) * inverse + 0.5) as u8).min(max);
-    }
-    (f16::from_f32(d), f16::from_f32(smallest))
-}
-
-/// `w = d s (q - zero)` with one signed 8-bit s per group: the scale of each group minimises its squared
-/// error; d then makes the largest group scale an s of -128.
-///
-/// `codes.len() / scales.len()` weights share a scale. Returns d.
-pub fn grouped<const GROUPS: usize>(
+/// Quantizes whole blocks with `block`, what a block makes of its weights; `importance` is that of a row's columns.
+pub fn blocks<const N: usize, const BYTES: usize>(
     weights: &[f32],
-    zero: i32,
-    max: u8,
-    scales: &mut [i8; GROUPS],
-    codes: &mut [u8],
-) -> f16 {
-    let size = weights.len() / GROUPS;
-    let limits = (-zero as f32, f32::from(max) - zero as f32);
-    let best: [f32; GROUPS] = std::array::from_fn(|g| best_scale(&weights[g * size..][..size], limits));
-    let largest = furthest(&best);
-    // Weights this small have no scale in f16: ggml too stores such a block as zeros.
-    if largest.abs() < 1e-15 || !largest.is_finite() {
-        codes.fill(zero as u8);
-        return f16::ZERO;
-    }
-    let inverse = -128.0 / largest;
-    let d = f16::from_f32(1.0 / inverse);
-    let groups = weights.chunks_exact(size).zip(codes.chunks_exact_mut(size));
-    for ((scale, best), (group, codes)) in scales.iter_mut().zip(best).zip(groups) {
-        *scale = (inverse * best).round_ties_even().min(127.0) as i8;
-        let step = d.to_f32() * f32::from(*scale);
-        for (code, &w) in codes.iter_mut().zip(group) {
-            *code = if step == 0.0 { zero as u8 } else { (rounded(w / step, limits) + zero as f32) as u8 };
+    importance: Option<&[f32]>,
+    blocks: &mut [u8],
+    block: impl Fn(&[f32; N], Option<&[f32; N]>) -> [u8; BYTES],
+) {
+    let (weights, _) = weights.as_chunks();
+    let (blocks, _) = blocks.as_chunks_mut();
+    match importance {
+        None => weights.iter().zip(blocks).for_each(|(weights, bytes)| *bytes = block(weights, None)),
+        Some(importance) => {
+            let columns = importance.as_chunks().0.iter().cycle();
+            for ((weights, bytes), columns) in weights.iter().zip(blocks).zip(columns) {
+                *bytes = block(weights, Some(columns));
+            }
         }
     }
-    d
-}
-
-/// The scale s that minimises Σ (w - s q)² with q = round(w / s) within `limits`: of a number of ways to
-/// round, the one whose least-squares scale explains most. ggml weighs each error by w²; without that the
-/// squared error is 1 to 5 % lower.
-fn best_scale(weights: &[f32], limits: (f32, f32)) -> f32 {
-    /// Trial scales lie this far apart, in units of the largest code, and this many on either side.
-    const TRIAL: f32 = 0.1;
-    const TRIALS: i32 = 9;
-
-    let furthest = furthest(weights);
-    if furthest.abs() < 1e-15 {
-        return 0.0;
-    }
-    let (mut best, mut scale) = (0.0, 0.0);
-    for trial in -TRIALS..=TRIALS {
-        // The furthest weight lands near the lowest code, which reaches furthest.
-        let inverse = (limits.0 + TRIAL * trial as f32) / furthest;
-        let (mut wq, mut qq) = (0.0_f32, 0.0_f32);
-        for &w in weights {
-            let q = rounded(w * inverse, limits);
-            wq += w * q;
-            qq += q * q;
-        }
-        // Least squares: s = wq / qq leaves an error of Σ w² - wq² / qq.
-        if qq > 0.0 && wq * wq > best * qq {
-            scale = wq / qq;
-            best = scale * wq;
-        }
-    }
-    scale
-}
-
-fn rounded(value: f32, limits: (f32, f32)) -> f32 {
-    value.round_ties_even().clamp(limits.0, limits.1)
-}
-
-/// The value of largest magnitude, the first of equals.
-fn furthest(weights: &[f32]) -> f32 {
-    weights.iter().fold(0.0, |far: f32, &w| if w.abs() > far.abs() { w } else { far })
 }

@@ -19,6 +19,7 @@ mod bench;
 mod inspect;
 mod kernels;
 mod logits;
+mod perplexity;
 mod pull;
 mod quantize;
 mod run;
@@ -68,6 +69,8 @@ enum Command {
     Kernels,
     /// Writes a model anew with its matrices in other types
     Quantize(quantize::Args),
+    /// Measures how well a model predicts a text, and how far it is from a base model
+    Perplexity(perplexity::Args),
     /// Fetches a model by name, once, and prints its path
     Pull(pull::Args),
     /// Measures a model: decoding in four modes, prefill, memory bandwidth; or runs llama-bench's tests
@@ -209,6 +212,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, formats, out),
             Self::Kernels => kernels::run(formats, out),
             Self::Quantize(args) => quantize::run(args, formats, out),
+            Self::Perplexity(args) => perplexity::run(args, formats, out),
             Self::Pull(args) => pull::run(args, out),
             Self::Bench(args) => bench::run(args, formats, out),
         }

@@ -102,6 +102,31 @@ pub enum Error {
         /// What the arena was made for.
         room: usize,
     },
+    /// A text that is too short to be scored.
+    #[error(
+        "a context of {context} tokens takes a text of {least} at least, and this one has {tokens}: give more text or a smaller context",
+        least = 2 * context
+    )]
+    TextTooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a chunk.
+        context: usize,
+    },
+    /// Chunks of which nothing is scored.
+    #[error("a context of {context} tokens leaves none to be scored: the least is 3")]
+    NothingScored {
+        /// Tokens of a chunk.
+        context: usize,
+    },
+    /// Logits of a base model that don't serve.
+    #[error("{}: {problem}", path.display())]
+    Base {
+        /// The file of logits, or the base model's.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Threads could not be started.
     #[error("can't start {threads} threads: {problem}")]
     Threads {

@@ -15,13 +15,6 @@ use crate::profile::Phase;
 use crate::scratch::{Buffers, Scratch};
 use crate::threads::Team;
 
-/// Whose logits a pass computes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Logits {
-    Last,
-    All,
-}
-
 /// Bytes of a matrix that a thread takes at a time. Long enough that the memory system streams: with
 /// 32 KiB decoding is a third slower. Short enough that tokens that go one by one find it in L2.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -46,7 +39,8 @@ pub fn prepare(config: &Config) {
     ATTENTION.with_borrow_mut(|room| room.reserve(config.head_dim, group, TOKENS));
 }
 
-/// Runs `tokens` through the model after those in `cache`, and adds them to it.
+/// Runs `tokens` through the model after those in `cache`, and adds them to it. Of the last `logits` of them, at
+/// least one, it computes the logits.
 ///
 /// The caller has checked that tokens are in the vocabulary and that they fit cache and scratch.
 pub fn pass(
@@ -56,7 +50,7 @@ pub fn pass(
     tokens: &[u32],
     cache: &mut KvCache,
     scratch: &mut Scratch,
-    logits: Logits,
+    logits: usize,
 ) {
     let config = &weights.config;
     let (embedding, query, key_value) = (config.embedding, config.query(), config.key_value());
@@ -185,17 +179,13 @@ pub fn pass(
     }
     cache.advance(t);
 
-    let wanted = match logits {
-        Logits::Last => &x[(t - 1) * embedding..],
-        Logits::All => &*x,
-    };
-    let count = wanted.len() / embedding;
+    let wanted = &x[(t - logits) * embedding..];
     let normed = &mut normed[..wanted.len()];
     norm(team, wanted, &weights.output_norm, config.rms_epsilon, normed);
     let output = weights.output();
     let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[output]);
     clock.end(Phase::Norm);
-    let out = &mut out[..count * config.vocab];
+    let out = &mut out[..logits * config.vocab];
     team.for_columns(
         out,
         config.vocab,

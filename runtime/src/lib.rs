@@ -19,6 +19,7 @@ pub mod gguf;
 mod matrix;
 mod model;
 mod ops;
+pub mod perplexity;
 pub mod profile;
 pub mod pull;
 pub mod quantize;

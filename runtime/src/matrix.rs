@@ -14,6 +14,8 @@ use crate::threads::Team;
 /// A `[rows, cols]` matrix in the mapped file.
 pub struct Matrix {
     tensor: Tensor,
+    /// Of all weights, beside those of their blocks.
+    scale: f32,
     kernels: AnyKernels,
 }
 
@@ -48,7 +50,12 @@ impl Matrix {
             Ok(dense) => AnyKernels::Dense(dense, isa),
             Err(format) => AnyKernels::Quantized(format.kernels(isa)),
         };
-        Self { tensor, kernels }
+        Self { tensor, scale: 1.0, kernels }
+    }
+
+    /// Its weights times `scale`.
+    pub fn with_scale(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// Outputs.
@@ -82,7 +89,16 @@ impl Matrix {
         let row = self.row_bytes();
         let data = &self.tensor.data()[rows.start * row..rows.end * row];
         if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, x.in_tiles(self)) {
-            let y = |token, row, values: &[f32]| y(token, rows.start + row, values);
+            let mut scaled = [0.0; gemm::ROWS];
+            let y = |token, row, values: &[f32]| {
+                if self.scale == 1.0 {
+                    return y(token, rows.start + row, values);
+                }
+                let scaled = &mut scaled[..values.len()];
+                scaled.copy_from_slice(values);
+                self.apply_scale(scaled);
+                y(token, rows.start + row, scaled);
+            };
             let done =
                 PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
             return done.expect(CHECKED);
@@ -104,6 +120,7 @@ impl Matrix {
                 }
             }
             .expect(CHECKED);
+            self.apply_scale(products);
             for (token, product) in products.chunks_exact(rows.len()).enumerate() {
                 y(first + token, rows.start, product);
             }
@@ -118,6 +135,13 @@ impl Matrix {
             AnyKernels::Quantized(kernels) => kernels.dequantize(data, weights),
         }
         .expect(CHECKED);
+        self.apply_scale(weights);
+    }
+
+    fn apply_scale(&self, values: &mut [f32]) {
+        if self.scale != 1.0 {
+            values.iter_mut().for_each(|value| *value *= self.scale);
+        }
     }
 }
 

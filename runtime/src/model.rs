@@ -1,5 +1,6 @@
 //! A model: weights in the mapped file, and the ways to run tokens through it.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use quantloom_kernels::Supported;
 
 use crate::cache::{CacheTypes, KvCache};
 use crate::config::refuse_unbuilt;
-use crate::forward::{self, Logits};
+use crate::forward;
 use crate::gguf::{Gguf, Tensor};
 use crate::matrix::Matrix;
 use crate::profile::{Phase, Work};
@@ -22,7 +23,7 @@ use crate::{Config, Error};
 /// Tokens of a prompt that go through the model together: 44 whole tiles of 12, so many that expanding weights to panels
 /// is a small part, and so few that their activations take no more than some 40 MB with TinyLlama's shape. Up to 512, as
 /// much as people ask for at once and benchmarks do, it is one batch; longer powers of two fall into nearly equal parts.
-const BATCH: usize = 528;
+pub(crate) const BATCH: usize = 528;
 /// Fewer where all logits are kept, which are as many as the vocabulary for each token.
 const BATCH_OF_LOGITS: usize = 48;
 
@@ -168,6 +169,11 @@ impl Model {
         self.team.threads()
     }
 
+    /// The threads, the caller's among them.
+    pub(crate) fn team(&self) -> &Team {
+        &self.team
+    }
+
     /// The instruction set of its kernels.
     pub fn isa(&self) -> Supported {
         self.isa
@@ -266,7 +272,7 @@ impl Model {
     /// Adds checked tokens to the cache, in batches; the arena has the logits after the last.
     pub(crate) fn pass_prompt(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch) {
         for batch in tokens.chunks(BATCH) {
-            self.pass(batch, cache, scratch, Logits::Last);
+            self.pass(batch, cache, scratch, 1);
         }
     }
 
@@ -297,7 +303,7 @@ impl Model {
         let mut scratch = Scratch::new(self.config(), batch, batch);
         let mut logits = Vec::with_capacity(tokens.len() * vocab);
         for batch in tokens.chunks(BATCH_OF_LOGITS) {
-            self.pass(batch, cache, &mut scratch, Logits::All);
+            self.pass(batch, cache, &mut scratch, batch.len());
             logits.extend_from_slice(&scratch.logits()[..batch.len() * vocab]);
         }
         Ok(logits)
@@ -337,7 +343,7 @@ impl Model {
         if tokens.len() > scratch.tokens() {
             return Err(Error::Arena { tokens: tokens.len(), room: scratch.tokens() });
         }
-        self.pass(tokens, cache, scratch, Logits::All);
+        self.pass(tokens, cache, scratch, tokens.len());
         Ok(&scratch.logits()[..tokens.len() * self.config().vocab])
     }
 
@@ -365,7 +371,8 @@ impl Model {
         }
     }
 
-    fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: Logits) {
+    /// Adds checked tokens to the cache; the arena has the logits of the last `logits` of them.
+    pub(crate) fn pass(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch, logits: usize) {
         forward::pass(&self.weights, &self.team, self.isa, tokens, cache, scratch, logits);
     }
 }
@@ -385,10 +392,10 @@ impl Weights {
     /// Finds every tensor of the architecture and checks its shape; there must be no others.
     fn find(gguf: &Gguf, config: Config, isa: Supported) -> Result<Self, Error> {
         let fail = |problem: String| Error::Model { path: gguf.path().into(), problem };
-        let mut taken = HashSet::new();
-        let mut take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
+        let taken = RefCell::new(HashSet::new());
+        let take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
             let tensor = gguf.require_tensor(name)?;
-            taken.insert(name.to_owned());
+            taken.borrow_mut().insert(name.to_owned());
             if tensor.dims() != dims {
                 return Err(fail(format!(
                     "tensor `{name}` has the shape {:?}; the metadata makes it {dims:?}",
@@ -400,17 +407,25 @@ impl Weights {
         let (e, ff) = (config.embedding, config.feed_forward);
         let (query, key_value) = (config.query(), config.key_value());
 
-        let token_embedding = Matrix::new(take("token_embd.weight", &[e, config.vocab])?, isa);
+        // Formats whose scales reach only so far have one more, for the whole matrix, in a tensor beside it.
+        let matrix = |name: &str, dims: [usize; 2]| -> Result<Matrix, Error> {
+            let scale = format!("{name}.scale");
+            let scale = match gguf.tensor(&scale) {
+                Some(_) => norm(take(&scale, &[1])?, fail)?[0],
+                None => 1.0,
+            };
+            Ok(Matrix::new(take(&format!("{name}.weight"), &dims)?, isa).with_scale(scale))
+        };
+        let token_embedding = matrix("token_embd", [e, config.vocab])?;
         let output_norm = norm(take("output_norm.weight", &[e])?, fail)?;
         let output = match gguf.tensor("output.weight") {
-            Some(_) => Some(Matrix::new(take("output.weight", &[e, config.vocab])?, isa)),
+            Some(_) => Some(matrix("output", [e, config.vocab])?),
             None => None,
         };
         let mut layers = Vec::new();
         for l in 0..config.layers {
-            let mut matrix = |name: &str, cols: usize, rows: usize| -> Result<Matrix, Error> {
-                Ok(Matrix::new(take(&format!("blk.{l}.{name}.weight"), &[cols, rows])?, isa))
-            };
+            let matrix =
+                |name: &str, cols: usize, rows: usize| matrix(&format!("blk.{l}.{name}"), [cols, rows]);
             let q = matrix("attn_q", e, query)?;
             let k = matrix("attn_k", e, key_value)?;
             let v = matrix("attn_v", e, key_value)?;
@@ -433,6 +448,7 @@ impl Weights {
             });
         }
         // Names are unique, so that a tensor was taken exactly if its name was asked for.
+        let taken = taken.into_inner();
         if let Some(extra) = gguf.tensors().iter().find(|tensor| !taken.contains(tensor.name())) {
             return Err(fail(format!(
                 "tensor `{}` belongs to something that this build does not have; running without it would be wrong",
@@ -461,10 +477,10 @@ impl Weights {
     }
 }
 
-/// The weights of a norm, which are few and used in f32.
+/// The weights of a norm, or a scale: few, used in f32, and all finite.
 fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Error> {
     let dense = tensor.ty().dense().map_err(|format| {
-        fail(format!("tensor `{}` is {}; a norm must be F32, F16 or BF16", tensor.name(), format.name))
+        fail(format!("tensor `{}` is {}; it must be F32, F16 or BF16", tensor.name(), format.name))
     })?;
     let mut weights = vec![0.0; tensor.dims()[0]];
     dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");

@@ -3,6 +3,7 @@
 use quantloom_kernels::{Isa, Supported};
 
 pub mod attention;
+pub mod softmax;
 
 /// y = x / sqrt(mean(x²) + ε) · weight
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {

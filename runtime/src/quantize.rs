@@ -99,8 +99,15 @@ impl Recipe {
     /// There is nothing of that name, or it is made of a type that can't be made.
     pub fn new(name: &str, formats: &Formats) -> Result<Self, Error> {
         let mix = MIXES.iter().find(|mix| mix.names.iter().any(|known| known.eq_ignore_ascii_case(name)));
-        let main = find(mix.map_or(name, |mix| mix.main), formats)
-            .map_err(|problem| Error::Recipe(format!("{problem}; there are {}", recipes(formats))))?;
+        let main = find(mix.map_or(name, |mix| mix.main), formats).map_err(|problem| {
+            let whole = match mix {
+                Some(Mix { main, .. }) if !main.eq_ignore_ascii_case(name) => {
+                    format!("{name} is mostly {main}: ")
+                }
+                _ => String::new(),
+            };
+            Error::Recipe(format!("{whole}{problem}; there are {}", recipes(formats)))
+        })?;
         let name = mix.map_or(main.name(), |mix| mix.names[0]).to_owned();
         let (file_type, rules) = mix.map_or((None, &[][..]), |mix| (Some(mix.file_type), mix.rules));
         Ok(Self {
@@ -332,7 +339,8 @@ fn shape(source: &Gguf) -> Shape {
 /// then it has a temporary name in the same folder, and where something goes wrong it is removed.
 ///
 /// Metadata is kept but for `general.file_type` and `general.quantization_version`, which are llama.cpp's, and data
-/// streams through at most 2.1 MiB of memory for each thread, and one more, whatever the model's size.
+/// streams through at most 2.1 MiB of memory for each thread, and one more, whatever the model's size; the source stays
+/// mapped, and the system takes its pages back where it needs them.
 ///
 /// `progress` is told, again and again, how many more bytes of the source are done, which are
 /// [`bytes_before`](Plan::bytes_before) in the end; `Break` from it ends the work.

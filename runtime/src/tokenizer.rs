@@ -205,6 +205,11 @@ impl Tokenizer {
         self.bos
     }
 
+    /// The token that [`encode`](Self::encode) can put before a text: BOS, where the metadata asks for it.
+    pub fn added_bos(&self) -> Option<u32> {
+        self.add_bos
+    }
+
     /// The token that ends a text.
     pub fn eos(&self) -> Option<u32> {
         self.eos

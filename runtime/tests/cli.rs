@@ -19,6 +19,9 @@ use tiny::{SHAPE, Shape, TinyModel};
 /// A vocabulary and no tensors.
 const VOCAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/llama-spm-vocab.gguf");
 
+/// Some text.
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
 fn quantloom<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quantloom"));
     command.args(args).env_remove("GGUF_MODEL").env_remove("QUANTLOOM_ISA");
@@ -140,6 +143,18 @@ fn bad_flags_are_named() {
         (&["quantize", VOCAB, "x.gguf", "q8_0", "-t", "0"], "--threads <N>: \"0\" is not"),
         (&["quantize", VOCAB, "x.gguf", "q8_0", "-t", "1025"], "can't start 1025 threads"),
         (&["quantize", VOCAB, VOCAB, "q8_0"], "is the same file"),
+        (&["perplexity", "-f", "x", "-c", "0"], "--ctx-size <N>: \"0\" is not a whole number from 1 up"),
+        (
+            &["perplexity", "-f", "x", "--chunks", "0"],
+            "--chunks <N>: \"0\" is not a whole number from 1 up, or -1",
+        ),
+        (&["perplexity", "-f", "x", "--chunks", "-2"], "--chunks <N>: "),
+        (&["perplexity", "-f", "x", "-o", "xml"], "--output <FORMAT>: \"xml\" is not one of text, json"),
+        (&["perplexity", "-f", "x", "-ctk", "q9_0"], "--cache-type-k: \"q9_0\" is no type of a KV cache"),
+        (
+            &["perplexity", "--kl-divergence"],
+            "name the base model, or the file of its logits, by --kl-divergence-base",
+        ),
         (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2, tinyllama"),
     ];
     for (args, fragment) in cases {
@@ -177,6 +192,7 @@ fn bad_files_are_named() {
         assert_error(quantloom(["inspect"]).arg(path), b"", fragment);
         assert_error(quantloom(["quantize"]).arg(path).args(["x.gguf", "Q8_0"]), b"", fragment);
         assert_error(quantloom(["tokenize", "-m"]).arg(path), b"", fragment);
+        assert_error(quantloom(["perplexity", "-f", README, "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["run", "hi", "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["run", "hi"]).env("GGUF_MODEL", path), b"", fragment);
         assert_error(quantloom(["logits", "--ids", "1", "-o", "x", "-m"]).arg(path), b"", fragment);
@@ -194,6 +210,7 @@ fn a_closed_pipe_is_an_error_in_one_line() {
         &["inspect", VOCAB][..],
         &["kernels"],
         &["tokenize", "-m", VOCAB],
+        &["perplexity", "-m", tiny, "-f", README, "-c", "8"],
         &bench("md"),
         &bench("csv"),
         &bench("json"),
@@ -526,6 +543,222 @@ fn bench_rests_before_each_test() {
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
+/// A small model, another of the same vocabulary, and a text of some letters.
+fn perplexity_files() -> (TempDir, [String; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    // A block of a quantized cache for each head.
+    let shape = Shape { head_dim: 32, rope_dims: 32, ..SHAPE };
+    let [tiny, base] = [("tiny.gguf", "Q4_0"), ("base.gguf", "F32")].map(|(name, ty)| {
+        let path = folder.path().join(name);
+        TinyModel::new(&Shape { ty, ..shape }).write(&path);
+        path
+    });
+    let text = folder.path().join("text.txt");
+    fs::write(&text, "abc xyz ".repeat(12)).unwrap();
+    (folder, [tiny, base, text].map(|path| path.to_str().unwrap().into()))
+}
+
+#[test]
+fn perplexity_prints_what_llama_cpp_prints() {
+    let (_folder, [tiny, _, text]) = &perplexity_files();
+    let run =
+        |args: &[&str]| stdout(quantloom(["perplexity", "-t", "2", "-m", tiny, "-f", text]).args(args), "");
+    let json =
+        |args: &[&str]| -> Value { serde_json::from_str(&run(&[args, &["-o", "json"]].concat())).unwrap() };
+
+    let figures = json(&["-c", "16"]);
+    let chunks = figures["chunks"].as_u64().unwrap();
+    assert_eq!(figures["scored"], 7 * chunks, "{figures}");
+    assert_eq!((&figures["context"], &figures["model"]), (&16.into(), &tiny.as_str().into()), "{figures}");
+    let figure = |name: &str, part: &str| figures[name][part].as_f64().unwrap();
+    assert!((figure("nll", "value").exp() - figure("perplexity", "value")).abs() < 1e-9, "{figures}");
+    let printed = run(&["-c", "16"]);
+    let lines: Vec<_> = printed.lines().collect();
+    let [steps, last] = lines[..] else { panic!("{printed}") };
+    let steps: Vec<_> = steps.strip_suffix(',').unwrap().split(',').collect();
+    assert_eq!(steps.len() as u64, chunks, "{printed}");
+    for (i, step) in steps.iter().enumerate() {
+        let (place, value) = step.split_once(']').unwrap();
+        assert_eq!(place, format!("[{}", i + 1), "{printed}");
+        let upto = json(&["-c", "16", "--chunks", &(i + 1).to_string()]);
+        assert_eq!(value, format!("{:.4}", upto["perplexity"]["value"].as_f64().unwrap()), "{printed}");
+    }
+    let (value, error) = (figure("perplexity", "value"), figure("perplexity", "error"));
+    assert_eq!(last, format!("Final estimate: PPL = {value:.4} +/- {error:.5}"));
+    assert_eq!(run(&["-c", "16", "--chunks", "-1"]), printed);
+    assert!(run(&["-c", "16", "--chunks", "2"]).starts_with(&format!("{},{},\nFinal", steps[0], steps[1])));
+
+    // The types of the cache count.
+    assert_ne!(json(&["-c", "16", "-ctk", "q4_0", "-ctv", "q4_0"])["nll"], figures["nll"]);
+    // A line break at the end is not part of the text.
+    let with_break = format!("{text}.2");
+    fs::write(&with_break, fs::read_to_string(text).unwrap() + "\n").unwrap();
+    assert_eq!(json(&["-c", "16"]), {
+        let command = &mut quantloom(["perplexity", "-m", tiny, "-f", &with_break, "-c", "16", "-o", "json"]);
+        serde_json::from_str::<Value>(&stdout(command, "")).unwrap()
+    });
+}
+
+#[test]
+fn perplexity_compares_with_a_base() {
+    let (folder, [tiny, base, text]) = &perplexity_files();
+    let logits = folder.path().join("base.logits");
+    let logits = logits.to_str().unwrap();
+    let run = |args: &[&str]| stdout(quantloom(["perplexity", "-t", "2"]).args(args), "");
+    let json =
+        |args: &[&str]| -> Value { serde_json::from_str(&run(&[args, &["-o", "json"]].concat())).unwrap() };
+
+    let plain = run(&["-m", base, "-f", text, "-c", "16"]);
+    assert_eq!(run(&["-m", base, "-f", text, "-c", "16", "--kl-divergence-base", logits]), plain);
+    fn comparing<'a>(model: &'a str, base: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["-m", model, "--kl-divergence", "--kl-divergence-base", base], more].concat()
+    }
+    let from_model = json(&comparing(tiny, base, &["-f", text, "-c", "16"]));
+    let from_file = json(&comparing(tiny, logits, &[]));
+    assert_eq!(
+        json(&comparing(tiny, logits, &["-f", text])),
+        from_file,
+        "the text is what the file was written for"
+    );
+    assert_eq!(json(&comparing(tiny, logits, &["-f", text, "-c", "16", "--chunks", "99"])), from_file);
+    let near = |name: &str, part: &str, figures: &Value, other: &Value| {
+        let [a, b] = [figures, other].map(|figures| figures[name][part].as_f64().unwrap());
+        assert!((a - b).abs() <= 2e-3 * a.abs(), "{name} {part}: {a}, {b}");
+    };
+    for name in [
+        "perplexity",
+        "base_perplexity",
+        "ratio",
+        "log_ratio",
+        "difference",
+        "kl_divergence",
+        "delta_p",
+        "delta_p_rms",
+        "same_top",
+    ] {
+        for part in ["value", "error"] {
+            near(name, part, &from_model, &from_file);
+        }
+    }
+    near("perplexity", "value", &json(&["-m", tiny, "-f", text, "-c", "16"]), &from_file);
+    near("kl_divergences", "50", &from_model, &from_file);
+    assert_eq!(from_file["deltas_p"].as_object().unwrap().len(), 13);
+    assert_eq!(json(&comparing(tiny, logits, &["--chunks", "2"]))["chunks"], 2);
+
+    let printed = run(&comparing(tiny, logits, &[]));
+    let chunks = from_file["chunks"].as_u64().unwrap() as usize;
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[0].starts_with("chunk             PPL "), "{printed}");
+    for (i, line) in lines[1..=chunks].iter().enumerate() {
+        assert_eq!(line.split_whitespace().next(), Some(&*(i + 1).to_string()), "{printed}");
+        assert_eq!(line.matches('±').count(), 5, "{printed}");
+    }
+    let labels: Vec<_> =
+        lines[chunks + 1..].iter().map(|line| line.split(": ").next().unwrap().trim_end()).collect();
+    let percentiles =
+        |name: &str, all: &[&str]| all.iter().map(|p| format!("{p} {name}")).collect::<Vec<_>>();
+    let kld = [
+        "Mean   ", "Maximum", "99.9%  ", "99.0%  ", "95.0%  ", "90.0%  ", "Median ", "10.0%  ", " 5.0%  ",
+        " 1.0%  ", " 0.1%  ", "Minimum",
+    ];
+    let delta = [
+        "Mean   ", "Maximum", "99.9%  ", "99.0%  ", "95.0%  ", "90.0%  ", "75.0%  ", "Median ", "25.0%  ",
+        "10.0%  ", " 5.0%  ", " 1.0%  ", " 0.1%  ", "Minimum",
+    ];
+    let expected = [
+        [
+            "",
+            "====== Perplexity statistics ======",
+            "Mean PPL(Q)",
+            "Mean PPL(base)",
+            "Cor(ln(PPL(Q)), ln(PPL(base)))",
+            "Mean ln(PPL(Q)/PPL(base))",
+            "Mean PPL(Q)/PPL(base)",
+            "Mean PPL(Q)-PPL(base)",
+            "",
+            "====== KL divergence statistics ======",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        percentiles("KLD", &kld),
+        ["", "====== Token probability statistics ======"].map(str::to_owned).to_vec(),
+        percentiles("Δp", &delta),
+        ["RMS Δp", "Same top p"].map(str::to_owned).to_vec(),
+    ];
+    assert_eq!(labels, expected.concat(), "{printed}");
+    let value = |name: &str| from_file[name]["value"].as_f64().unwrap();
+    let error = |name: &str| from_file[name]["error"].as_f64().unwrap();
+    let expected = [
+        format!(
+            "Mean PPL(Q)                   : {:10.6} ± {:10.6}",
+            value("perplexity"),
+            error("perplexity")
+        ),
+        format!("Mean    KLD: {:10.6} ± {:10.6}", value("kl_divergence"), error("kl_divergence")),
+        format!("Median  KLD: {:10.6}", from_file["kl_divergences"]["50"].as_f64().unwrap()),
+        format!("Mean    Δp: {:6.3} ± {:5.3} %", 100.0 * value("delta_p"), 100.0 * error("delta_p")),
+        format!("Same top p: {:6.3} ± {:5.3} %", 100.0 * value("same_top"), 100.0 * error("same_top")),
+    ];
+    for line in expected {
+        assert!(lines.contains(&&*line), "{line:?} is not in {printed}");
+    }
+}
+
+#[test]
+fn perplexity_says_what_is_wrong_with_texts_and_bases() {
+    let (folder, [tiny, base, text]) = &perplexity_files();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (empty, line_break, bad) =
+        (file("empty.txt", b""), file("break.txt", b"\n"), file("bad.txt", b"ab\xffcd"));
+    let other = file("other.txt", "xyz abc ".repeat(12).as_bytes());
+    let missing = format!("{empty}.missing");
+    let logits = format!("{empty}.logits");
+    let written = ["-m", base, "-f", text, "-c", "16", "--kl-divergence-base", &logits];
+    stdout(quantloom(["perplexity"]).args(written), "");
+    let cut = file("cut.logits", &fs::read(&logits).unwrap()[..1000]);
+
+    let kl = ["--kl-divergence", "--kl-divergence-base"];
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "there is no text to score: name a file by -f"),
+        (&["-f", &missing], "empty.txt.missing: No such file"),
+        (&["-f", folder.path().to_str().unwrap()], "Is a directory"),
+        (&["-f", &empty], "empty.txt: the text is empty"),
+        (&["-f", &line_break], "break.txt: the text is empty"),
+        (&["-f", &bad], "bad.txt: not valid UTF-8 at byte 2"),
+        (&["-f", text, "-ctv", "q6_k"], "--cache-type-v: the KV cache can't keep values in Q6_K"),
+        (&["-f", text], "a context of 512 tokens is more than the 80 that the model was trained for"),
+        (&["-f", text, "-c", "80"], "a context of 80 tokens takes a text of 160 at least, and this one has "),
+        (&["-f", text, "-c", "2"], "a context of 2 tokens leaves none to be scored: the least is 3"),
+        (
+            &["-f", text, "-c", "16", "--kl-divergence-base", base],
+            "base.gguf: is there, and no file of a base model's logits: it is not overwritten",
+        ),
+        (&[kl[0], kl[1], &missing], "empty.txt.missing: No such file"),
+        (
+            &[kl[0], kl[1], text],
+            "text.txt: is no file of a base model's logits: it begins with \"abc xyz \", not \"_logits_\"",
+        ),
+        (&[kl[0], kl[1], &cut], "cut.logits: has 1000 bytes, and "),
+        (
+            &[kl[0], kl[1], &logits, "-c", "8"],
+            "--ctx-size: the base's file was written with 16: leave it out",
+        ),
+        (
+            &[kl[0], kl[1], &logits, "-f", &other],
+            "was written for another text, or another tokenizer: its token ",
+        ),
+        (&[kl[0], kl[1], base], "there is no text to score: name a file by -f"),
+        (&[kl[0], kl[1], VOCAB, "-f", text, "-c", "16"], "llama-spm-vocab.gguf: "),
+    ];
+    for (args, fragment) in cases {
+        assert_error(quantloom(["perplexity", "-m", tiny]).args(*args), b"", fragment);
+    }
+}
+
 #[test]
 fn run_streams_text_and_stops_at_the_end() {
     let Some(model) = common::default_model() else { return };
@@ -644,7 +877,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     };
     let other = "F16 instead of Q4_0, as blocks of 32 do not divide rows of 91: \
                  blk.0.ffn_down.weight, blk.1.ffn_down.weight\n";
-    let total = "16 of 21 tensors converted, ";
+    let total = "16 of 21 tensors in another type: ";
 
     let (table, notes) = quantize(&["--dry-run"]);
     assert_eq!(names(), ["source.gguf"]);
@@ -665,7 +898,7 @@ fn quantize_shows_what_it_would_do_and_does_it() {
     }
     let weights: usize = 2 * 256 * 263 + 2 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 91) + 5 * 256;
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) became"), "{last}");
+    assert!(last.starts_with(total) && last.contains("(32.00 bits per weight) → "), "{last}");
 
     let (nothing, notes) = quantize(&["-t", "2"]);
     assert_eq!(nothing, "");

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::fs;
 
 use half::{bf16, f16};
-use quantloom::gguf::Gguf;
+use quantloom::gguf::{Gguf, TensorType};
 use quantloom::{CacheType, CacheTypes, Error, KvCache, Model, Scratch};
 use quantloom_kernels::formats::Q8_0;
-use quantloom_kernels::{BlockFormat, Supported};
+use quantloom_kernels::{BlockFormat, FORMATS, Supported};
 
 use tiny::{EPSILON, SHAPE, Shape, TinyModel, TinyTensor};
 
@@ -139,6 +139,38 @@ fn logits_are_those_of_an_exact_forward_pass() {
     println!("largest: {:.1e} with dense, {:.1e} with quantized matrices", largest[0], largest[1]);
 }
 
+/// A model in each format that has a quantizer, one token at a time and all at once.
+#[test]
+fn every_format_runs_as_the_weights_that_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(40);
+    for format in FORMATS.iter().filter(|format| format.quantize.is_some()) {
+        let shape = Shape {
+            layers: 1,
+            embedding: 256,
+            feed_forward: 256,
+            head_dim: 64,
+            rope_dims: 64,
+            ty: format.name,
+            ..SHAPE
+        };
+        let tiny = TinyModel::new(&shape);
+        let path = folder.path().join(format.name);
+        tiny.write(&path);
+        let exact = Exact::new(&tiny, &shape).logits(&tokens);
+        for isa in Supported::all() {
+            let model = Model::from_gguf(Gguf::open(&path).unwrap(), isa, 2).unwrap();
+            let at_once =
+                model.forward_all_with_cache(&tokens, &mut model.create_kv_cache().unwrap()).unwrap();
+            for (how, ours) in [("one by one", one_by_one(&model, &tokens)), ("at once", at_once)] {
+                let deviation = largest_deviation(&ours, &exact, shape.vocab);
+                println!("{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
+                assert!(deviation <= QUANTIZED, "{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
+            }
+        }
+    }
+}
+
 #[test]
 fn long_contexts_stay_exact() {
     const LONG: usize = 1000;
@@ -152,6 +184,51 @@ fn long_contexts_stay_exact() {
     let deviation = largest_deviation(&ours, &exact, shape.vocab);
     println!("{LONG} tokens: {deviation:.1e}");
     assert!(deviation <= DENSE, "{deviation:.1e} from exact logits, more than {DENSE:.1e}");
+}
+
+/// A matrix of twice the weights with a scale of a half is the same matrix: powers of two round nothing.
+#[test]
+fn a_matrix_may_have_a_scale_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for ty in ["F32", "Q4_0"] {
+        let shape = Shape { embedding: 64, ty, ..SHAPE };
+        let mut tiny = TinyModel::new(&shape);
+        let [plain, scaled, bad] = ["plain", "scaled", "bad"].map(|name| folder.path().join(name));
+        tiny.write(&plain);
+        let matrices = tiny.tensors.iter_mut().filter(|tensor| !tensor.name.contains("norm"));
+        let scales: Vec<TinyTensor> = matrices
+            .map(|tensor| {
+                match ty {
+                    "F32" => tensor.data.as_chunks_mut().0.iter_mut().for_each(|weight| {
+                        *weight = (2.0 * f32::from_le_bytes(*weight)).to_le_bytes();
+                    }),
+                    _ => tensor.data.as_chunks_mut::<18>().0.iter_mut().for_each(|block| {
+                        let d = f16::from_le_bytes([block[0], block[1]]);
+                        block[..2].copy_from_slice(&f16::from_f32(2.0 * d.to_f32()).to_le_bytes());
+                    }),
+                }
+                TinyTensor {
+                    name: tensor.name.replace(".weight", ".scale"),
+                    dims: vec![1],
+                    ty: tiny::tensor_type("F32"),
+                    data: 0.5_f32.to_le_bytes().to_vec(),
+                }
+            })
+            .collect();
+        assert_eq!(scales.len(), 2 + 7 * shape.layers);
+        tiny.tensors.extend(scales);
+        tiny.write(&scaled);
+        let logits = |path| {
+            let model = Model::load(path, Some(2)).unwrap();
+            model.forward_all_with_cache(&tokens(TOKENS), &mut model.create_kv_cache().unwrap()).unwrap()
+        };
+        assert!(logits(&plain) == logits(&scaled), "{ty}: other logits");
+
+        tiny.tensors.last_mut().unwrap().data = f32::NAN.to_le_bytes().to_vec();
+        tiny.write(&bad);
+        let error = Model::load(&bad, Some(1)).unwrap_err().to_string();
+        assert!(error.contains("tensor `output.scale` holds NaN"), "{ty}: {error}");
+    }
 }
 
 #[test]
@@ -463,7 +540,16 @@ fn decode(tensor: &TinyTensor) -> Vec<f64> {
                     half(&block[208..]) * signed(block[192 + e / 16]) * (f64::from(high << 4 | low) - 32.0)
                 })
                 .collect(),
-            other => unreachable!("{other} is in no test"),
+            _ => {
+                // Held against ggml's bits by the kernels' own tests.
+                let TensorType::Quantized(format) = tensor.ty else {
+                    unreachable!("the plain types are above")
+                };
+                let mut weights = vec![0.0; format.block_len];
+                let isa = Supported::all().next().expect("the scalar one");
+                format.kernels(isa).dequantize(block, &mut weights).expect("a whole block");
+                weights.into_iter().map(f64::from).collect()
+            }
         }
     };
     tensor.data.chunks(tensor.ty.block_bytes()).flat_map(weights).collect()

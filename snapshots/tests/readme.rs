@@ -36,6 +36,29 @@ fn code_is_that_of_the_files() {
     assert!(blocks.iter().any(|block| block.source.is_some()), "README.md: no block is from a file");
 }
 
+/// The table of formats has a row for each, with its size and the lines of its declaration.
+#[test]
+fn every_format_is_listed() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).expect(path);
+    let (readme, formats) = (read("README.md"), read("kernels/src/formats.rs"));
+    for format in quantloom_kernels::FORMATS {
+        let declaration =
+            formats.split_once(&format!("    pub block {}[", format.name)).expect(format.name).1;
+        let (declaration, _) = declaration.split_once("\n    }\n").expect(format.name);
+        let lines = 1 + declaration.lines().filter(|line| !line.trim().is_empty()).count();
+        let bits = 8.0 * format.block_bytes as f64 / format.block_len as f64;
+        let gguf = format.gguf_id.map_or(String::new(), |id| id.to_string());
+        let row = format!(
+            "| {} | {gguf} | {} / {} | {} | {lines} | `",
+            format.name,
+            format.block_len,
+            format.block_bytes,
+            (bits * 1000.0).round() / 1000.0
+        );
+        assert!(readme.contains(&row), "README.md has no row {row}…");
+    }
+}
+
 #[test]
 fn drift_is_reported() {
     let file = "fn f() {\n    let a = 1;\n    let b = 2;\n    if a {\n        b\n    }\n}\n";

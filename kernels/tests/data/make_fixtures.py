@@ -47,6 +47,22 @@ OTHERS = {
 }
 
 
+# Those whose quantizers search, in ggml as here.
+SEARCHED = [
+    Type.Q2_K,
+    Type.Q3_K,
+    Type.Q4_K,
+    Type.Q5_K,
+    Type.Q6_K,
+    Type.IQ4_NL,
+    Type.IQ4_XS,
+]
+
+# Younger than gguf 0.19.0.
+Q1_0 = 41
+Q2_0 = 42
+
+
 def weights(rng):
     """Blocks of 32 that try a quantizer's rounding and its limits."""
     noise = rng.standard_normal((16, 32))
@@ -85,11 +101,12 @@ def blocks(kind, rng, count):
     return data
 
 
-def ggml_quantize(kind, x):
-    """What ggml's own quantizer makes of f32 rows."""
+def ggml_quantize(kind, x, importance=None):
+    """What ggml's own quantizer makes of f32 rows of one block, or of as many columns as there are in `importance`."""
     length, size = GGML_QUANT_SIZES[kind]
-    x = np.ascontiguousarray(x, F32).reshape(-1, length)
-    out = np.zeros((len(x), size), np.uint8)
+    columns = length if importance is None else len(importance)
+    x = np.ascontiguousarray(x, F32).reshape(-1, columns)
+    out = np.zeros((x.size // length, size), np.uint8)
     function = GGML.ggml_quantize_chunk
     function.restype = ctypes.c_size_t
     int64 = ctypes.c_int64
@@ -99,8 +116,8 @@ def ggml_quantize(kind, x):
         out.ctypes.data_as(ctypes.c_void_p),
         int64(0),
         int64(len(x)),
-        int64(length),
-        None,
+        int64(columns),
+        None if importance is None else importance.ctypes.data_as(ctypes.c_void_p),
     )
     assert written == out.nbytes
     return out
@@ -141,16 +158,32 @@ def main():
     (HERE / "q2_0.blocks").write_bytes(data.tobytes())
     (HERE / "q2_0.f32").write_bytes(by_ggml("q2_0", 64, data).tobytes())
 
+    # 2 bits, to whole blocks: gguf has no quantizer for the second.
+    (HERE / "tq2_0.quantized").write_bytes(ggml_quantize(Type.TQ2_0, x.ravel()[:1024]).tobytes())
+    GGML_QUANT_SIZES[Q2_0] = (64, 18)
+    (HERE / "q2_0.quantized").write_bytes(ggml_quantize(Q2_0, x.ravel()[:1152]).tobytes())
+
     shape = (16, 256)
     heavy = rng.standard_t(3, shape)
-    for name, x in {
+    distributions = {
         "gaussian": rng.standard_normal(shape) * 0.02,
         "uniform": rng.uniform(-0.05, 0.05, shape),
         "heavy_tailed": heavy * 0.01,
-    }.items():
+        "channels": rng.standard_normal(shape) * np.exp(rng.standard_normal(256)) * 0.02,
+    }
+    importance = np.exp(rng.standard_normal(256)).astype(F32)
+    (HERE / "importance.f32").write_bytes(importance.tobytes())
+    errors = ["format,distribution,weighted,squared error"]
+    for name, x in distributions.items():
         x = x.astype(np.float16)
         (HERE / f"{name}.f16").write_bytes(x.tobytes())
-        (HERE / f"{name}.q6_k").write_bytes(ggml_quantize(Type.Q6_K, x.astype(F32)).tobytes())
+        x = x.astype(F32)
+        for kind in SEARCHED:
+            for weighted in [False, True]:
+                back = dequantize(ggml_quantize(kind, x, importance if weighted else None), kind).reshape(shape)
+                squares = (x.astype(np.float64) - back) ** 2 * (importance if weighted else 1)
+                errors.append(f"{kind.name},{name},{weighted},{squares.sum():.6e}".replace("True", "true").replace("False", "false"))
+    (HERE / "ggml_errors.csv").write_text("\n".join(errors) + "\n")
 
     for kind in OTHERS:
         # Every byte is a scale once: of MXFP4's in each block, of NVFP4's four of them.
@@ -167,6 +200,14 @@ def main():
     data[:, :2] = np.array([1, -1, 0.37, 6e-8, 65504, np.inf, -np.inf, np.nan], np.float16).view(np.uint8).reshape(8, 2)
     (HERE / "q1_0.blocks").write_bytes(data.tobytes())
     (HERE / "q1_0.f32").write_bytes(by_ggml("q1_0", 128, data).tobytes())
+
+    # The formats of one rule that came later.
+    x = np.frombuffer((HERE / "weights.f32").read_bytes(), F32)
+    GGML_QUANT_SIZES[Q1_0] = (128, 18)
+    for kind, name in [(Type.MXFP4, "mxfp4"), (Type.NVFP4, "nvfp4"), (Type.TQ1_0, "tq1_0"), (Q1_0, "q1_0")]:
+        length = GGML_QUANT_SIZES[kind][0]
+        whole = x[: x.size // length * length]
+        (HERE / f"{name}.quantized").write_bytes(ggml_quantize(kind, whole).tobytes())
 
 
 if __name__ == "__main__":

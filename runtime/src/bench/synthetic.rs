@@ -140,7 +140,7 @@ fn random_matrix(
                     let unit = (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0;
                     *weight = limit * unit;
                 }
-                quantize(weights, blocks);
+                quantize(weights, None, blocks);
             },
         );
         out.write_all(blocks)?;

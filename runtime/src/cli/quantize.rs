@@ -112,7 +112,7 @@ fn total_line(plan: &Plan) -> String {
         format!("{} ({bits:.2} bits per weight)", DecimalBytes(bytes as u64))
     };
     format!(
-        "{} of {} tensors converted, {} became {}",
+        "{} of {} tensors in another type: {} → {}",
         plan.converted(),
         plan.tensors.len(),
         size(plan.bytes_before()),

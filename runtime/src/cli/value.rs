@@ -60,6 +60,15 @@ pub fn token_count(text: &str) -> Result<usize> {
     }
 }
 
+/// How many chunks of a text to score; -1 for all.
+pub fn chunks(text: &str) -> Result<usize> {
+    if text == "-1" {
+        Ok(usize::MAX)
+    } else {
+        parse(text, "a whole number from 1 up, or -1 for all", |&n| n > 0)
+    }
+}
+
 /// How many tokens may be drafted.
 pub fn draft(text: &str) -> Result<usize> {
     parse(text, &format!("a whole number from 0 to {MAX_DRAFT}"), |&n| n <= MAX_DRAFT)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use quantloom::gguf::{GgufWriter, TensorType, Value};
-use quantloom_kernels::FORMATS;
+use quantloom_kernels::{FORMATS, Supported};
 
 /// What a model is made from. A key whose value follows from others is left out of the file.
 #[derive(Clone, Copy)]
@@ -227,7 +227,14 @@ impl Random {
                     [&codes[..], &d.to_le_bytes()].concat()
                 })
                 .collect(),
-            other => unreachable!("no test has a model in {other}: {:?}", floats.next()),
+            _ => {
+                let TensorType::Quantized(format) = ty else { unreachable!("the plain types are above") };
+                let floats: Vec<f32> = floats.collect();
+                let mut data = vec![0; format.bytes_for(n)];
+                let isa = Supported::all().next().expect("the scalar one");
+                format.kernels(isa).quantize(&floats, &mut data).expect("it has a quantizer");
+                data
+            }
         }
     }
 }

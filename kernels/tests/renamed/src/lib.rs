@@ -16,8 +16,8 @@ fn a_format_finds_the_crate_by_any_name() {
     use loom::BlockFormat;
 
     let weights: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.7).sin());
-    let ours = Nibbles::from_weights(&weights).to_bytes();
-    assert_eq!(ours, loom::formats::Q4_0::from_weights(&weights).to_bytes());
+    let ours = Nibbles::from_weights(&weights, None).to_bytes();
+    assert_eq!(ours, loom::formats::Q4_0::from_weights(&weights, None).to_bytes());
     for isa in loom::Supported::all() {
         let [mut w, mut expected] = [[f32::NAN; 32]; 2];
         Nibbles::FORMAT.kernels(isa).dequantize(&ours, &mut w).unwrap();

@@ -1,0 +1,187 @@
+//! The numbers that scales and minima are stored as.
+
+use half::f16;
+
+/// How a number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// IEEE half precision.
+    F16,
+    /// IEEE single precision.
+    F32,
+    /// 8 bits of exponent: 2^(bits - 127).
+    E8m0,
+    /// 4 bits of exponent and 3 of fraction, up to 448.
+    Ue4m3,
+    /// `first + step · code` for the codes from 0 to `max`.
+    Integer {
+        /// What code 0 stands for.
+        first: i32,
+        /// How far apart they are; above 0.
+        step: i32,
+        /// The largest code.
+        max: u8,
+    },
+    /// Two's complement bytes.
+    I8,
+}
+
+impl Number {
+    /// The lowest and the highest finite number.
+    pub(super) fn limits(self) -> (f32, f32) {
+        match self {
+            Self::F16 => (-65504.0, 65504.0),
+            Self::F32 => (f32::MIN, f32::MAX),
+            // So that a product with any byte is finite.
+            Self::E8m0 => (exponent(0), exponent(247)),
+            Self::Ue4m3 => (0.0, ue4m3(UE4M3_MAX)),
+            Self::Integer { first, step, max } => (first as f32, (first + step * i32::from(max)) as f32),
+            Self::I8 => (-128.0, 127.0),
+        }
+    }
+
+    /// The number nearest to `value`.
+    pub(super) fn nearest(self, value: f32) -> f32 {
+        let (low, high) = self.limits();
+        let value = value.clamp(low, high);
+        match self {
+            Self::F16 => f16::from_f32(value).to_f32(),
+            Self::F32 => value,
+            // A fraction of one half or more rounds up, into the exponent.
+            Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => {
+                exponent(((value.to_bits() + (1 << 22)) >> 23) as u8)
+            }
+            Self::E8m0 => exponent(0),
+            // So does one of half a step.
+            Self::Ue4m3 if value >= UE4M3_NORMAL => f32::from_bits((value.to_bits() + (1 << 19)) >> 20 << 20),
+            Self::Ue4m3 => round(value * 512.0) / 512.0,
+            Self::Integer { first, step, .. } => {
+                let (first, step) = (first as f32, step as f32);
+                first + step * round((value - first) / step)
+            }
+            Self::I8 => round(value),
+        }
+    }
+
+    /// `value`, which is such a number, and its neighbours where these are far enough to be worth a look.
+    pub(super) fn around(self, value: f32) -> impl Iterator<Item = f32> {
+        let (below, above) = match self {
+            Self::F16 | Self::F32 => (value, value),
+            Self::E8m0 => (value / 2.0, value * 2.0),
+            Self::Ue4m3 => {
+                let bits = self.bits(value) as u8;
+                (ue4m3(bits.saturating_sub(1)), ue4m3((bits + 1).min(UE4M3_MAX)))
+            }
+            Self::Integer { step, .. } => (value - step as f32, value + step as f32),
+            Self::I8 => (value - 1.0, value + 1.0),
+        };
+        let (low, high) = self.limits();
+        let others =
+            [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
+        std::iter::once(value).chain(others)
+    }
+
+    /// The bits of `value`, which is such a number.
+    pub(super) fn bits(self, value: f32) -> u32 {
+        match self {
+            Self::F16 => f16::from_f32(value).to_bits().into(),
+            Self::F32 => value.to_bits(),
+            Self::E8m0 => value.to_bits() >> 23,
+            Self::Ue4m3 if value >= UE4M3_NORMAL => (value.to_bits() >> 20) - UE4M3_BIAS,
+            Self::Ue4m3 => (value * 512.0) as u32,
+            Self::Integer { first, step, .. } => ((value as i32 - first) / step) as u32,
+            Self::I8 => u32::from(value as i8 as u8),
+        }
+    }
+
+    /// The number that `bits` stand for.
+    pub(super) fn value(self, bits: u32) -> f32 {
+        match self {
+            Self::F16 => f16::from_bits(bits as u16).to_f32(),
+            Self::F32 => f32::from_bits(bits),
+            Self::E8m0 => exponent(bits as u8),
+            Self::Ue4m3 => ue4m3(bits as u8),
+            Self::Integer { first, step, .. } => (first + step * bits as i32) as f32,
+            Self::I8 => f32::from(bits as u8 as i8),
+        }
+    }
+}
+
+/// The whole number nearest to one of magnitude up to 2²², the even one of two: without the instruction for it, which
+/// not every x86-64 has.
+#[inline(always)]
+pub fn round(value: f32) -> f32 {
+    // Added to such a number, it leaves no bits for a fraction.
+    const LARGE: f32 = (3 << 22) as f32;
+    (value + LARGE) - LARGE
+}
+
+/// 2^(bits - 127)
+fn exponent(bits: u8) -> f32 {
+    // An f32 has the same exponent, and below it one more in its subnormals.
+    f32::from_bits(if bits == 0 { 1 << 22 } else { u32::from(bits) << 23 })
+}
+
+/// The bits of 448; above them is NaN.
+const UE4M3_MAX: u8 = 0x7E;
+/// The smallest number with an exponent of its own.
+const UE4M3_NORMAL: f32 = 1.0 / 64.0;
+/// An f32 has the same bits further up, and an exponent that is larger by 120.
+const UE4M3_BIAS: u32 = 120 << 3;
+
+fn ue4m3(bits: u8) -> f32 {
+    if bits < 8 { f32::from(bits) / 512.0 } else { f32::from_bits((u32::from(bits) + UE4M3_BIAS) << 20) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Number;
+
+    const NUMBERS: [(Number, u32); 6] = [
+        (Number::E8m0, 247),
+        (Number::Ue4m3, 0x7E),
+        (Number::Integer { first: -32, step: 1, max: 63 }, 63),
+        (Number::Integer { first: 1, step: 2, max: 15 }, 15),
+        (Number::I8, 255),
+        (Number::F16, 0x7BFF),
+    ];
+
+    #[test]
+    fn bits_are_numbers_and_numbers_are_their_own_nearest() {
+        for (number, last) in NUMBERS {
+            for bits in 0..=last {
+                let value = number.value(bits);
+                assert_eq!(number.bits(value), bits, "{number:?}: {value}");
+                assert_eq!(number.nearest(value), value, "{number:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nearest_is_nearest() {
+        for (number, last) in NUMBERS {
+            for i in -400..400 {
+                let value = (i as f32 * 0.0137).sinh() * 3.0;
+                let nearest = number.nearest(value);
+                let distance = |bits| (number.value(bits) - value).abs();
+                let least = (0..=last).map(distance).fold(f32::INFINITY, f32::min);
+                if number != Number::F16 || value >= 0.0 {
+                    assert_eq!((nearest - value).abs(), least, "{number:?}: {value} became {nearest}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_are_the_next_numbers_and_never_outside() {
+        for (number, last) in NUMBERS.into_iter().filter(|(number, _)| *number != Number::F16) {
+            let mut all: Vec<f32> = (0..=last).map(|bits| number.value(bits)).collect();
+            all.sort_by(f32::total_cmp);
+            for (i, &value) in all.iter().enumerate() {
+                let mut around: Vec<f32> = number.around(value).collect();
+                around.sort_by(f32::total_cmp);
+                assert_eq!(around, all[i.saturating_sub(1)..(i + 2).min(all.len())], "{number:?}: {value}");
+            }
+        }
+    }
+}
