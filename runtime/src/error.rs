@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// A text that is too short to be scored.
     #[error(
-        "a context of {context} tokens takes a text of {least} at least, and this one has {tokens}: give more text or a smaller context",
+        "a context of {context} tokens takes a text of {least} at least, and this one has {tokens}: give more text, or a smaller context (-c)",
         least = 2 * context
     )]
     TextTooShort {
@@ -114,10 +114,12 @@ pub enum Error {
         context: usize,
     },
     /// Chunks of which nothing is scored.
-    #[error("a context of {context} tokens leaves none to be scored: the least is 3")]
+    #[error("a context of {context} tokens leaves none to be scored: the least is {least}")]
     NothingScored {
         /// Tokens of a chunk.
         context: usize,
+        /// What must be asked for at least.
+        least: usize,
     },
     /// Logits of a base model that don't serve.
     #[error("{}: {problem}", path.display())]

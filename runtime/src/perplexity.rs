@@ -44,6 +44,9 @@ use crate::scratch::Scratch;
 use crate::tokenizer::EncodeOptions;
 use crate::{Error, Model};
 
+/// In a smaller context nothing is scored.
+const LEAST_CONTEXT: usize = 3;
+
 /// A text, cut into pieces of as many tokens as the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunks {
@@ -63,6 +66,9 @@ impl Chunks {
         if context > trained {
             return Err(Error::ContextTooLong { context, limit: trained });
         }
+        if context < LEAST_CONTEXT {
+            return Err(Error::NothingScored { context, least: LEAST_CONTEXT });
+        }
         let options = EncodeOptions { add_bos: true, add_eos: false, parse_special: false };
         let mut tokens = model.tokenizer().encode(text, options);
         let count = tokens.len();
@@ -70,13 +76,7 @@ impl Chunks {
             return Err(Error::TextTooShort { tokens: count, context });
         }
         tokens.truncate((count / context).min(limit) * context);
-        Self::new(tokens, context)
-    }
-
-    /// `tokens` is a whole number of chunks.
-    fn new(tokens: Vec<u32>, context: usize) -> Result<Self, Error> {
-        let chunks = Self { tokens, context };
-        if context < 3 { Err(Error::NothingScored { context }) } else { Ok(chunks) }
+        Ok(Self { tokens, context })
     }
 
     /// Leaves the first `limit` chunks, or all where there are no more.
@@ -239,8 +239,8 @@ pub fn compare<E: From<Error>>(
                 score.row(0)[0] = rows.compare(model, logits, position.start, followers[position.start]);
             });
             if let Some(score) = scores.iter().find(|score| score.is_nan()) {
-                let is_base = score.base_nll.is_nan();
-                return Err(if is_base { source.not_numbers() } else { not_numbers(model) }.into());
+                let is_own = score.nll.is_nan();
+                return Err(if is_own { not_numbers(model) } else { source.not_numbers() }.into());
             }
             comparisons.extend(scores);
         }

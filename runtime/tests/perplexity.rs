@@ -133,6 +133,7 @@ fn a_text_is_cut_into_whole_chunks() {
     let errors = [
         (text(3), 8, "a context of 8 tokens takes a text of 16 at least, and this one has"),
         (String::new(), 512, "a context of 512 tokens takes a text of 1024 at least, and this one has 1:"),
+        (text(100), 0, "a context of 0 tokens leaves none to be scored: the least is 3"),
         (text(100), 2, "a context of 2 tokens leaves none to be scored: the least is 3"),
         (text(10), 1201, "a context of 1201 tokens is more than the 1200 that the model was trained for"),
     ];
@@ -387,6 +388,11 @@ fn bad_files_of_logits_are_named() {
         ("a huge context", with(8, &[0xff; 4]), "asked for by its header"),
         ("a huge vocabulary", with(12, &[0xff; 4]), "asked for by its header"),
         ("huge in all", with(8, &[0xff; 12]), "asked for by its header"),
+        (
+            "a context that scores nothing",
+            [&with(8, &[2, 0, 0, 0, 7, 1, 0, 0, 1, 0, 0, 0])[..28]].concat(),
+            "holds no logits",
+        ),
         ("no chunks", [&with(16, &[0; 4])[..20]].concat(), "holds no logits"),
         (
             "no vocabulary",
@@ -402,6 +408,11 @@ fn bad_files_of_logits_are_named() {
     let compared: &[(&str, Vec<u8>, &str)] = &[
         ("another token", with(28, &[9, 0, 0, 0]), "its token 2 is 9, and the text's "),
         ("a token that is none", with(28, &[0xff; 4]), "its token 2 is 4294967295"),
+        (
+            "infinite",
+            with(20 + chunks.tokens().len() * 4, &f32::INFINITY.to_le_bytes()),
+            "holds logits that are no numbers",
+        ),
         ("no number", with(20 + chunks.tokens().len() * 4, &[0xff; 8]), "holds logits that are no numbers"),
     ];
     for (case, bytes, expected) in compared {

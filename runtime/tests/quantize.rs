@@ -471,7 +471,7 @@ fn all_formats() -> Formats {
         ("Wide", 201, 32, 40),
     ];
     let formats = BLOCKS.map(|(name, gguf_id, block_len, block_bytes)| {
-        let quantize: Option<Quantize> = Some(|_, _| ());
+        let quantize: Option<Quantize> = Some(|_, _, _| ());
         &*Box::leak(Box::new(Format {
             name,
             gguf_id: Some(gguf_id),

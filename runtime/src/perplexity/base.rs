@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::Chunks;
+use super::{Chunks, LEAST_CONTEXT};
 use crate::file::temporary_beside;
 use crate::ops::softmax::Softmax;
 use crate::{Error, Model};
@@ -125,14 +125,14 @@ impl BaseFile {
                 about.len()
             )));
         }
-        if count == 0 || vocab == 0 {
+        if count == 0 || vocab == 0 || context < LEAST_CONTEXT {
             return Err(fail("holds no logits: write it again".into()));
         }
         // As long as the file at most.
         let mut bytes = vec![0; tokens as usize * 4];
         reader.read_exact(&mut bytes).map_err(io)?;
         let tokens = bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)).collect();
-        let chunks = Chunks::new(tokens, context)?;
+        let chunks = Chunks { tokens, context };
         Ok(Self { path: path.into(), reader, chunks, vocab, rows: Vec::new() })
     }
 

@@ -196,7 +196,7 @@ impl Random {
     /// `n` weights. Blocks get random codes: all that there are, and not only those that a quantizer makes.
     fn weights(&mut self, ty: TensorType, n: usize, mean: f32, deviation: f32) -> Vec<u8> {
         let blocks = 0..n / ty.block_len();
-        let mut floats = (0..n).map(|_| mean + deviation * self.uniform());
+        let floats = (0..n).map(|_| mean + deviation * self.uniform());
         match ty.name() {
             "F32" => floats.flat_map(f32::to_le_bytes).collect(),
             "F16" => floats.flat_map(|w| f16::from_f32(w).to_le_bytes()).collect(),
