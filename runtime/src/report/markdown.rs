@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::iter;
+use std::path::Path;
 
 use super::{BASE, BaseRow, Rate, Report, Row, Share, Size, Speed};
 use crate::perplexity::Estimate;
@@ -34,7 +35,9 @@ enum Side {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { model, cpu, isa, threads, repetitions, base, types } = self;
-        let name = |path: &std::path::Path| path.display().to_string().escape_debug().to_string();
+        // Where they lie is of no interest to who reads the table elsewhere.
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().escape_debug().to_string();
         let BaseRow { size, speed, .. } = base;
         writeln!(f, "# {} in other types\n", name(model))?;
         writeln!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
