@@ -3,7 +3,7 @@
 //! [`measure`] quantizes a model by one [`Recipe`] after the other, and says of each file how large it is, how far its
 //! weights are from the model's, how well it predicts a text and how far it is from a base model, how fast it is, and
 //! which share of the speed that memory allows that is. The [`Report`] is displayed as Markdown, serialized as JSON, and
-//! drawn by [`figure`].
+//! drawn by [`figure()`].
 //!
 //! ```no_run
 //! use quantloom::Error;
