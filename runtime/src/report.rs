@@ -25,7 +25,7 @@
 //! ```
 //!
 //! One quantized file is there at a time, and beside it the base's logits, 16 bits each, as
-//! [`write_base`](crate::perplexity::write_base) makes them: the base is run once, whatever the number of types.
+//! [`write_base`] makes them: the base is run once, whatever the number of types.
 
 mod figure;
 mod markdown;
