@@ -24,7 +24,6 @@ mod number;
 mod reference;
 mod values;
 
-
 pub use grid::{Grid, Octet, Signs};
 pub use number::Number;
 pub use reference::Reference;

@@ -9,8 +9,8 @@ mod layouts;
 
 use elsewhere::*;
 use layouts::subject;
-use quantloom_kernels::formats::Q4_0;
 use quantloom_kernels::BlockFormat;
+use quantloom_kernels::formats::Q4_0;
 
 #[test]
 fn dequantizes_to_the_bits_of_ggml() {

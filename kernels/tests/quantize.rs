@@ -93,8 +93,8 @@ fn importance_moves_the_error() {
         let columns = format.block_len;
         let even = vec![1.0; columns];
         let uneven: Vec<f32> = (0..columns).map(|i| if i % 2 == 0 { 16.0 } else { 0.25 }).collect();
-        let [of_even, of_uneven] =
-            [&even, &uneven].map(|importance| dequantize(format, &quantize_weighted(format, &weights, importance)));
+        let [of_even, of_uneven] = [&even, &uneven]
+            .map(|importance| dequantize(format, &quantize_weighted(format, &weights, importance)));
         let plain = dequantize(format, &quantize(format, &weights));
         let error = |back: &[f32], importance: &[f32]| weighted_error(&weights, back, importance);
         let name = format.name;
@@ -131,7 +131,11 @@ fn any_weights_make_finite_blocks() {
                 let importance: Vec<f32> =
                     (0..format.block_len).map(|i| if i % 4 == 0 { importance } else { 1.0 }).collect();
                 let back = dequantize(format, &quantize_weighted(format, &weights, &importance));
-                assert!(back.iter().all(|w| w.is_finite()), "{} {case}: {weights:?} became {back:?}", format.name);
+                assert!(
+                    back.iter().all(|w| w.is_finite()),
+                    "{} {case}: {weights:?} became {back:?}",
+                    format.name
+                );
                 if case.ends_with("zeros") {
                     assert!(back.iter().all(|&w| w == 0.0), "{} {case} became {back:?}", format.name);
                 }
@@ -140,11 +144,12 @@ fn any_weights_make_finite_blocks() {
     }
 }
 
-/// Equal weights differ from what they become by no more than the rounding of an f16, or of two.
+/// Equal weights differ from what they become by no more than the rounding of an f16, or of two; below these its
+/// exponent ends.
 #[test]
 fn equal_weights_stay_equal() {
     for format in formats() {
-        for weight in [0.37, -2.5, 1.0, -1.0, 0.001] {
+        for weight in [0.37, -2.5, 1.0, -1.0, 100.0] {
             let weights = vec![weight; format.block_len];
             let even = vec![1.0; format.block_len];
             for blocks in [quantize(format, &weights), quantize_weighted(format, &weights, &even)] {
@@ -161,7 +166,11 @@ fn importance_must_be_that_of_a_row() {
     let format = Q4_0::FORMAT;
     let quantize = |weights: usize, importance: usize| {
         let kernels = format.kernels(Supported::all().next().unwrap());
-        kernels.quantize_weighted(&vec![1.0; weights], &vec![1.0; importance], &mut vec![0; weights / 32 * 18])
+        kernels.quantize_weighted(
+            &vec![1.0; weights],
+            &vec![1.0; importance],
+            &mut vec![0; weights / 32 * 18],
+        )
     };
     let error = |what, actual, expected| {
         let operation = "quantize_weighted";

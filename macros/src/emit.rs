@@ -367,7 +367,8 @@ fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
     let scale = product(&weight.scale, quote!(1.0));
     let minimum = match &weight.minimum {
         Some(minimum) => {
-            let product = product(&minimum.product, if minimum.subtract { quote!(-1.0) } else { quote!(1.0) });
+            let product =
+                product(&minimum.product, if minimum.subtract { quote!(-1.0) } else { quote!(1.0) });
             quote!(::core::option::Option::Some(#product))
         }
         None => quote!(::core::option::Option::None),

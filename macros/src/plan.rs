@@ -213,7 +213,8 @@ fn plane(format: &Format, codes: &Codes, term: &Term, chunk: usize) -> Plane {
 /// `None` where two parts of the formula share a field, so that neither can be chosen for itself.
 fn quantizer(format: &Format) -> Option<Quantizer> {
     let weight = &format.weight;
-    let products = || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
+    let products =
+        || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
     let fields: Vec<_> = products().flat_map(|product| &product.block).collect();
     let groups = products().filter_map(|product| Some(product.group.as_ref()?.code));
     let codes: Vec<_> = groups.chain([weight.code]).collect();

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::values::{LANES, Residual, Single, Values, Weighted, each};
 use super::grid::{Grid, Octet};
+use super::values::{LANES, Residual, Single, Values, Weighted, each};
 use super::{Number, Numbers, Product};
 
 /// Rounds over all groups and the numbers of the block; most blocks need two.
@@ -150,7 +150,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     for _ in 0..2 {
                         let rest = self.residual(self.scale.range(g), |_| target.value, None);
                         if rest.vv > 0.0 {
-                            *target = Target { value: (target.value + rest.rv / rest.vv).max(0.0), cost: rest.vv };
+                            *target =
+                                Target { value: (target.value + rest.rv / rest.vv).max(0.0), cost: rest.vv };
                         }
                     }
                 }
@@ -179,7 +180,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let range = self.scale.range(g);
                 let paired = self.minimum.as_ref().filter(|minimum| minimum.count == self.scale.count);
                 let now = (self.scale.groups[g], paired.map(|minimum| minimum.groups[g]));
-                let (mut best, mut least) = (now, self.residual(range.clone(), |_| self.scale.at(g), None).rr);
+                let (mut best, mut least) =
+                    (now, self.residual(range.clone(), |_| self.scale.at(g), None).rr);
                 for scale in number.around(now.0) {
                     let scaled = self.scale.with(scale);
                     let Some(minimum) = paired else {
@@ -208,14 +210,18 @@ impl<V: Values, const N: usize> Fit<V, N> {
             }
         }
         let unpaired = self.minimum.as_ref().filter(|minimum| minimum.count != self.scale.count);
-        if let Some((count, number)) = unpaired.and_then(|minimum| Some((minimum.count, minimum.product.group?))) {
+        if let Some((count, number)) =
+            unpaired.and_then(|minimum| Some((minimum.count, minimum.product.group?)))
+        {
             for g in 0..count {
                 let Some(minimum) = &self.minimum else { return };
                 let range = minimum.range(g);
                 let mut least = f32::INFINITY;
                 let mut best = minimum.groups[g];
                 for code in number.around(best) {
-                    let error = self.residual(range.clone(), |weight| self.scale.of(weight), Some(minimum.with(code))).rr;
+                    let error = self
+                        .residual(range.clone(), |weight| self.scale.of(weight), Some(minimum.with(code)))
+                        .rr;
                     if error < least {
                         (best, least) = (code, error);
                     }
@@ -244,7 +250,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 mr += m * rest.r;
             }
         }
-        let of_minimum = self.minimum.as_ref().and_then(|minimum| Some((minimum.product.block?, minimum.block)));
+        let of_minimum =
+            self.minimum.as_ref().and_then(|minimum| Some((minimum.product.block?, minimum.block)));
         let (mut scale, mut minimum) = solve(
             if self.scale.product.block.is_some() { (ss, sr) } else { (0.0, 0.0) },
             sm,
@@ -325,7 +332,8 @@ impl<V: Values + Single, const N: usize> Fit<V, N> {
     pub fn codes(&self, code: impl Fn(f32) -> u8) -> [u8; N] {
         let mut codes = [0; N];
         for cell in self.cells() {
-            let (inverse, minimum) = (Weighted::inverse(self.scale.of(cell.start)), self.minimum_of(cell.start));
+            let (inverse, minimum) =
+                (Weighted::inverse(self.scale.of(cell.start)), self.minimum_of(cell.start));
             let target = |w: f32| (w - minimum) * inverse;
             let lanes = self.weights[cell.clone()].chunks(LANES).zip(codes[cell].chunks_mut(LANES));
             for (weights, codes) in lanes {
@@ -415,7 +423,8 @@ impl<const N: usize> Factor<N> {
         /// so many steps.
         const TRIALS: usize = 8;
 
-        let furthest = targets.iter().fold(0.0, |far: f32, t| if t.value.abs() > far.abs() { t.value } else { far });
+        let furthest =
+            targets.iter().fold(0.0, |far: f32, t| if t.value.abs() > far.abs() { t.value } else { far });
         let (low, high) = group.limits();
         let (mut best, mut least) = (block.nearest(0.0), f32::INFINITY);
         for limit in [low, high].into_iter().filter(|&limit| limit != 0.0 && furthest != 0.0) {
@@ -444,9 +453,8 @@ impl<const N: usize> Factor<N> {
     }
 
     fn bits<const G: usize>(&self) -> (u32, [u8; G]) {
-        let groups = std::array::from_fn(|g| {
-            self.product.group.map_or(0, |number| number.bits(self.groups[g]) as u8)
-        });
+        let groups =
+            std::array::from_fn(|g| self.product.group.map_or(0, |number| number.bits(self.groups[g]) as u8));
         (self.product.block.map_or(0, |number| number.bits(self.block)), groups)
     }
 }
@@ -472,19 +480,23 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
     let (smallest, largest) = weighted.extremes();
     let nothing = values.residual(weighted, 0.0, 0.0);
     let mut best = Alone { scale: 0.0, minimum: 0.0, error: nothing.rr, rest: nothing };
-    // With as many values on both sides, one sign does for both.
-    let even = (low + high).abs() * 32.0 < high - low;
-    for sign in [1.0_f32, -1.0].into_iter().filter(|trial| if sign == 0.0 { !even || *trial < 0.0 } else { sign == *trial }) {
-        // Which weights the two limits stand for, and what scale takes both.
-        let ends = if sign > 0.0 { [(smallest, low), (largest, high)] } else { [(largest, low), (smallest, high)] };
-        let Some((scale, limit)) = ends
-            .into_iter()
-            .filter(|&(weight, limit)| weight * limit * sign > 0.0)
+    // The scales that take all weights in, and the limit that one of these becomes.
+    let whole = |sign: f32| {
+        let ends =
+            if sign > 0.0 { [(smallest, low), (largest, high)] } else { [(largest, low), (smallest, high)] };
+        let inside = ends.into_iter().filter(|&(weight, limit)| weight * limit * sign > 0.0);
+        inside
             .map(|(weight, limit)| (weight / limit, limit.abs()))
             .max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))
-        else {
-            continue;
-        };
+    };
+    let mut wholes = [1.0, -1.0].map(|trial| if sign == 0.0 || sign == trial { whole(trial) } else { None });
+    // With about as many values on both sides, the finer scale does.
+    if let [Some(positive), Some(negative)] = wholes
+        && (low + high).abs() * 32.0 < high - low
+    {
+        wholes[if positive.0 < -negative.0 { 1 } else { 0 }] = None;
+    }
+    for (scale, limit) in wholes.into_iter().flatten() {
         let mut trial = |landing: f32| {
             let scale = scale * limit / landing;
             let rest = values.residual(weighted, scale, 0.0);
@@ -585,7 +597,13 @@ fn solve((a, r): (f32, f32), b: f32, (c, s): (f32, f32)) -> (f32, f32) {
     if determinant > 1e-5 * a * c {
         return ((r * c - s * b) / determinant, (s * a - r * b) / determinant);
     }
-    if a > 0.0 && c == 0.0 { (r / a, 0.0) } else if c > 0.0 { (0.0, s / c) } else { (0.0, 0.0) }
+    if a > 0.0 && c == 0.0 {
+        (r / a, 0.0)
+    } else if c > 0.0 {
+        (0.0, s / c)
+    } else {
+        (0.0, 0.0)
+    }
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -46,7 +46,9 @@ impl<const D: usize> Grid<D> {
         const { assert!(D == 4 || D == 8) };
         let rows: Vec<[f32; D]> = rows.iter().map(|row| row.map(f32::from)).collect();
         let columns = rows.chunks(LANES).map(|rows| {
-            std::array::from_fn(|d| std::array::from_fn(|lane| rows.get(lane).unwrap_or(&rows[rows.len() - 1])[d]))
+            std::array::from_fn(|d| {
+                std::array::from_fn(|lane| rows.get(lane).unwrap_or(&rows[rows.len() - 1])[d])
+            })
         });
         Self { columns: columns.collect(), signs, rows }
     }
@@ -79,10 +81,8 @@ impl<const D: usize> Grid<D> {
                 at[lane] = if better { i as f32 } else { at[lane] };
             }
         }
-        let (lane, cost) = (0..LANES)
-            .map(|lane| (lane, least[lane]))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .unwrap_or_default();
+        let (lane, cost) =
+            (0..LANES).map(|lane| (lane, least[lane])).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
         let row = (at[lane] as usize * LANES + lane).min(self.rows.len() - 1);
         let change = |d: &usize| products[*d] * self.rows[row][*d];
         let flipped = flip.then(|| (0..D).min_by(|a, b| change(a).total_cmp(&change(b))).unwrap_or(0));
@@ -138,9 +138,10 @@ impl<const D: usize> Grid<D> {
     /// The codes of weights under `scale` and `minimum`, eight by eight.
     pub(super) fn octets(&self, weighted: Weighted, scale: f32, minimum: f32) -> impl Iterator<Item = Octet> {
         let ((weights, _), (importance, _)) = (weighted.weights.as_chunks(), weighted.importance.as_chunks());
-        weights.iter().zip(importance).map(move |(weights, &importance)| {
-            self.octet(weights.map(|w| w - minimum), importance, scale)
-        })
+        weights
+            .iter()
+            .zip(importance)
+            .map(move |(weights, &importance)| self.octet(weights.map(|w| w - minimum), importance, scale))
     }
 }
 
@@ -159,7 +160,8 @@ impl<const D: usize> Values for &Grid<D> {
 
     fn gap(self) -> f32 {
         let (_, high) = self.limits();
-        let next = self.rows.iter().flatten().copied().filter(|&g| g < high).fold(f32::NEG_INFINITY, f32::max);
+        let next =
+            self.rows.iter().flatten().copied().filter(|&g| g < high).fold(f32::NEG_INFINITY, f32::max);
         if next.is_finite() { high - next } else { 1.0 }
     }
 
@@ -217,7 +219,8 @@ mod tests {
     fn check<const D: usize>(signs: Signs) {
         let mut noise = noise(D as u32);
         let own = signs == Signs::Own;
-        let mut row = || std::array::from_fn(|_| [8, 25, 43][(noise() * 3.0) as usize] - if own { 25 } else { 0 });
+        let mut row =
+            || std::array::from_fn(|_| [8, 25, 43][(noise() * 3.0) as usize] - if own { 25 } else { 0 });
         // Not a whole number of vectors.
         let rows: Vec<[i8; D]> = (0..37).map(|_| row()).collect();
         let grid = Grid::new(&rows, signs);

@@ -47,7 +47,9 @@ impl Number {
             Self::F16 => f16::from_f32(value).to_f32(),
             Self::F32 => value,
             // A fraction of one half or more rounds up, into the exponent.
-            Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => exponent(((value.to_bits() + (1 << 22)) >> 23) as u8),
+            Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => {
+                exponent(((value.to_bits() + (1 << 22)) >> 23) as u8)
+            }
             Self::E8m0 => exponent(0),
             // So does one of half a step.
             Self::Ue4m3 if value >= UE4M3_NORMAL => f32::from_bits((value.to_bits() + (1 << 19)) >> 20 << 20),
@@ -73,7 +75,8 @@ impl Number {
             Self::I8 => (value - 1.0, value + 1.0),
         };
         let (low, high) = self.limits();
-        let others = [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
+        let others =
+            [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
         std::iter::once(value).chain(others)
     }
 
@@ -91,7 +94,7 @@ impl Number {
     }
 
     /// The number that `bits` stand for.
-    pub(super) fn value(self, bits: u32) -> f32 {
+    pub fn value(self, bits: u32) -> f32 {
         match self {
             Self::F16 => f16::from_bits(bits as u16).to_f32(),
             Self::F32 => f32::from_bits(bits),

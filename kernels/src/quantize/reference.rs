@@ -91,7 +91,12 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
             // A cast of what lies outside a byte takes its nearest end.
             let exponent = furthest.log2().floor() - largest.log2().floor() + 127.0;
             numbers.scale = if furthest > 0.0 { (exponent as u8).into() } else { 0 };
-            nearest_entries(table, weights, shape.scale.factor * Number::E8m0.value(numbers.scale), &mut codes);
+            nearest_entries(
+                table,
+                weights,
+                shape.scale.factor * Number::E8m0.value(numbers.scale),
+                &mut codes,
+            );
         }
         Reference::Largest => {
             let Values::Table(table) = &shape.values else { unreachable!("{reference:?} is for tables") };
