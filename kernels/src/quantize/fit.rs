@@ -526,8 +526,8 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
 ///
 /// Of ranges that end up to some distances inside that of the weights the best.
 fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
-    /// In distances of values. Up to one half, weights outside the range lose nothing by it.
-    const INSIDE: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
+    /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
+    const INSIDE: [f32; 10] = [-0.3, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
 
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
