@@ -124,10 +124,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     Reach::Only(sign) => sign,
                 };
                 let mut minima = [Target::default(); N];
-                for g in 0..self.scale.count {
+                for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
                     let range = self.scale.range(g);
                     let alone = best_scale_and_minimum(self.values, self.group(range.clone()), sign);
-                    scales[g] = Target { value: alone.scale, cost: alone.rest.vv };
+                    *target = Target { value: alone.scale, cost: alone.rest.vv };
                     // A scale that may follow makes up for some of a minimum's deviation.
                     let Residual { vv, v, .. } = alone.rest;
                     let p = self.total_importance(range.clone());
