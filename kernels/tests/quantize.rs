@@ -146,11 +146,12 @@ fn any_weights_make_finite_blocks() {
     }
 }
 
-/// Equal weights differ from what they become by no more than the rounding of an f16, or of two.
+/// Equal weights differ from what they become by no more than the rounding of an f16, or of two; below these its
+/// exponent ends.
 #[test]
 fn equal_weights_stay_equal() {
     for format in formats() {
-        for weight in [0.37, -2.5, 1.0, -1.0, 0.001] {
+        for weight in [0.37, -2.5, 1.0, -1.0, 100.0] {
             let weights = vec![weight; format.block_len];
             let even = vec![1.0; format.block_len];
             for blocks in [quantize(format, &weights), quantize_weighted(format, &weights, &even)] {
