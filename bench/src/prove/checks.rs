@@ -250,12 +250,18 @@ fn dequantize(subject: &Subject, isa: Supported, seed: u64) {
     }
 }
 
-/// Each weight comes back within two steps of the largest scale of its block: half a step for rounding, another where
-/// the range of codes is not symmetric, and one where the scale that serves a group best clips its furthest weight; and 2⁻¹⁰ of the largest weight, since the scale that codes are
+/// Each weight comes back within two steps of the largest scale of its block, a step being the widest gap between two
+/// values of codes: half a step for rounding, another where the range of codes is not symmetric, and one where the
+/// scale that serves a group best clips its furthest weight; and 2⁻¹⁰ of the largest weight, since the scale that codes are
 /// chosen by is rounded to an f16 (2⁻¹¹) when stored, as is a minimum. Weights are of a size that makes scales normal
 /// f16. What was in the blocks does not matter.
 pub fn quantize(subject: &Subject, isa: Supported, seed: u64) {
     let format = subject.format;
+    let any = subject.random_matrix(70, 1, 1.0);
+    let mut values: Vec<i32> =
+        any.chunks_exact(format.block_bytes).flat_map(subject.weights).map(|weight| weight.code).collect();
+    values.sort_unstable();
+    let gap = values.windows(2).map(|pair| pair[1] - pair[0]).max().map_or(1.0, f64::from);
     let mut random = Random(seed);
     let mut uniform = || random.next() as f32 / (1_u64 << 31) as f32 - 1.0;
     let mut cases: Vec<(&str, Vec<f32>)> = vec![
@@ -280,7 +286,7 @@ pub fn quantize(subject: &Subject, isa: Supported, seed: u64) {
             let largest = weights.iter().map(|w| f64::from(w.abs())).fold(0.0, f64::max);
             for (e, (w, Weight { scale, code, minimum })) in weights.iter().zip(quantized).enumerate() {
                 let distance = (f64::from(*w) - (scale * f64::from(code) + minimum)).abs();
-                let bound = 2.0 * step + largest / 1024.0;
+                let bound = 2.0 * gap * step + largest / 1024.0;
                 assert!(
                     distance <= bound,
                     "{name}: block {b} weight {e}, {w}, is off by {distance:e} > {bound:e}"
