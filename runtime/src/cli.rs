@@ -22,6 +22,7 @@ mod logits;
 mod perplexity;
 mod pull;
 mod quantize;
+mod report;
 mod run;
 mod table;
 mod tokenize;
@@ -71,6 +72,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Measures how well a model predicts a text, and how far it is from a base model
     Perplexity(perplexity::Args),
+    /// Makes a model in several types, and compares their size, quality and speed
+    Report(report::Args),
     /// Fetches a model by name, once, and prints its path
     Pull(pull::Args),
     /// Measures a model: decoding in four modes, prefill, memory bandwidth; or runs llama-bench's tests
@@ -213,6 +216,7 @@ impl Command {
             Self::Kernels => kernels::run(formats, out),
             Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Perplexity(args) => perplexity::run(args, formats, out),
+            Self::Report(args) => report::run(args, formats, out),
             Self::Pull(args) => pull::run(args, out),
             Self::Bench(args) => bench::run(args, formats, out),
         }

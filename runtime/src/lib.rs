@@ -23,6 +23,7 @@ pub mod perplexity;
 pub mod profile;
 pub mod pull;
 pub mod quantize;
+pub mod report;
 pub mod sample;
 mod scratch;
 mod threads;

@@ -31,6 +31,7 @@
 //! ```
 
 mod convert;
+mod error;
 mod mix;
 
 use std::cell::RefCell;
@@ -41,6 +42,7 @@ use quantloom_kernels::{Format, Supported};
 use regex::{Regex, RegexBuilder};
 
 use self::convert::{Converter, Problem};
+pub use self::error::{SquaredError, squared_error};
 use self::mix::{MIXES, Mix, Role, Rule, Shape};
 use crate::Error;
 use crate::gguf::{Formats, Gguf, GgufWriter, Tensor, TensorType};
@@ -122,6 +124,11 @@ impl Recipe {
             token_embedding: None,
             requantize: false,
         })
+    }
+
+    /// Its name, as in `Q4_K_M`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Another type for matrices in whose name `pattern` is found, a regular expression as in llama.cpp, in upper or

@@ -7,7 +7,7 @@ mod tiny;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -963,4 +963,163 @@ fn quantize_that_is_interrupted_leaves_nothing() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.starts_with("error: ") && stderr.contains("target.gguf: not written"), "{stderr}");
     assert_eq!(files(), 1);
+}
+
+/// A small model in F32 and a text, in a folder of their own, and a folder for temporary files.
+fn report_files() -> (TempDir, [String; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, text, temporary] = ["m.gguf", "text.txt", "tmp"].map(|name| folder.path().join(name));
+    TinyModel::new(&SHAPE).write(&model);
+    fs::write(&text, "abc xyz ".repeat(30)).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    (folder, [model, text, temporary].map(|path| path.to_str().unwrap().into()))
+}
+
+#[test]
+fn report_prints_and_draws() {
+    let (folder, [model, text, temporary]) = report_files();
+    let svg = folder.path().join("figure.svg");
+    let report = |args: &[&str]| {
+        let mut command = quantloom(["report", &model, "--types", "q8_0,Q4_0", "-r", "1", "-t", "2"]);
+        stdout(command.args(args).env("TMPDIR", &temporary), "")
+    };
+    let all = ["-f", &text, "-c", "40", "--chunks", "3", "-p", "20", "-n", "10"];
+    let markdown = report(&[&all[..], &["--svg", svg.to_str().unwrap()]].concat());
+    assert!(markdown.starts_with("# "), "{markdown}");
+    for part in
+        ["3 chunks of 40 tokens, of which 57", "prompts of 20 tokens and 10 ", "| base | ", "| Q8_0 | "]
+    {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg "));
+
+    let json: Value = serde_json::from_str(&report(&[&all[..], &["-o", "json", "--pure"]].concat())).unwrap();
+    assert_eq!(json["base"]["path"], model.as_str());
+    assert_eq!(json["base"]["perplexity"]["scored"], 57);
+    let row = &json["types"][1];
+    assert_eq!((&row["name"], &row["path"]), (&"Q4_0".into(), &Value::Null));
+    assert_eq!(row["matrices"][0]["type"], "Q4_0");
+    assert_eq!(row["size"]["matrix_bits_per_weight"], 4.5);
+    assert_eq!(row["error"]["matrices"].as_array().unwrap().len(), 16);
+    assert_eq!(row["speed"]["decode"]["tokens"], 10);
+    for figure in ["perplexity", "kl_divergence", "same_top"] {
+        assert!(row["divergence"][figure]["value"].as_f64().unwrap() > 0.0, "{figure}: {row}");
+    }
+
+    let kept = folder.path().join("kept");
+    let json = report(&["--no-quality", "-o", "json", "--keep", kept.to_str().unwrap()]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["base"]["perplexity"], &json["types"][0]["divergence"]), (&Value::Null, &Value::Null));
+    for (row, name) in json["types"].as_array().unwrap().iter().zip(["m.Q8_0.gguf", "m.Q4_0.gguf"]) {
+        assert_eq!(row["path"], kept.join(name).to_str().unwrap());
+        assert!(kept.join(name).exists(), "{name}");
+    }
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "temporary files are left");
+}
+
+#[test]
+fn report_says_what_is_wrong() {
+    let (folder, [model, text, temporary]) = report_files();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (none, inside) = (path("none"), path("m.gguf/figure.svg"));
+    let quantized = path("quantized.gguf");
+    TinyModel::new(&Shape { ty: "Q8_0", ..SHAPE }).write(Path::new(&quantized));
+    let short = ["-f", &text, "-c", "40"];
+    let cases: &[(&str, &[&str], &str)] = &[
+        (
+            &model,
+            &["--types", "q9_9", "-f", &text],
+            "--types: unknown type \"q9_9\"; there are F32, F16, BF16, Q4_0",
+        ),
+        (&model, &["--types", "q8_0,,q4_0", "-f", &text], "--types: unknown type \"\"; there are F32"),
+        (&model, &["--types", "q8_0,Q8_0", "-f", &text, "-c", "40"], "Q8_0 is there twice"),
+        (&model, &["--types", "q8_0"], "there is no text to run: name one by -f"),
+        (&model, &["--types", "q8_0", "-f", &none], "none: "),
+        (&model, &["--types", "q8_0", "-f", &text], "a context of 512 tokens is more than the 80"),
+        (&model, &["--types", "q8_0", "-f", &text, "-c", "x"], "--ctx-size <N>: \"x\" is not"),
+        (&model, &["--types", "q8_0", "-f", &text, "--chunks", "0"], "--chunks <N>: \"0\" is not"),
+        (&model, &["--types", "q8_0", "--no-quality", "-p", "0"], "--n-prompt <N>: \"0\" is not"),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "-n", "81"],
+            "a context of 81 tokens is more than the 80",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "-o", "xml"],
+            "--output <FORMAT>: \"xml\" is not one of md, json",
+        ),
+        (&model, &["--types", "q6_k", "--pure", "--no-quality"], "no whole blocks of Q6_K, 256 each"),
+        (&model, &["--types", "q8_0", "--no-quality", "--base", &none], "none: "),
+        (&model, &["--types", "q8_0", "--no-quality", "--svg", &temporary], "tmp is not a regular file"),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--svg", &inside],
+            "figure.svg: can't write to the folder",
+        ),
+        (&model, &["--types", "q8_0", "--no-quality", "--keep", &text], "--keep names another folder"),
+        (&none, &["--types", "q8_0", "--no-quality"], "none: "),
+        (&quantized, &[&["--types", "q4_0"], &short[..]].concat(), "or allow it (--allow-requantize)"),
+    ];
+    for (model, args, fragment) in cases {
+        let mut command = quantloom(["report", model]);
+        assert_error(command.args(*args).env("TMPDIR", &temporary), b"", fragment);
+    }
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    let files = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 4, "the model, the quantized one, the text, and a folder");
+}
+
+#[cfg(unix)]
+#[test]
+fn report_to_a_full_disk_says_so_and_leaves_nothing() {
+    let (_folder, [model, text, temporary]) = report_files();
+    for (blocks, args, fragment) in [
+        // Blocks of 512 bytes: the header fits, the tensors don't.
+        (100, &["--no-quality"][..], "m.Q8_0.gguf: File too large"),
+        (16, &["-f", &text, "-c", "40"], "base.logits: File too large"),
+    ] {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &script,
+            "sh",
+            env!("CARGO_BIN_EXE_quantloom"),
+            "report",
+            &model,
+            "--types",
+            "q8_0",
+        ]);
+        shell.args(args).env("TMPDIR", &temporary);
+        for fragment in [fragment, "; --keep, or TMPDIR, names another folder"] {
+            assert_error(&mut shell, b"", fragment);
+        }
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{fragment}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn report_that_is_interrupted_leaves_nothing() {
+    let (folder, [model, _, temporary]) = report_files();
+    // Takes seconds.
+    TinyModel::new(&Shape { context: 100_000, ..SHAPE }).write(Path::new(&model));
+    let svg = folder.path().join("figure.svg");
+    let mut command = quantloom(["report", &model, "--types", "q8_0,q4_0", "--no-quality", "-r", "1000000"]);
+    command.arg("--svg").arg(&svg).env("TMPDIR", &temporary).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let start = Instant::now();
+    while fs::read_dir(&temporary).unwrap().count() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "no folder is made");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Once it runs, it watches.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*stderr), (Some(1), "error: stopped: nothing is reported\n"));
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the model, the text, and a folder");
 }

@@ -1,4 +1,4 @@
-//! The README shows what is there: a code block under `<!-- from FILE -->` consists of lines of that file, in order
+//! The READMEs show what is there: a code block under `<!-- from FILE -->` consists of lines of that file, in order
 //! and, between lines of `…`, without a gap. Indentation as a whole may differ.
 
 use std::path::Path;
@@ -21,42 +21,21 @@ struct Block<'a> {
 
 #[test]
 fn code_is_that_of_the_files() {
-    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md");
-    let blocks = blocks(&readme);
-    let problems: Vec<_> = blocks
-        .iter()
-        .filter_map(|block| {
-            problem(block, |path| {
-                std::fs::read_to_string(Path::new(ROOT).join(path))
-                    .map_err(|error| format!("{path}: {error}"))
-            })
-        })
-        .collect();
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(blocks.iter().any(|block| block.source.is_some()), "README.md: no block is from a file");
-}
-
-/// The table of formats has a row for each, with its size and the lines of its declaration.
-#[test]
-fn every_format_is_listed() {
-    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).expect(path);
-    let (readme, formats) = (read("README.md"), read("kernels/src/formats.rs"));
-    for format in quantloom_kernels::FORMATS {
-        let declaration =
-            formats.split_once(&format!("    pub block {}[", format.name)).expect(format.name).1;
-        let (declaration, _) = declaration.split_once("\n    }\n").expect(format.name);
-        let lines = 1 + declaration.lines().filter(|line| !line.trim().is_empty()).count();
-        let bits = 8.0 * format.block_bytes as f64 / format.block_len as f64;
-        let gguf = format.gguf_id.map_or(String::new(), |id| id.to_string());
-        let row = format!(
-            "| {} | {gguf} | {} / {} | {} | {lines} | `",
-            format.name,
-            format.block_len,
-            format.block_bytes,
-            (bits * 1000.0).round() / 1000.0
-        );
-        assert!(readme.contains(&row), "README.md has no row {row}…");
+    /// Where the pages are.
+    const FOLDERS: [&str; 2] = ["", "runtime/examples/custom-format/"];
+    let read = |path: &str| {
+        std::fs::read_to_string(Path::new(ROOT).join(path)).map_err(|error| format!("{path}: {error}"))
+    };
+    let mut problems = Vec::new();
+    for folder in FOLDERS {
+        let page = read(&format!("{folder}README.md")).expect("a page");
+        let blocks = blocks(&page);
+        let here = blocks.iter().filter_map(|block| problem(block, read));
+        problems.extend(here.map(|problem| format!("{folder}{problem}")));
+        let shows = blocks.iter().any(|block| block.source.is_some());
+        assert!(shows, "{folder}README.md: no block is from a file");
     }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]

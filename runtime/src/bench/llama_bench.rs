@@ -118,16 +118,16 @@ impl Summary {
     }
 }
 
-/// Measures; tells `repeated` after each repetition.
+/// Measures; tells `repeated` after each repetition, which may end it all.
 ///
 /// # Errors
-/// The test takes more context than the model has, or there is no memory for that.
-pub fn measure(
+/// The test takes more context than the model has, there is no memory for that, or what `repeated` says.
+pub fn measure<E: From<Error>>(
     model: &Model,
     test: Test,
     options: &Options,
-    mut repeated: impl FnMut(),
-) -> Result<Measurement, Error> {
+    mut repeated: impl FnMut() -> Result<(), E>,
+) -> Result<Measurement, E> {
     let Options { repetitions, warm_up, delay, types } = *options;
     let test_time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut cache = model.create_kv_cache_with(test.context(), types)?;
@@ -159,7 +159,7 @@ pub fn measure(
     let mut samples = Vec::new();
     for _ in 0..repetitions {
         samples.push(run(&tokens(test.prompt), &tokens(test.generate))?);
-        repeated();
+        repeated()?;
     }
 
     let count = (test.prompt + test.generate) as f64;
@@ -224,13 +224,13 @@ fn model_type(gguf: &Gguf) -> String {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let name = raw_cpuid::CpuId::new().get_processor_brand_string();
     name.map_or("unknown".into(), |name| name.as_str().trim().into())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     "unknown".into()
 }
 

@@ -197,7 +197,11 @@ impl Tests {
                     let model = model.with_threads(threads)?;
                     for test in tests() {
                         progress.set_message(test.to_string());
-                        let measurement = llama_bench::measure(&model, test, &options, || progress.inc(1))?;
+                        let repeated = || {
+                            progress.inc(1);
+                            Ok::<_, Error>(())
+                        };
+                        let measurement = llama_bench::measure(&model, test, &options, repeated)?;
                         progress.suspend(|| printer.print(measurement))?;
                     }
                 }

@@ -17,7 +17,7 @@ use crate::perplexity::{
 use crate::{CacheTypes, Error, Model};
 
 /// llama.cpp's.
-const DEFAULT_CONTEXT: usize = 512;
+pub const DEFAULT_CONTEXT: usize = 512;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -129,7 +129,7 @@ fn chunks(
 }
 
 /// All of it but, as in llama.cpp, a line break at its end.
-fn read_text(path: &Path) -> Result<String> {
+pub fn read_text(path: &Path) -> Result<String> {
     let name = path.display();
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
     let mut text = String::from_utf8(bytes)

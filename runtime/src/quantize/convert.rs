@@ -123,12 +123,7 @@ fn convert_job(
     isa: Supported,
 ) -> Result<(), (usize, f32)> {
     WEIGHTS.with_borrow_mut(|weights| {
-        weights.resize(after.len() / to.block_bytes() * to.block_len(), 0.0);
-        match from.dense() {
-            Ok(dense) => dense.widen(before, weights),
-            Err(format) => format.kernels(isa).dequantize(before, weights),
-        }
-        .expect(CHECKED);
+        widen(from, before, weights, isa);
         if !matches!(to, TensorType::F32 | TensorType::BF16) {
             let fits = |w: &f32| w.abs() < LIMIT;
             // Without an early end, so that the loop is one of vectors.
@@ -145,6 +140,16 @@ fn convert_job(
 /// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.
 const CHECKED: &str = "jobs are whole blocks of both types";
 
+/// `weights` become those of whole blocks.
+pub fn widen(ty: TensorType, blocks: &[u8], weights: &mut Vec<f32>, isa: Supported) {
+    weights.resize(blocks.len() / ty.block_bytes() * ty.block_len(), 0.0);
+    match ty.dense() {
+        Ok(dense) => dense.widen(blocks, weights),
+        Err(format) => format.kernels(isa).dequantize(blocks, weights),
+    }
+    .expect(CHECKED);
+}
+
 fn narrow(ty: TensorType, isa: Supported, weights: &[f32], bytes: &mut [u8]) {
     fn each<const N: usize>(weights: &[f32], bytes: &mut [u8], convert: impl Fn(f32) -> [u8; N]) {
         bytes.as_chunks_mut().0.iter_mut().zip(weights).for_each(|(number, w)| *number = convert(*w));
@@ -158,7 +163,7 @@ fn narrow(ty: TensorType, isa: Supported, weights: &[f32], bytes: &mut [u8]) {
 }
 
 /// The least common multiple.
-fn lcm(a: usize, b: usize) -> usize {
+pub fn lcm(a: usize, b: usize) -> usize {
     fn gcd(a: usize, b: usize) -> usize {
         if b == 0 { a } else { gcd(b, a % b) }
     }

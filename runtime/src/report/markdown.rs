@@ -1,0 +1,217 @@
+//! The report to read.
+
+use std::fmt::{self, Display, Formatter};
+use std::iter;
+use std::path::Path;
+
+use super::{BASE, BaseRow, Rate, Report, Row, Share, Size, Speed};
+use crate::perplexity::Estimate;
+
+/// What stands where nothing was measured.
+const NOTHING: &str = "–";
+
+/// What the table tells of each type.
+const COLUMNS: [(&str, Side); 11] = [
+    ("type", Side::Left),
+    ("bits per weight", Side::Right),
+    ("of matrices", Side::Right),
+    ("error of weights", Side::Right),
+    ("perplexity", Side::Right),
+    ("KL divergence", Side::Right),
+    ("same top-1", Side::Right),
+    ("prefill, tok/s", Side::Right),
+    ("decode, tok/s", Side::Right),
+    ("of roofline", Side::Right),
+    ("matrices", Side::Left),
+];
+
+/// Where the cells of a column stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { model, cpu, isa, threads, repetitions, base, types } = self;
+        // Where they lie is of no interest to who reads the table elsewhere.
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().escape_debug().to_string();
+        let BaseRow { size, speed, .. } = base;
+        writeln!(f, "# {} in other types\n", name(model))?;
+        writeln!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
+        match &base.perplexity {
+            Some(text) => writeln!(
+                f,
+                "- text: {} chunks of {} tokens, of which {} are scored; ± is the standard error",
+                text.chunks, text.context, text.scored
+            ),
+            None => writeln!(f, "- text: none"),
+        }?;
+        writeln!(
+            f,
+            "- speed: {cpu}, {threads} threads, {isa}; prompts of {} tokens and {} generated ones, means of {repetitions}",
+            speed.prefill.tokens, speed.decode.tokens
+        )?;
+        writeln!(
+            f,
+            "- the roofline is the speed at which the same threads read the weights and do nothing else; the base's file \
+             is read at {:.1} GB/s\n",
+            speed.read_bandwidth / 1e9
+        )?;
+        table(f, iter::once(base_row(base)).chain(types.iter().map(row)))
+    }
+}
+
+fn base_row(base: &BaseRow) -> [String; COLUMNS.len()] {
+    let nothing = || NOTHING.to_owned();
+    let perplexity = base.perplexity.as_ref().map(|text| estimate(text.perplexity, 1.0, 3));
+    let (bits, speed) = (bits(base.size), speed(&base.speed));
+    cells(
+        BASE,
+        bits,
+        [nothing(), perplexity.unwrap_or_else(nothing), nothing(), nothing()],
+        speed,
+        &base.matrices,
+    )
+}
+
+fn row(row: &Row) -> [String; COLUMNS.len()] {
+    let Row { name, matrices, size, error, divergence, speed: measured, .. } = row;
+    let figures = divergence.as_ref().map(|divergence| {
+        let means = &divergence.means;
+        [
+            estimate(means.perplexity, 1.0, 3),
+            estimate(means.kl_divergence, 1.0, 5),
+            estimate(means.same_top, 100.0, 1) + " %",
+        ]
+    });
+    let [perplexity, divergence, same_top] = figures.unwrap_or([NOTHING; 3].map(String::from));
+    let error = format!("{} %", digits(100.0 * error.relative_rms));
+    cells(name, bits(*size), [error, perplexity, divergence, same_top], speed(measured), matrices)
+}
+
+fn cells(
+    name: &str,
+    [whole, matrices]: [String; 2],
+    [error, perplexity, divergence, same_top]: [String; 4],
+    [prefill, decode, roofline]: [String; 3],
+    shares: &[Share],
+) -> [String; COLUMNS.len()] {
+    [
+        name.into(),
+        whole,
+        matrices,
+        error,
+        perplexity,
+        divergence,
+        same_top,
+        prefill,
+        decode,
+        roofline,
+        composition(shares),
+    ]
+}
+
+fn bits(size: Size) -> [String; 2] {
+    [size.bits_per_weight, size.matrix_bits_per_weight].map(|bits| format!("{bits:.3}"))
+}
+
+fn speed(speed: &Speed) -> [String; 3] {
+    let rate = |rate: Rate| digits(rate.tokens_per_second);
+    [rate(speed.prefill), rate(speed.decode), format!("{:.0} %", 100.0 * speed.roofline_share)]
+}
+
+/// What matrices are made of: `Q5_0 90 % instead of Q4_K, Q6_K 10 %`.
+fn composition(shares: &[Share]) -> String {
+    let all: usize = shares.iter().map(|share| share.weights).sum();
+    let each = shares.iter().map(|Share { ty, instead_of, weights, .. }| {
+        let part = match shares.len() {
+            1 => String::new(),
+            _ => format!(" {} %", digits(100.0 * *weights as f64 / all as f64)),
+        };
+        let wanted = instead_of.map(|wanted| format!(" instead of {wanted}")).unwrap_or_default();
+        format!("{ty}{part}{wanted}")
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn estimate(Estimate { value, error }: Estimate, scale: f64, decimals: usize) -> String {
+    let (value, error) = (value * scale, error * scale);
+    // Of one token there is none.
+    if error.is_nan() {
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.decimals$} ± {error:.decimals$}")
+    }
+}
+
+/// Three digits that tell, and all before the point.
+pub fn digits(value: f64) -> String {
+    let before = value.abs().log10().floor() + 1.0;
+    let decimals = if value == 0.0 { 0 } else { (3.0 - before).clamp(0.0, 8.0) as usize };
+    format!("{value:.decimals$}")
+}
+
+/// A Markdown table that is also aligned where nothing renders it.
+fn table(f: &mut Formatter<'_>, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> fmt::Result {
+    // A bar would end the cell.
+    let rows = rows.map(|row| row.map(|cell| cell.replace('|', "\\|")));
+    let rows: Vec<_> = iter::once(COLUMNS.map(|(name, _)| name.to_owned())).chain(rows).collect();
+    let widths: [usize; COLUMNS.len()] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for (i, row) in rows.iter().enumerate() {
+        for ((cell, width), (_, side)) in row.iter().zip(widths).zip(COLUMNS) {
+            match side {
+                Side::Left => write!(f, "| {cell:<width$} ")?,
+                Side::Right => write!(f, "| {cell:>width$} ")?,
+            }
+        }
+        writeln!(f, "|")?;
+        if i == 0 {
+            for (width, (_, side)) in widths.into_iter().zip(COLUMNS) {
+                write!(f, "|{}{}", "-".repeat(width + 1), if side == Side::Left { '-' } else { ':' })?;
+            }
+            writeln!(f, "|")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_tell() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (1234.5, "1234"),
+            (123.45, "123"),
+            (12.345, "12.3"),
+            (1.2345, "1.23"),
+            (0.12345, "0.123"),
+            (0.0012345, "0.00123"),
+            (100.0, "100"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(digits(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn matrices_name_what_they_should_have_been() {
+        let share = |ty, instead_of, weights| Share { ty, instead_of, matrices: 1, weights };
+        for (shares, expected) in [
+            (vec![share("Q4_0", None, 32)], "Q4_0"),
+            (vec![share("F16", Some("Q4_0"), 91)], "F16 instead of Q4_0"),
+            (
+                vec![share("Q5_0", Some("Q4_K"), 900), share("Q6_K", None, 100)],
+                "Q5_0 90.0 % instead of Q4_K, Q6_K 10.0 %",
+            ),
+        ] {
+            assert_eq!(composition(&shares), expected);
+        }
+    }
+}
