@@ -124,10 +124,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     Reach::Only(sign) => sign,
                 };
                 let mut minima = [Target::default(); N];
-                for g in 0..self.scale.count {
+                for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
                     let range = self.scale.range(g);
                     let alone = best_scale_and_minimum(self.values, self.group(range.clone()), sign);
-                    scales[g] = Target { value: alone.scale, cost: alone.rest.vv };
+                    *target = Target { value: alone.scale, cost: alone.rest.vv };
                     // A scale that may follow makes up for some of a minimum's deviation.
                     let Residual { vv, v, .. } = alone.rest;
                     let p = self.total_importance(range.clone());
@@ -480,23 +480,23 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
     let (smallest, largest) = weighted.extremes();
     let nothing = values.residual(weighted, 0.0, 0.0);
     let mut best = Alone { scale: 0.0, minimum: 0.0, error: nothing.rr, rest: nothing };
-    // With as many values on both sides, one sign does for both.
-    let even = (low + high).abs() * 32.0 < high - low;
-    for sign in [1.0_f32, -1.0]
-        .into_iter()
-        .filter(|trial| if sign == 0.0 { !even || *trial < 0.0 } else { sign == *trial })
-    {
-        // Which weights the two limits stand for, and what scale takes both.
+    // The scales that take all weights in, and the limit that one of these becomes.
+    let whole = |sign: f32| {
         let ends =
             if sign > 0.0 { [(smallest, low), (largest, high)] } else { [(largest, low), (smallest, high)] };
-        let Some((scale, limit)) = ends
-            .into_iter()
-            .filter(|&(weight, limit)| weight * limit * sign > 0.0)
+        let inside = ends.into_iter().filter(|&(weight, limit)| weight * limit * sign > 0.0);
+        inside
             .map(|(weight, limit)| (weight / limit, limit.abs()))
             .max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))
-        else {
-            continue;
-        };
+    };
+    let mut wholes = [1.0, -1.0].map(|trial| if sign == 0.0 || sign == trial { whole(trial) } else { None });
+    // With about as many values on both sides, the finer scale does.
+    if let [Some(positive), Some(negative)] = wholes
+        && (low + high).abs() * 32.0 < high - low
+    {
+        wholes[if positive.0 < -negative.0 { 1 } else { 0 }] = None;
+    }
+    for (scale, limit) in wholes.into_iter().flatten() {
         let mut trial = |landing: f32| {
             let scale = scale * limit / landing;
             let rest = values.residual(weighted, scale, 0.0);
@@ -526,8 +526,8 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
 ///
 /// Of ranges that end up to some distances inside that of the weights the best.
 fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
-    /// In distances of values. Up to one half, weights outside the range lose nothing by it.
-    const INSIDE: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
+    /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
+    const INSIDE: [f32; 10] = [-0.3, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
 
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();

@@ -95,7 +95,7 @@ impl Number {
     }
 
     /// The number that `bits` stand for.
-    pub(super) fn value(self, bits: u32) -> f32 {
+    pub fn value(self, bits: u32) -> f32 {
         match self {
             Self::F16 => f16::from_bits(bits as u16).to_f32(),
             Self::F32 => f32::from_bits(bits),

@@ -58,6 +58,8 @@ SEARCHED = [
     Type.IQ4_XS,
 ]
 
+CODEBOOKS = [Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S]
+
 # Younger than gguf 0.19.0.
 Q1_0 = 41
 Q2_0 = 42
@@ -178,8 +180,10 @@ def main():
         x = x.astype(np.float16)
         (HERE / f"{name}.f16").write_bytes(x.tobytes())
         x = x.astype(F32)
-        for kind in SEARCHED:
-            for weighted in [False, True]:
+        for kind in SEARCHED + CODEBOOKS:
+            GGML.ggml_quantize_init(ctypes.c_int(kind))
+            # Of the codebooks ggml takes some with importance only.
+            for weighted in [True] if kind in CODEBOOKS else [False, True]:
                 back = dequantize(ggml_quantize(kind, x, importance if weighted else None), kind).reshape(shape)
                 squares = (x.astype(np.float64) - back) ** 2 * (importance if weighted else 1)
                 errors.append(f"{kind.name},{name},{weighted},{squares.sum():.6e}".replace("True", "true").replace("False", "false"))
