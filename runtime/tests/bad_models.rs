@@ -83,7 +83,7 @@ fn damage_is_named() {
         ("tensor of another model", |m| m.add("rope_freqs.weight", &[10]), &["tensor `rope_freqs.weight` belongs to something"]),
         ("bias", |m| m.add("blk.0.attn_q.bias", &[96]), &["tensor `blk.0.attn_q.bias` belongs to something"]),
         ("tensor with a line break", |m| m.add("a\nb", &[1]), &[r"tensor `a\nb` belongs to something"]),
-        ("norm in Q8_0", |m| m.tensor("blk.1.ffn_norm.weight").retype("Q8_0"), &["tensor `blk.1.ffn_norm.weight` is Q8_0; a norm must be F32, F16 or BF16"]),
+        ("norm in Q8_0", |m| m.tensor("blk.1.ffn_norm.weight").retype("Q8_0"), &["tensor `blk.1.ffn_norm.weight` is Q8_0; it must be F32, F16 or BF16"]),
         ("NaN in a norm", |m| m.tensor("blk.1.attn_norm.weight").data[4 * 63..].copy_from_slice(&NAN.to_le_bytes()), &["tensor `blk.1.attn_norm.weight` holds NaN at index 63"]),
         ("infinity in a norm", |m| m.tensor("output_norm.weight").data[..4].copy_from_slice(&INF.to_le_bytes()), &["tensor `output_norm.weight` holds inf at index 0"]),
         ("infinity in an F16 norm", |m| { let norm = m.tensor("blk.0.ffn_norm.weight"); norm.retype("F16"); norm.data[2..4].copy_from_slice(&f16::NEG_INFINITY.to_le_bytes()) }, &["tensor `blk.0.ffn_norm.weight` holds -inf at index 1"]),
