@@ -99,9 +99,8 @@ fn every_type_is_read_and_made() {
     let formats = Formats::default();
     // Of the codebooks, whose quantizers take long, one will do; IQ2_S is llama.cpp's name for a mixture of another.
     let is_left_out = |name| ["IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"].contains(&name);
-    let types = || {
-        formats.types().filter(|ty| Recipe::new(ty.name(), &formats).is_ok() && !is_left_out(ty.name()))
-    };
+    let types =
+        || formats.types().filter(|ty| Recipe::new(ty.name(), &formats).is_ok() && !is_left_out(ty.name()));
     let name = "token_embd.weight";
     for from in types() {
         let path = folder.path().join("from.gguf");
