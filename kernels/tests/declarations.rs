@@ -10,8 +10,8 @@ mod layouts;
 use elsewhere::*;
 use layouts::subject;
 use quantloom_bench::prove::Number;
-use quantloom_kernels::BlockFormat;
 use quantloom_kernels::formats::*;
+use quantloom_kernels::{BlockFormat, f16};
 
 /// Codes that are set are the codes that are read, and nothing else of the block changes.
 #[test]
@@ -81,4 +81,22 @@ fn quantizers_follow_from_formulas() {
         let (ours, theirs) = (AprQ4::from_weights(weights, None), Q4_0::from_weights(weights, None));
         assert_eq!((ours.q(), ours.d.to_bits()), (theirs.q(), theirs.d.to_bits()), "{weights:?}");
     }
+    // 6 bits of a Gaussian, scaled by 32s: a signal 33 dB above the noise.
+    let weights: Vec<f32> = fixtures::bytes("gaussian.f16")
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&w| f16::from_le_bytes(w).to_f32())
+        .collect();
+    let (mut error, mut power) = (0.0, 0.0);
+    for weights in weights.as_chunks().0 {
+        let block = Quarters::from_weights(weights, None).to_bytes();
+        let quantized = (subject(Quarters::FORMAT).weights)(&block);
+        for (w, quantized) in weights.iter().zip(quantized) {
+            error += (f64::from(*w) - quantized.scale * f64::from(quantized.code)).powi(2);
+            power += f64::from(*w).powi(2);
+        }
+    }
+    let decibels = 10.0 * (power / error).log10();
+    assert!(decibels > 33.0, "Quarters: {decibels} dB");
 }

@@ -2,6 +2,8 @@
 
 use half::f16;
 
+use crate::numbers;
+
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
@@ -118,11 +120,11 @@ pub fn round(value: f32) -> f32 {
 
 /// 2^(bits - 127)
 fn exponent(bits: u8) -> f32 {
-    // An f32 has the same exponent, and below it one more in its subnormals.
-    f32::from_bits(if bits == 0 { 1 << 22 } else { u32::from(bits) << 23 })
+    const VALUES: &[f32; 256] = &numbers::e8m0(1.0);
+    VALUES[usize::from(bits)]
 }
 
-/// The bits of 448; above them is NaN.
+/// The bits of 448, the largest number.
 const UE4M3_MAX: u8 = 0x7E;
 /// The smallest number with an exponent of its own.
 const UE4M3_NORMAL: f32 = 1.0 / 64.0;
@@ -130,7 +132,8 @@ const UE4M3_NORMAL: f32 = 1.0 / 64.0;
 const UE4M3_BIAS: u32 = 120 << 3;
 
 fn ue4m3(bits: u8) -> f32 {
-    if bits < 8 { f32::from(bits) / 512.0 } else { f32::from_bits((u32::from(bits) + UE4M3_BIAS) << 20) }
+    const VALUES: &[f32; 256] = &numbers::ue4m3(1.0);
+    VALUES[usize::from(bits)]
 }
 
 #[cfg(test)]
