@@ -51,6 +51,7 @@ use crate::gguf::{Formats, Gguf, Tensor, TensorType};
 use crate::model::default_threads;
 use crate::perplexity::{Base, BaseFile, Chunks, Divergence, Perplexity, compare, write_base};
 use crate::quantize::{Plan, Planned, Recipe, SquaredError, plan, quantize_file, squared_error};
+use crate::threads::pool;
 use crate::{Error, Model};
 
 /// What to compare, and by what.
@@ -462,9 +463,7 @@ impl<'a> Run<'a> {
         gguf: &Gguf,
         progress: &mut impl FnMut(Progress<'_>) -> Result<(), E>,
     ) -> Result<WeightError, E> {
-        let threads = self.base.threads();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| Error::Threads { threads, problem: error.to_string() })?;
+        let pool = pool(self.base.threads())?;
         let total = matrices(&self.source).map(|tensor| tensor.data().len()).sum();
         let mut told = told(name, Step::Weights, total, progress);
         told(0)?;

@@ -29,6 +29,16 @@ const YIELDS: u32 = 200;
 /// More would only take the system's threads away from others.
 pub const MAX_THREADS: usize = 1024;
 
+/// Threads that divide work among them as rayon does, not phase by phase.
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool, Error> {
+    let fail = |problem| Error::Threads { threads, problem };
+    if threads > MAX_THREADS {
+        return Err(fail(format!("the most is {MAX_THREADS}")));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|error| fail(error.to_string()))
+}
+
 /// The caller's thread and its helpers.
 pub struct Team {
     shared: Arc<Shared>,

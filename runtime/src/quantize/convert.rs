@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::gguf::{Tensor, TensorType};
-use crate::threads::MAX_THREADS;
+use crate::threads::pool;
 
 /// Weights that a thread converts at a time, or somewhat fewer, to be whole blocks: 64 KiB of f32, which stay in L2.
 pub const JOB: usize = 16 << 10;
@@ -55,12 +55,7 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
     /// `progress` is told how many more bytes of the source are done.
     pub fn new(threads: usize, isa: Supported, progress: P) -> Result<Self, Error> {
         let threads = threads.max(1);
-        let fail = |problem| Error::Threads { threads, problem };
-        if threads > MAX_THREADS {
-            return Err(fail(format!("the most is {MAX_THREADS}")));
-        }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| fail(error.to_string()))?;
+        let pool = pool(threads)?;
         // Room for F32, the widest; of it only what is used becomes memory.
         let buffers = [(); 2].map(|()| Vec::with_capacity(JOBS * threads * JOB * size_of::<f32>()));
         Ok(Self { pool, isa, buffers, progress, problem: None })

@@ -76,6 +76,35 @@ const fn mix(
     Mix { names, file_type, main, rules }
 }
 
+/// Of both mixtures of about one bit.
+const IQ1_RULES: &[Rule] = &[
+    (Output, Always, "Q5_K"),
+    (TokenEmbedding, Always, "Q2_K"),
+    (Value, SharedHeads, "Q4_K"),
+    (Value, Always, "Q2_K"),
+    (AttentionOutput, Always, "IQ2_XXS"),
+    (Down, FirstPart(8), "Q2_K"),
+];
+
+/// Of the two smaller mixtures of about two bits.
+const IQ2_LOW_RULES: &[Rule] = &[
+    (Output, Always, "Q5_K"),
+    (TokenEmbedding, Always, "Q2_K"),
+    (Value, SharedHeads, "Q4_K"),
+    (Value, Always, "Q2_K"),
+    (Down, FirstPart(8), "Q2_K"),
+];
+
+/// Of the two larger ones.
+const IQ2_RULES: &[Rule] = &[
+    (Output, Always, "Q5_K"),
+    (TokenEmbedding, Always, "IQ3_S"),
+    (Value, SharedHeads, "Q4_K"),
+    (Value, Always, "IQ3_S"),
+    (AttentionOutput, Always, "IQ3_S"),
+    (Down, FirstPart(8), "IQ3_S"),
+];
+
 /// Every file type of llama.cpp that makes sense without experts.
 pub const MIXES: &[Mix] = &[
     mix(&["F32"], 0, "F32", &[]),
@@ -139,82 +168,12 @@ pub const MIXES: &[Mix] = &[
     mix(&["Q5_K_S"], 16, "Q5_K", &[]),
     mix(&["Q5_K_M", "Q5_K"], 17, "Q5_K", &[(Value, EndsAndThirds, "Q6_K"), (Down, EndsAndThirds, "Q6_K")]),
     mix(&["Q6_K"], 18, "Q6_K", &[]),
-    mix(
-        &["IQ1_S"],
-        24,
-        "IQ1_S",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "Q2_K"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "Q2_K"),
-            (AttentionOutput, Always, "IQ2_XXS"),
-            (Down, FirstPart(8), "Q2_K"),
-        ],
-    ),
-    mix(
-        &["IQ1_M"],
-        31,
-        "IQ1_M",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "Q2_K"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "Q2_K"),
-            (AttentionOutput, Always, "IQ2_XXS"),
-            (Down, FirstPart(8), "Q2_K"),
-        ],
-    ),
-    mix(
-        &["IQ2_XXS"],
-        19,
-        "IQ2_XXS",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "Q2_K"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "Q2_K"),
-            (Down, FirstPart(8), "Q2_K"),
-        ],
-    ),
-    mix(
-        &["IQ2_XS"],
-        20,
-        "IQ2_XS",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "Q2_K"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "Q2_K"),
-            (Down, FirstPart(8), "Q2_K"),
-        ],
-    ),
-    mix(
-        &["IQ2_S"],
-        28,
-        "IQ2_XS",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "IQ3_S"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "IQ3_S"),
-            (AttentionOutput, Always, "IQ3_S"),
-            (Down, FirstPart(8), "IQ3_S"),
-        ],
-    ),
-    mix(
-        &["IQ2_M"],
-        29,
-        "IQ2_S",
-        &[
-            (Output, Always, "Q5_K"),
-            (TokenEmbedding, Always, "IQ3_S"),
-            (Value, SharedHeads, "Q4_K"),
-            (Value, Always, "IQ3_S"),
-            (AttentionOutput, Always, "IQ3_S"),
-            (Down, FirstPart(8), "IQ3_S"),
-        ],
-    ),
+    mix(&["IQ1_S"], 24, "IQ1_S", IQ1_RULES),
+    mix(&["IQ1_M"], 31, "IQ1_M", IQ1_RULES),
+    mix(&["IQ2_XXS"], 19, "IQ2_XXS", IQ2_LOW_RULES),
+    mix(&["IQ2_XS"], 20, "IQ2_XS", IQ2_LOW_RULES),
+    mix(&["IQ2_S"], 28, "IQ2_XS", IQ2_RULES),
+    mix(&["IQ2_M"], 29, "IQ2_S", IQ2_RULES),
     mix(
         &["IQ3_XXS"],
         23,
