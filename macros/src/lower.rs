@@ -9,8 +9,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use crate::model::{CHUNK, Cut, FieldType, GroupScale, Product, ScaleValue, Term, Value};
-use crate::plan::{Chunk, ChunkCodes, LANES, Lanes, Picked, Plan, Plane};
+use crate::model::{CHUNK, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
+use crate::plan::{Chunk, ChunkCodes, Factor, LANES, Lanes, Picked, Plan, Plane, Scale};
 
 mod avx2_fma;
 mod avx512_vnni;
@@ -223,7 +223,6 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());
     let zero = isa.splat(quote!(0.0));
-    let weight = &format.weight;
     let signed = is_signed(plan);
     let point = zero_point(plan, isa.signed_bias());
 
@@ -232,15 +231,14 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         Vectors::One => (quote!(acc[r]), quote!(activations.len())),
         Vectors::Several => (quote!(acc[t][r]), quote!(activations[0].len())),
     };
-    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
-        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+        plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     let distances = (0..bytes.div_ceil(64)).map(|line| AHEAD + 64 * line);
     let prefetches: Vec<_> = distances.map(|at| isa.prefetch(&quote!(&rows[r][b]), quote!(#at))).collect();
     let prefetch = (!prefetches[0].is_empty()).then(|| quote!(for r in 0..R { #(#prefetches)* }));
     let per_row = |scales: &Scales| {
-        let (names, values) = (&scales.names, scales.values(&block));
-        let base = &scales.base;
+        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
         quote! {
             #(let mut #names = [#zero; R];)*
             for r in 0..R {
@@ -250,8 +248,8 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
             }
         }
     };
-    let load_scales = per_row(&scales.in_block(&block));
-    let load_minima = minima.as_ref().map(|(_, minima)| per_row(&minima.in_block(&block)));
+    let load_scales = per_row(&scales);
+    let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
 
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
@@ -376,16 +374,15 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
         Value::Table { .. } | Value::Codebook { .. } => (0, true),
     };
     let block = quote!(block);
-    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
-        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+        plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     let per_block = |scales: &Scales| {
-        let (names, values) = (&scales.names, scales.values(&block));
-        let base = &scales.base;
+        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
         quote!(#base #(let #names = #values;)*)
     };
-    let load_scales = per_block(&scales.in_block(&block));
-    let load_minima = minima.as_ref().map(|(_, minima)| per_block(&minima.in_block(&block)));
+    let load_scales = per_block(&scales);
+    let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
         let codes = codes(isa, plan, chunk, &block);
@@ -423,14 +420,13 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());
-    let weight = &format.weight;
     let block = quote!(block);
-    let scales = Scales::new("scale", isa, plan, &weight.scale);
+    let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
-        weight.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.product)));
+        plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     // The vectors of a product, as an array of floats that chunks pick from.
     let stored = |array: &TokenStream, scales: &Scales| {
-        let (names, values, base) = (&scales.names, scales.values(&block), &scales.base);
+        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
         let vectors = names.len();
         let store = names.iter().enumerate().map(|(v, name)| isa.store(quote!(#array[#v]), quote!(#name)));
         quote! {
@@ -441,11 +437,11 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         }
     };
     let (scale_array, minimum_array) = (quote!(scales), quote!(minima));
-    let load_scales = stored(&scale_array, &scales.in_block(&block));
-    let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, &minima.in_block(&block)));
-    let halves = |array: &TokenStream, product: &Product, c: usize| {
+    let load_scales = stored(&scale_array, &scales);
+    let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, minima));
+    let halves = |array: &TokenStream, scale: &Scale, c: usize| {
         let pick = [0, CHUNK / 2].map(|half| {
-            let group = product.group.as_ref().map_or(0, |group| (c * CHUNK + half) / group.size);
+            let group = scale.group.map_or(0, |group| (c * CHUNK + half) / group.size);
             let (vector, lane) = (group / LANES, group % LANES);
             quote!(#array[#vector][#lane])
         });
@@ -457,9 +453,9 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         let codes = codes(isa, plan, chunk, &block);
         let unsigned = if is_signed(plan) { isa.biased(codes) } else { codes };
         let store = isa.store_codes(quote!(out[#c].codes), unsigned);
-        let scales = halves(&scale_array, &weight.scale, c);
-        let minima = weight.minimum.as_ref().map(|minimum| {
-            let minima = halves(&minimum_array, &minimum.product, c);
+        let scales = halves(&scale_array, &plan.scale, c);
+        let minima = plan.minimum.as_ref().map(|minimum| {
+            let minima = halves(&minimum_array, &minimum.scale, c);
             if minimum.subtract {
                 quote!(out[#c].minima = #minima.map(|minimum| -minimum);)
             } else {
@@ -549,59 +545,39 @@ fn picked(code: &Picked, block: &TokenStream) -> TokenStream {
 struct Scales<'a> {
     isa: &'a dyn Isa,
     plan: &'a Plan<'a>,
-    product: &'a Product,
+    scale: &'a Scale<'a>,
     /// The variables that hold them.
     names: Vec<proc_macro2::Ident>,
-    /// A statement that computes what all of them share.
-    base: TokenStream,
 }
 
 impl<'a> Scales<'a> {
-    fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, product: &'a Product) -> Self {
-        let vectors = product.group.as_ref().map_or(1, |group| plan.scale_vectors(group));
-        let names = (0..vectors).map(|v| format_ident!("{name}_{v}")).collect();
-        Self { isa, plan, product, names, base: quote!() }
+    fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, scale: &'a Scale<'a>) -> Self {
+        let names = (0..plan.scale_vectors(scale)).map(|v| format_ident!("{name}_{v}")).collect();
+        Self { isa, plan, scale, names }
     }
 
-    /// The same, with the statement that loads the block-wide factors from `block`.
-    fn in_block(&self, block: &TokenStream) -> Self {
+    /// A statement that computes what all of them share.
+    fn base(&self, block: &TokenStream) -> TokenStream {
         let isa = self.isa;
-        let mut constant = self.product.constant;
-        let mut factors: Vec<_> = Vec::new();
-        for &field in &self.product.block {
-            let field = &self.plan.format.fields[field];
-            let (ty, offset) = (field.ty, field.offset);
-            factors.push(match ty {
-                FieldType::F16 => isa.splat_f16(block, offset),
-                FieldType::F32 => isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block))),
-                _ => {
-                    let numbers = numbers(ty, std::mem::replace(&mut constant, 1.0));
-                    isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
-                }
-            });
-        }
-        if constant != 1.0 && !self.group_takes_constant() {
-            factors.push(isa.splat(quote!(#constant)));
-        }
-        let d = factors.into_iter().reduce(|a, b| isa.mul(a, b));
-        let base = d.map_or(quote!(), |d| quote!(let d = #d;));
-        Self { base, names: self.names.clone(), ..*self }
-    }
-
-    /// Whether the constant is part of the table of the group scales' numbers.
-    fn group_takes_constant(&self) -> bool {
-        let in_block = self
-            .product
-            .block
-            .iter()
-            .any(|&field| !matches!(self.plan.format.fields[field].ty, FieldType::F16 | FieldType::F32));
-        !in_block && matches!(self.product.group, Some(GroupScale { value: ScaleValue::Number(_), .. }))
+        let factors = self.scale.block.iter().map(|factor| match factor {
+            Factor::F16 { offset } => isa.splat_f16(block, *offset),
+            Factor::F32 { offset } => {
+                isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block)))
+            }
+            Factor::Number { ty, offset, constant } => {
+                let numbers = numbers(*ty, *constant);
+                isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
+            }
+            Factor::Constant(constant) => isa.splat(quote!(#constant)),
+        });
+        let d = factors.reduce(|a, b| isa.mul(a, b));
+        d.map_or(quote!(), |d| quote!(let d = #d;))
     }
 
     /// The value of each variable.
     fn values(&self, block: &TokenStream) -> Vec<TokenStream> {
         let isa = self.isa;
-        let Some(group) = &self.product.group else { return vec![quote!(d)] };
+        let Some(group) = self.scale.group else { return vec![quote!(d)] };
         let codes = &self.plan.format.codes[group.code];
         (0..self.names.len())
             .map(|v| {
@@ -618,19 +594,16 @@ impl<'a> Scales<'a> {
                             quote!(::quantloom_kernels::bytes::looked_up(#eight, &[#(#entries),*]));
                         isa.scales(looked_up, true, 0)
                     }
-                    ScaleValue::Number(ty) => {
-                        let constant = if self.group_takes_constant() { self.product.constant } else { 1.0 };
-                        isa.numbers(eight, numbers(*ty, constant))
-                    }
+                    ScaleValue::Number(ty) => isa.numbers(eight, numbers(*ty, self.scale.group_constant)),
                 };
-                if self.base.is_empty() { scales } else { isa.mul(quote!(d), scales) }
+                if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
             })
             .collect()
     }
 
     /// The floats for eight lanes; `index` selects the row.
     fn at(&self, lanes: impl Fn(&GroupScale) -> Lanes, index: &TokenStream) -> TokenStream {
-        match &self.product.group {
+        match self.scale.group {
             None => {
                 let name = &self.names[0];
                 quote!(#name #index)

@@ -19,7 +19,40 @@ pub struct Plan<'f> {
     /// In the order in which they are worked on: those that share bytes follow each other, so that these are
     /// loaded once and need no register for long.
     pub chunks: Vec<Chunk>,
+    pub scale: Scale<'f>,
+    pub minimum: Option<Minimum<'f>>,
     pub quantizer: Option<Quantizer>,
+}
+
+/// How a product of scales is computed: factors of the block, and one of each group.
+pub struct Scale<'f> {
+    pub block: Vec<Factor>,
+    pub group: Option<&'f GroupScale>,
+    /// What the table of the groups' numbers is multiplied by, where they have one.
+    pub group_constant: f32,
+}
+
+/// What is added to the weights of a group, or subtracted.
+pub struct Minimum<'f> {
+    pub scale: Scale<'f>,
+    pub subtract: bool,
+}
+
+/// A factor that all weights of a block share.
+pub enum Factor {
+    F16 {
+        offset: usize,
+    },
+    F32 {
+        offset: usize,
+    },
+    /// A number of 8 bits, times a constant that its table takes in.
+    Number {
+        ty: FieldType,
+        offset: usize,
+        constant: f32,
+    },
+    Constant(f32),
 }
 
 /// [`CHUNK`] consecutive weights of a block.
@@ -139,7 +172,35 @@ pub fn plan(format: &Format) -> Plan<'_> {
     };
     let mut chunks: Vec<_> = (0..format.chunks()).map(chunk).collect();
     chunks.sort_by_key(|chunk| chunk.codes.first_byte());
-    Plan { format, chunks, quantizer: quantizer(format) }
+    let minimum = format
+        .weight
+        .minimum
+        .as_ref()
+        .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
+    Plan { format, chunks, scale: scale(format, &format.weight.scale), minimum, quantizer: quantizer(format) }
+}
+
+/// A constant costs nothing where the table of a number of 8 bits takes it in, the block's before the groups'.
+fn scale<'f>(format: &'f Format, product: &'f Product) -> Scale<'f> {
+    let mut constant = product.constant;
+    let mut take = || std::mem::replace(&mut constant, 1.0);
+    let factor = |&field: &usize| {
+        let field = &format.fields[field];
+        let (ty, offset) = (field.ty, field.offset);
+        match ty {
+            FieldType::F16 => Factor::F16 { offset },
+            FieldType::F32 => Factor::F32 { offset },
+            _ => Factor::Number { ty, offset, constant: take() },
+        }
+    };
+    let mut block: Vec<_> = product.block.iter().map(factor).collect();
+    let group = product.group.as_ref();
+    let by_number = group.is_some_and(|group| matches!(group.value, ScaleValue::Number(_)));
+    let group_constant = if by_number { take() } else { 1.0 };
+    if constant != 1.0 {
+        block.push(Factor::Constant(constant));
+    }
+    Scale { block, group, group_constant }
 }
 
 impl ChunkCodes {
@@ -179,25 +240,21 @@ impl Plan<'_> {
     /// they are computed with; for group scales those of its lanes.
     pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
-        let weight = &self.format.weight;
-        let scales = |product: &Product| product.group.as_ref().map_or(1, |group| self.scale_vectors(group));
-        let minimum = weight.minimum.as_ref().map_or(0, |minimum| scales(&minimum.product));
+        let minimum = self.minimum.as_ref().map_or(0, |minimum| self.scale_vectors(&minimum.scale));
         let first = &self.chunks[0];
         let planes = first.codes.planes() - 1;
-        let per_row = vectors + scales(&weight.scale) + minimum + planes;
+        let per_row = vectors + self.scale_vectors(&self.scale) + minimum + planes;
         // Signs are spread over bytes, tested, and applied.
         let signs = if first.signs.is_some() { 3 } else { 0 };
         let step =
-            STEP + 2 * planes + first.codes.constants() + signs + usize::from(weight.scale.group.is_some());
+            STEP + 2 * planes + first.codes.constants() + signs + usize::from(self.scale.group.is_some());
         [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
     }
 
     /// In how many parts a chunk has scales of its own, 1 or 2, and whether a panel takes them: not more than that.
     pub fn panel_groups(&self) -> Option<usize> {
-        let weight = &self.format.weight;
-        let products =
-            std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
-        let smallest = products.filter_map(|product| product.group.as_ref().map(|group| group.size)).min();
+        let scales = std::iter::once(&self.scale).chain(self.minimum.as_ref().map(|minimum| &minimum.scale));
+        let smallest = scales.filter_map(|scale| scale.group.map(|group| group.size)).min();
         match smallest.map_or(1, |size| CHUNK.div_ceil(size)) {
             groups @ 1..=2 => Some(groups),
             _ => None,
@@ -214,9 +271,9 @@ impl Plan<'_> {
         lanes(group, eighth * LANES, 1)
     }
 
-    /// Vectors that hold all scales of `group`.
-    pub fn scale_vectors(&self, group: &GroupScale) -> usize {
-        self.format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR)
+    /// Vectors that hold `scale` of all groups.
+    pub fn scale_vectors(&self, scale: &Scale) -> usize {
+        scale.group.map_or(1, |group| self.format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR))
     }
 }
 
