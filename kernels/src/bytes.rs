@@ -25,8 +25,30 @@ pub fn f32_at<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> f32 {
 /// `BITS` bits of a block from bit `FIRST` on, bytes in little-endian order.
 #[inline]
 pub fn bits<const FIRST: usize, const BITS: usize, const N: usize>(block: &[u8; N]) -> usize {
-    const { assert!(FIRST + BITS <= 8 * N && BITS <= 16) };
-    bits_at(block, FIRST, BITS)
+    const { assert!(FIRST + BITS <= 8 * N && BITS <= 32) };
+    let (byte, last) = (FIRST / 8, (FIRST + BITS - 1) / 8);
+    // One load of a whole word, which may begin before or end after the bits.
+    fn word<const WIDTH: usize>(block: &[u8], first: usize) -> (usize, [u8; WIDTH]) {
+        let start = (first / 8).min(block.len() - WIDTH);
+        (first - 8 * start, *block[start..].first_chunk().expect("the word ends in the block"))
+    }
+    let (shift, word) = match last - byte {
+        0 => (FIRST % 8, u64::from(block[byte])),
+        1 => {
+            let (shift, word) = word(block, FIRST);
+            (shift, u16::from_le_bytes(word).into())
+        }
+        2 | 3 if N >= 4 => {
+            let (shift, word) = word(block, FIRST);
+            (shift, u32::from_le_bytes(word).into())
+        }
+        _ if N >= 8 => {
+            let (shift, word) = word(block, FIRST);
+            (shift, u64::from_le_bytes(word))
+        }
+        _ => return bits_at(block, FIRST, BITS),
+    };
+    (word >> shift & ((1 << BITS) - 1)) as usize
 }
 
 /// The same where the compiler need not know the place.
@@ -34,8 +56,8 @@ pub fn bits<const FIRST: usize, const BITS: usize, const N: usize>(block: &[u8; 
 pub fn bits_at(bytes: &[u8], first: usize, bits: usize) -> usize {
     let (byte, last) = (first / 8, (first + bits - 1) / 8);
     let each = bytes[byte..=last].iter().enumerate();
-    let word = each.fold(0, |word, (i, &byte)| word | usize::from(byte) << (8 * i));
-    word >> (first % 8) & ((1 << bits) - 1)
+    let word = each.fold(0, |word, (i, &byte)| word | u64::from(byte) << (8 * i));
+    (word >> (first % 8) & ((1 << bits) - 1)) as usize
 }
 
 /// Joins the low `bits` of `code` to those that are there, from bit `first` on.
@@ -67,19 +89,16 @@ pub fn set_trit(byte: &mut u8, power: usize, digit: u8) {
     *byte = (number * 256).div_ceil(3_u16.pow(TRITS as u32)) as u8;
 }
 
-/// Seven signs and the eighth, which makes the number of set bits even.
+/// Four times seven signs and an eighth, which makes the number of set bits even.
 #[inline]
-pub fn even_signs(seven: usize) -> u8 {
-    const ALL: [u8; 128] = {
-        let mut all = [0; 128];
-        let mut code = 0_u8;
-        while code < 128 {
-            all[code as usize] = code | (code.count_ones() as u8 & 1) << 7;
-            code += 1;
-        }
-        all
-    };
-    ALL[seven]
+pub fn even_signs(codes: u32) -> u32 {
+    // Each seven in a byte of its own.
+    let sevens = codes & 0x7F | codes << 1 & 0x7F00 | codes << 2 & 0x7F_0000 | codes << 3 & 0x7F00_0000;
+    // The parity of each byte gathers in its lowest bit.
+    let halves = sevens ^ sevens >> 4 & 0x0F0F_0F0F;
+    let quarters = halves ^ halves >> 2;
+    let parity = (quarters ^ quarters >> 1) & 0x0101_0101;
+    sevens | parity << 7
 }
 
 /// The entries of a table, as two's complement bytes; the table has one for each code.
@@ -92,4 +111,23 @@ pub fn looked_up(codes: [u8; 8], entries: &[i8]) -> [u8; 8] {
 #[inline]
 pub fn eight_of<const FIRST: usize>(codes: &[u8]) -> [u8; 8] {
     ::core::array::from_fn(|i| codes.get(FIRST + i).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn signs_are_even_in_each_byte() {
+        for seven in 0..128_u32 {
+            let even = seven | (seven.count_ones() & 1) << 7;
+            for place in 0..4 {
+                assert_eq!(
+                    super::even_signs(seven << (7 * place)),
+                    even << (8 * place),
+                    "{seven} at {place}"
+                );
+            }
+        }
+        let codes = [1, 2, 4, 127].into_iter().rev().fold(0, |codes, seven| codes << 7 | seven);
+        assert_eq!(super::even_signs(codes).to_le_bytes(), [0x81, 0x82, 0x84, 0xFF]);
+    }
 }

@@ -103,10 +103,10 @@ pub fn entries<const WEIGHTS: usize, const N: usize, const COUNT: usize>(
     each(|i| book[indices[i / WEIGHTS]][i % WEIGHTS] as u8)
 }
 
-/// Signed codes, negated where the byte for their eight has a bit.
+/// Signed codes, negated where there is a bit for them.
 #[inline(always)]
-pub fn negate(codes: Codes, signs: [u8; 4]) -> Codes {
-    each(|i| if signs[i / 8] >> (i % 8) & 1 == 0 { codes[i] } else { codes[i].wrapping_neg() })
+pub fn negate(codes: Codes, signs: u32) -> Codes {
+    each(|i| if signs >> i & 1 == 0 { codes[i] } else { codes[i].wrapping_neg() })
 }
 
 /// Numbers of 8 bits by the table of their values.
@@ -219,6 +219,22 @@ pub fn add(a: Floats, b: Floats) -> Floats {
 #[inline(always)]
 pub fn sub(a: Floats, b: Floats) -> Floats {
     each(|i| a[i] - b[i])
+}
+
+/// The lanes of `N` vectors cut into eight runs: the sum of each, in the order of the vector kernels.
+#[inline(always)]
+pub fn run_sums<const N: usize>(vectors: [Floats; N]) -> Floats {
+    fn sum(lanes: &[f32]) -> f32 {
+        match lanes {
+            [lane] => *lane,
+            _ => {
+                let (first, second) = lanes.split_at(lanes.len() / 2);
+                sum(first) + sum(second)
+            }
+        }
+    }
+    let lanes = vectors.as_flattened();
+    each(|i| sum(&lanes[i * N..][..N]))
 }
 
 /// The sum of all lanes, in the order of the vector kernels.

@@ -96,13 +96,13 @@ pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) ->
     _mm256_setr_epi32(a, b, c, d, e, f, g, h)
 }
 
-/// Signed codes, negated where the byte for their eight has a bit.
+/// Signed codes, negated where there is a bit for them.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn negate(codes: __m256i, signs: [u8; 4]) -> __m256i {
+pub fn negate(codes: __m256i, signs: u32) -> __m256i {
     // Each of the four bytes at its eight codes.
     let spread = _mm256_shuffle_epi8(
-        _mm256_set1_epi32(i32::from_le_bytes(signs)),
+        _mm256_set1_epi32(signs as i32),
         _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303),
     );
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
@@ -110,11 +110,34 @@ pub fn negate(codes: __m256i, signs: [u8; 4]) -> __m256i {
     _mm256_sub_epi8(_mm256_xor_si256(codes, mask), mask)
 }
 
+/// The same with a mask register.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub fn negate_masked(codes: __m256i, signs: u32) -> __m256i {
+    _mm256_mask_sub_epi8(codes, signs, _mm256_setzero_si256(), codes)
+}
+
 /// Numbers of 8 bits by the table of their values.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
     load(&codes.map(|code| table[usize::from(code)]))
+}
+
+/// Lane i becomes lane index\[i\].
+///
+/// One instruction: the compiler, where it knew the index, would take two or three that need none, and they compete for the
+/// one port that Intel's CPUs shuffle on.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
+    let [a, b, c, d, e, f, g, h] = index;
+    let mut index = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
+    // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(ymm_reg) index, options(pure, nomem, nostack, preserves_flags));
+    }
+    _mm256_permutevar8x32_ps(floats, index)
 }
 
 /// The f16 at `OFFSET` as an f32 in every lane.
@@ -245,6 +268,40 @@ pub fn store_i16(out: &mut [i16; 8], wide: __m256i) {
 pub fn prefetch<const N: usize>(block: &[u8; N], distance: usize) {
     // A prefetch faults on no address: beyond the last row it fetches in vain.
     _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(distance).cast())
+}
+
+/// The sums of each two lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn run_sums_2([a, b]: [__m256; 2]) -> __m256 {
+    // Quarters of a, b, a, b.
+    let quarters = _mm256_hadd_ps(a, b);
+    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(quarters)))
+}
+
+/// The sums of each four lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn run_sums_4(vectors: [__m256; 4]) -> __m256 {
+    permute(half_sums(vectors), [0, 4, 1, 5, 2, 6, 3, 7])
+}
+
+/// The sums of each eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn run_sums_8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> __m256 {
+    let (first, second) = (half_sums([a, b, c, d]), half_sums([e, f, g, h]));
+    _mm256_add_ps(
+        _mm256_permute2f128_ps::<0x20>(first, second),
+        _mm256_permute2f128_ps::<0x31>(first, second),
+    )
+}
+
+/// The sums of the low halves of four vectors, then of the high ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_sums([a, b, c, d]: [__m256; 4]) -> __m256 {
+    _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d))
 }
 
 /// The sum of all lanes.

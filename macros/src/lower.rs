@@ -103,8 +103,8 @@ pub trait Isa: Sync {
     fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
         self.base().entries(book, weights, indices)
     }
-    /// Signed codes: negated where `signs`, a byte for each eight, have a bit.
-    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+    /// Signed codes: negated where `signs`, a `u32`, has a bit, the first code by the lowest.
+    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
         self.base().negate(codes, signs)
     }
     /// Codes: 32 activations of the `ActivationBlock` `a`.
@@ -184,6 +184,10 @@ pub trait Isa: Sync {
     fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
         self.base().fma(a, b, c, subtract)
     }
+    /// Floats: the lanes of `vectors`, 1, 2, 4 or 8 of them and one after the other, cut into eight runs: the sum of each.
+    fn run_sums(&self, vectors: &[TokenStream]) -> TokenStream {
+        self.base().run_sums(vectors)
+    }
     /// An f32: the sum of all lanes.
     fn sum(&self, floats: TokenStream) -> TokenStream {
         self.base().sum(floats)
@@ -227,9 +231,14 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let point = zero_point(plan, isa.signed_bias());
 
     let (block, a) = (quote!(block), quote!(a));
-    let (acc, len) = match vectors {
-        Vectors::One => (quote!(acc[r]), quote!(activations.len())),
-        Vectors::Several => (quote!(acc[t][r]), quote!(activations[0].len())),
+    let (acc, len, each, of_block) = match vectors {
+        Vectors::One => (quote!(acc[r]), quote!(activations.len()), quote!(), quote!(activations[b])),
+        Vectors::Several => (
+            quote!(acc[t][r]),
+            quote!(activations[0].len()),
+            quote!(for t in 0..T),
+            quote!(activations[t][b]),
+        ),
     };
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
@@ -251,6 +260,33 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let load_scales = per_row(&scales);
     let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
 
+    // A minimum is multiplied with the sum of the activations of its weights, which all rows share.
+    let add_minima = minima.as_ref().map(|(minimum, minima)| {
+        let totals = (0..chunks).map(|c| {
+            let total = isa.mul(isa.floats(isa.lane_sums(&a)), isa.steps(&a));
+            quote!({ let a = &#of_block[#c]; #total })
+        });
+        let totals: Vec<_> = totals.collect();
+        let add = plan.sums(&minimum.scale).into_iter().zip(&minima.names).map(|(runs, name)| {
+            let vectors: Vec<_> = runs
+                .into_iter()
+                .map(|run| {
+                    let summed = run.map(|c| totals[c].clone());
+                    summed.reduce(|a, b| isa.add(a, b, false)).unwrap_or_else(|| zero.clone())
+                })
+                .collect();
+            let sums = isa.run_sums(&vectors);
+            let add = isa.fma(quote!(#name[r]), quote!(sums), acc.clone(), minimum.subtract);
+            quote! {
+                let sums = #sums;
+                for r in 0..R {
+                    #acc = #add;
+                }
+            }
+        });
+        quote!(#each { #(#add)* })
+    });
+
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
         let activations = isa.activations(&a);
@@ -265,34 +301,19 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         };
         let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
         let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
-        let (total, subtract_minimum) = match &minima {
-            None => (quote!(), quote!()),
-            Some((minimum, minima)) => {
-                let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
-                let lanes = minima.at(|group| plan.dot_lanes(group, c), &quote!([r]));
-                let add = isa.fma(lanes, quote!(total), acc.clone(), minimum.subtract);
-                (quote!(let total = #total;), quote!(#acc = #add;))
-            }
-        };
-        let sums = (point != 0 || minima.is_some()).then(|| quote!(let sums = #sums;));
-        let (each, a) = match vectors {
-            Vectors::One => (quote!(), quote!(a)),
-            Vectors::Several => (quote!(for t in 0..T), quote!(activations[t][b])),
-        };
+        let sums = (point != 0).then(|| quote!(let sums = #sums;));
         quote! {
             #each {
-                let a = &#a[#c];
+                let a = &#of_block[#c];
                 let activations = #activations;
                 let steps = #steps;
                 #sums
                 let seed = #seed;
-                #total
                 for r in 0..R {
                     let block = &rows[r][b];
                     let dot = #dot;
                     let scale = #scale;
                     #acc = #add;
-                    #subtract_minimum
                 }
             }
         }
@@ -317,10 +338,10 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 #cut_rows
                 let mut acc = [#zero; R];
                 for b in 0..#len {
-                    let a = &activations[b];
                     #prefetch
-                    #load_scales
                     #load_minima
+                    #add_minima
+                    #load_scales
                     #(#steps)*
                 }
                 let mut y = [0.0; R];
@@ -347,8 +368,9 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 let mut acc = [[#zero; R]; T];
                 for b in 0..#len {
                     #prefetch
-                    #load_scales
                     #load_minima
+                    #add_minima
+                    #load_scales
                     #(#steps)*
                 }
                 let mut y = [[0.0; R]; T];
@@ -515,17 +537,14 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> Toke
         Value::Table { entries, .. } => isa.lookup(codes, entries),
     };
     match (&chunk.signs, &plan.format.weight.signs) {
-        (Some(each), Some(signs)) => {
-            let sign = |code| {
-                let code = picked(code, block);
-                if signs.even {
-                    quote!(::quantloom_kernels::bytes::even_signs(#code))
-                } else {
-                    quote!(#code as u8)
-                }
+        (Some(code), Some(signs)) => {
+            let code = picked(code, block);
+            let signs = if signs.even {
+                quote!(::quantloom_kernels::bytes::even_signs((#code) as u32))
+            } else {
+                quote!((#code) as u32)
             };
-            let signs: Vec<_> = each.iter().map(sign).collect();
-            isa.negate(values, &signs)
+            isa.negate(values, signs)
         }
         _ => values,
     }

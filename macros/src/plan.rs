@@ -2,6 +2,7 @@
 //! which scale each lane needs, how many rows go through the registers together.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::model::{
     CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
@@ -60,8 +61,8 @@ pub struct Chunk {
     /// Which of the block's chunks.
     pub number: usize,
     pub codes: ChunkCodes,
-    /// One code for each [`SIGNS`] weights.
-    pub signs: Option<Vec<Picked>>,
+    /// One code for each [`SIGNS`] weights, joined to one.
+    pub signs: Option<Picked>,
 }
 
 /// Where a chunk's codes come from.
@@ -107,6 +108,32 @@ pub enum Source {
     Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
+}
+
+impl Picked {
+    /// Codes of as many bits each, the first in the lowest.
+    fn joined(codes: Vec<Self>) -> Self {
+        let mut joined: Vec<BitRun> = Vec::new();
+        let mut position = 0;
+        for Self(runs) in codes {
+            let bits = runs.iter().map(|run| run.position + run.bits).max().unwrap_or(0);
+            for run in runs {
+                let run = BitRun { position: position + run.position, ..run };
+                match joined.last_mut() {
+                    // They follow each other in the block, too.
+                    Some(last)
+                        if last.first + last.bits == run.first
+                            && last.position + last.bits == run.position =>
+                    {
+                        last.bits += run.bits;
+                    }
+                    _ => joined.push(run),
+                }
+            }
+            position += bits;
+        }
+        Self(joined)
+    }
 }
 
 impl Source {
@@ -161,15 +188,14 @@ pub enum Reference {
 }
 
 pub fn plan(format: &Format) -> Plan<'_> {
-    let chunk = |number| Chunk {
-        number,
-        codes: chunk_codes(format, number),
-        signs: format
-            .weight
-            .signs
-            .as_ref()
-            .map(|signs| picked(format, &format.codes[signs.code], number, CHUNK / SIGNS)),
-    };
+    let chunk =
+        |number| Chunk {
+            number,
+            codes: chunk_codes(format, number),
+            signs: format.weight.signs.as_ref().map(|signs| {
+                Picked::joined(picked(format, &format.codes[signs.code], number, CHUNK / SIGNS))
+            }),
+        };
     let mut chunks: Vec<_> = (0..format.chunks()).map(chunk).collect();
     chunks.sort_by_key(|chunk| chunk.codes.first_byte());
     let minimum = format
@@ -240,10 +266,9 @@ impl Plan<'_> {
     /// they are computed with; for group scales those of its lanes.
     pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
-        let minimum = self.minimum.as_ref().map_or(0, |minimum| self.scale_vectors(&minimum.scale));
         let first = &self.chunks[0];
         let planes = first.codes.planes() - 1;
-        let per_row = vectors + self.scale_vectors(&self.scale) + minimum + planes;
+        let per_row = vectors + self.scale_vectors(&self.scale) + planes;
         // Signs are spread over bytes, tested, and applied.
         let signs = if first.signs.is_some() { 3 } else { 0 };
         let step =
@@ -269,6 +294,19 @@ impl Plan<'_> {
     /// The scales of eight consecutive weights, the `eighth`-th such run of the block.
     pub fn weight_lanes(&self, group: &GroupScale, eighth: usize) -> Lanes {
         lanes(group, eighth * LANES, 1)
+    }
+
+    /// What makes sums over the groups of `scale` of vectors that have a lane for each four weights, one for each chunk:
+    /// for each vector of the scale vectors to be cut into eight runs, each the sum of those of so many chunks.
+    pub fn sums(&self, scale: &Scale) -> Vec<Vec<Range<usize>>> {
+        let chunks = self.format.chunks();
+        let Some(group) = scale.group else { return vec![vec![0..chunks]] };
+        let (vectors, chunks_of_each) = (LANES.min(group.size / (CHUNK / LANES)), group.size.div_ceil(CHUNK));
+        let run = |first: usize| {
+            let range = first * chunks_of_each..(first + 1) * chunks_of_each;
+            if range.end <= chunks { range } else { 0..0 }
+        };
+        (0..self.scale_vectors(scale)).map(|v| (v * vectors..(v + 1) * vectors).map(run).collect()).collect()
     }
 
     /// Vectors that hold `scale` of all groups.

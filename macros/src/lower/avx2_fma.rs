@@ -5,7 +5,7 @@
 //! all 32 codes, and the load is free of shuffles. `vpshufb` serves value tables and scattered bits.
 
 use proc_macro2::{Literal, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 
 use super::{Isa, Products, Target};
 use crate::model::CHUNK;
@@ -147,8 +147,8 @@ impl Isa for Avx2Fma {
         }
     }
 
-    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
-        quote!(x86::negate(#codes, [#(#signs),*]))
+    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
+        quote!(x86::negate(#codes, #signs))
     }
 
     fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
@@ -238,7 +238,7 @@ impl Isa for Avx2Fma {
 
     fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
         let index = index.into_iter().map(|i| Literal::i32_unsuffixed(i.into()));
-        quote!(_mm256_permutevar8x32_ps(#floats, _mm256_setr_epi32(#(#index),*)))
+        quote!(x86::permute(#floats, [#(#index),*]))
     }
 
     fn mul(&self, a: TokenStream, b: TokenStream) -> TokenStream {
@@ -251,6 +251,16 @@ impl Isa for Avx2Fma {
 
     fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
         if subtract { quote!(_mm256_fnmadd_ps(#a, #b, #c)) } else { quote!(_mm256_fmadd_ps(#a, #b, #c)) }
+    }
+
+    fn run_sums(&self, vectors: &[TokenStream]) -> TokenStream {
+        match vectors {
+            [vector] => vector.clone(),
+            _ => {
+                let name = format_ident!("run_sums_{}", vectors.len());
+                quote!(x86::#name([#(#vectors),*]))
+            }
+        }
     }
 
     fn sum(&self, floats: TokenStream) -> TokenStream {

@@ -32,4 +32,8 @@ impl Isa for Avx512Vnni {
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
     }
+
+    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
+        quote!(x86::negate_masked(#codes, #signs))
+    }
 }

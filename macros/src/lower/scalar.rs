@@ -96,8 +96,8 @@ impl Isa for Scalar {
         quote!(portable::entries(#book, [#(#indices),*]))
     }
 
-    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
-        quote!(portable::negate(#codes, [#(#signs),*]))
+    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
+        quote!(portable::negate(#codes, #signs))
     }
 
     fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
@@ -176,6 +176,10 @@ impl Isa for Scalar {
     fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
         // A fused multiply-add without the instruction is a library call per lane.
         self.add(c, self.mul(a, b), subtract)
+    }
+
+    fn run_sums(&self, vectors: &[TokenStream]) -> TokenStream {
+        quote!(portable::run_sums([#(#vectors),*]))
     }
 
     fn sum(&self, floats: TokenStream) -> TokenStream {
