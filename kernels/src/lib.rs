@@ -37,10 +37,13 @@ extern crate self as quantloom_kernels;
 mod activations;
 #[doc(hidden)]
 pub mod bytes;
+#[cfg(not(test))]
 mod codebooks;
 mod cpu;
 pub mod dense;
 mod dispatch;
+// Unit tests need none of their kernels, which take a minute to compile.
+#[cfg(not(test))]
 pub mod formats;
 pub mod gemm;
 pub mod limits;
@@ -56,6 +59,7 @@ pub mod x86;
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
 pub use dispatch::{BlockFormat, Format, Kernels, Quantize, QuantizeError, ShapeError, Variant};
+#[cfg(not(test))]
 pub use formats::FORMATS;
 pub use half::{bf16, f16};
 #[doc(hidden)]
