@@ -4,14 +4,14 @@ use std::fmt::{self, Display, Formatter};
 use std::iter;
 use std::path::Path;
 
-use super::{BASE, BaseRow, Rate, Report, Row, Share, Size, Speed};
+use super::{BASE, BaseRow, Figure, Rate, Report, Row, Share, Size, Speed};
 use crate::perplexity::Estimate;
 
 /// What stands where nothing was measured.
 const NOTHING: &str = "–";
 
 /// What the table tells of each type.
-const COLUMNS: [(&str, Side); 11] = [
+const COLUMNS: [(&str, Side); 13] = [
     ("type", Side::Left),
     ("bits per weight", Side::Right),
     ("of matrices", Side::Right),
@@ -20,7 +20,9 @@ const COLUMNS: [(&str, Side); 11] = [
     ("KL divergence", Side::Right),
     ("same top-1", Side::Right),
     ("prefill, tok/s", Side::Right),
+    ("× base", Side::Right),
     ("decode, tok/s", Side::Right),
+    ("× base", Side::Right),
     ("of roofline", Side::Right),
     ("matrices", Side::Left),
 ];
@@ -34,13 +36,17 @@ enum Side {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { model, cpu, isa, threads, repetitions, base, types } = self;
+        let Self { model, cpu, isa, threads, rounds, base, types } = self;
         // Where they lie is of no interest to who reads the table elsewhere.
         let name =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().escape_debug().to_string();
         let BaseRow { size, speed, .. } = base;
         writeln!(f, "# {} in other types\n", name(model))?;
-        writeln!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
+        write!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
+        match &base.logits {
+            Some(path) => writeln!(f, "; of its text the logits in {}", name(path)),
+            None => writeln!(f),
+        }?;
         match &base.perplexity {
             Some(text) => writeln!(
                 f,
@@ -51,14 +57,22 @@ impl Display for Report {
         }?;
         writeln!(
             f,
-            "- speed: {cpu}, {threads} threads, {isa}; prompts of {} tokens and {} generated ones, means of {repetitions}",
+            "- speed: {cpu}, {threads} threads, {isa}; prompts of {} tokens and {} generated ones",
             speed.prefill.tokens, speed.decode.tokens
         )?;
+        match rounds {
+            1 => writeln!(f, "- each was measured once"),
+            _ => writeln!(
+                f,
+                "- medians of {rounds} rounds, in each of which every model had its turn; × base is by the base's speed in \
+                 the same round, with the quartiles in brackets"
+            ),
+        }?;
         writeln!(
             f,
-            "- the roofline is the speed at which the same threads read the weights and do nothing else; the base's file \
-             is read at {:.1} GB/s\n",
-            speed.read_bandwidth / 1e9
+            "- the roofline is the speed at which the same threads read the weights and do nothing else, in the same \
+             round; the base's file is read at {:.1} GB/s\n",
+            speed.read_bandwidth.median / 1e9
         )?;
         table(f, iter::once(base_row(base)).chain(types.iter().map(row)))
     }
@@ -96,7 +110,7 @@ fn cells(
     name: &str,
     [whole, matrices]: [String; 2],
     [error, perplexity, divergence, same_top]: [String; 4],
-    [prefill, decode, roofline]: [String; 3],
+    [prefill, prefill_by_base, decode, decode_by_base, roofline]: [String; 5],
     shares: &[Share],
 ) -> [String; COLUMNS.len()] {
     [
@@ -108,7 +122,9 @@ fn cells(
         divergence,
         same_top,
         prefill,
+        prefill_by_base,
         decode,
+        decode_by_base,
         roofline,
         composition(shares),
     ]
@@ -118,9 +134,16 @@ fn bits(size: Size) -> [String; 2] {
     [size.bits_per_weight, size.matrix_bits_per_weight].map(|bits| format!("{bits:.3}"))
 }
 
-fn speed(speed: &Speed) -> [String; 3] {
-    let rate = |rate: Rate| digits(rate.tokens_per_second);
-    [rate(speed.prefill), rate(speed.decode), format!("{:.0} %", 100.0 * speed.roofline_share)]
+fn speed(speed: &Speed) -> [String; 5] {
+    let rate = |rate: &Rate| [digits(rate.tokens_per_second.median), ratio(&rate.by_base)];
+    let ([prefill, prefill_by_base], [decode, decode_by_base]) = (rate(&speed.prefill), rate(&speed.decode));
+    let roofline = format!("{:.0} %", 100.0 * speed.roofline_share.median);
+    [prefill, prefill_by_base, decode, decode_by_base, roofline]
+}
+
+/// With its quartiles, unless it is always the same.
+fn ratio(Figure { median, low, high, .. }: &Figure) -> String {
+    if low == high { format!("{median:.2}") } else { format!("{median:.2} [{low:.2}–{high:.2}]") }
 }
 
 /// What matrices are made of: `Q5_0 90 % instead of Q4_K, Q6_K 10 %`.
