@@ -298,6 +298,7 @@ fn models_may_be_named() {
             &["logits", "--ids", "1", "-o", "x", "-m", name],
             &["inspect", name],
             &["quantize", name, "x.gguf", "Q8_0"],
+            &["perplexity", "-m", name, "-f", README],
             &["report", name, "--types", "q8_0", "--no-quality"],
             &["report", tiny, "--types", "f32", "--no-quality", "--base", name],
             &["perplexity", "-m", tiny, "-f", README, "--kl-divergence", "--kl-divergence-base", name],
@@ -516,7 +517,7 @@ fn bench_profiles_every_phase() {
         }
     }
     let text = bench(&["--short", "--profile"]);
-    assert!(text.contains("| attention output  |"), "{text}");
+    assert!(text.contains("| attention output "), "{text}");
     assert!(!bench(&["--short"]).contains("attention output"));
 }
 

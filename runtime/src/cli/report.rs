@@ -57,8 +57,9 @@ pub struct Args {
     rounds: usize,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Keep the quantized models in this folder, as MODEL.TYPE.gguf [default: all are in the folder for temporary files,
-    /// with the logits of the base, 2 bytes for each scored token and token of the vocabulary, until speeds are measured]
+    /// Keep the quantized models in this folder, as MODEL.TYPE.gguf [default: all of them, and the base's logits, which take
+    /// 2 bytes for each scored token and token of the vocabulary, are in the folder for temporary files (TMPDIR) until all
+    /// is measured]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     #[command(flatten)]

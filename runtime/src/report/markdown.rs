@@ -6,33 +6,27 @@ use std::path::Path;
 
 use super::{BASE, BaseRow, Figure, Rate, Report, Row, Share, Size, Speed};
 use crate::perplexity::Estimate;
+use crate::table::{self, Align, Align::*};
 
 /// What stands where nothing was measured.
 const NOTHING: &str = "–";
 
-/// What the table tells of each type.
-const COLUMNS: [(&str, Side); 13] = [
-    ("type", Side::Left),
-    ("bits per weight", Side::Right),
-    ("of matrices", Side::Right),
-    ("error of weights", Side::Right),
-    ("perplexity", Side::Right),
-    ("KL divergence", Side::Right),
-    ("same top-1", Side::Right),
-    ("prefill, tok/s", Side::Right),
-    ("× base", Side::Right),
-    ("decode, tok/s", Side::Right),
-    ("× base", Side::Right),
-    ("of roofline", Side::Right),
-    ("matrices", Side::Left),
+/// What the table tells of each type, and where it stands.
+const COLUMNS: [(&str, Align); 13] = [
+    ("type", Left),
+    ("bits per weight", Right),
+    ("of matrices", Right),
+    ("error of weights", Right),
+    ("perplexity", Right),
+    ("KL divergence", Right),
+    ("same top-1", Right),
+    ("prefill, tok/s", Right),
+    ("× base", Right),
+    ("decode, tok/s", Right),
+    ("× base", Right),
+    ("of roofline", Right),
+    ("matrices", Left),
 ];
-
-/// Where the cells of a column stand.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Left,
-    Right,
-}
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -74,13 +68,14 @@ impl Display for Report {
              round; the base's file is read at {:.1} GB/s\n",
             speed.read_bandwidth.median / 1e9
         )?;
-        table(f, iter::once(base_row(base)).chain(types.iter().map(row)))
+        let rows = iter::once(base_row(base)).chain(types.iter().map(row));
+        table::markdown(f, COLUMNS.map(|(_, align)| align), COLUMNS.map(|(name, _)| name), rows)
     }
 }
 
 fn base_row(base: &BaseRow) -> [String; COLUMNS.len()] {
     let nothing = || NOTHING.to_owned();
-    let perplexity = base.perplexity.as_ref().map(|text| estimate(text.perplexity, 1.0, 3));
+    let perplexity = base.perplexity.as_ref().map(|text| perplexity(text.perplexity));
     let (bits, speed) = (bits(base.size), speed(&base.speed));
     cells(
         BASE,
@@ -96,7 +91,7 @@ fn row(row: &Row) -> [String; COLUMNS.len()] {
     let figures = divergence.as_ref().map(|divergence| {
         let means = &divergence.means;
         [
-            estimate(means.perplexity, 1.0, 3),
+            perplexity(means.perplexity),
             estimate(means.kl_divergence, 1.0, 5),
             estimate(means.same_top, 100.0, 1) + " %",
         ]
@@ -160,6 +155,12 @@ fn composition(shares: &[Share]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+/// To three decimals, as types are compared on one text and differ by less than the error; but none of what a type has
+/// broken.
+fn perplexity(perplexity: Estimate) -> String {
+    estimate(perplexity, 1.0, if perplexity.value < 1000.0 { 3 } else { 0 })
+}
+
 fn estimate(Estimate { value, error }: Estimate, scale: f64, decimals: usize) -> String {
     let (value, error) = (value * scale, error * scale);
     // Of one token there is none.
@@ -175,31 +176,6 @@ pub fn digits(value: f64) -> String {
     let before = value.abs().log10().floor() + 1.0;
     let decimals = if value == 0.0 { 0 } else { (3.0 - before).clamp(0.0, 8.0) as usize };
     format!("{value:.decimals$}")
-}
-
-/// A Markdown table that is also aligned where nothing renders it.
-fn table(f: &mut Formatter<'_>, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> fmt::Result {
-    // A bar would end the cell.
-    let rows = rows.map(|row| row.map(|cell| cell.replace('|', "\\|")));
-    let rows: Vec<_> = iter::once(COLUMNS.map(|(name, _)| name.to_owned())).chain(rows).collect();
-    let widths: [usize; COLUMNS.len()] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    for (i, row) in rows.iter().enumerate() {
-        for ((cell, width), (_, side)) in row.iter().zip(widths).zip(COLUMNS) {
-            match side {
-                Side::Left => write!(f, "| {cell:<width$} ")?,
-                Side::Right => write!(f, "| {cell:>width$} ")?,
-            }
-        }
-        writeln!(f, "|")?;
-        if i == 0 {
-            for (width, (_, side)) in widths.into_iter().zip(COLUMNS) {
-                write!(f, "|{}{}", "-".repeat(width + 1), if side == Side::Left { '-' } else { ':' })?;
-            }
-            writeln!(f, "|")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
