@@ -311,6 +311,11 @@ fn tables_have_a_row_for_each_type() {
                 let Figure { median, low, high, .. } = rate.by_base;
                 assert_eq!(cell, format!("{median:.2} [{low:.2}–{high:.2}]"), "{cells:?}");
             }
+            let [low, median, high] = {
+                let Figure { low, median, high, .. } = row.speed.roofline_share;
+                [low, median, high].map(|share| format!("{:.0}", 100.0 * share))
+            };
+            assert_eq!(cells[11], format!("{median} [{low}–{high}] %"), "{cells:?}");
             match &row.divergence {
                 Some(divergence) => {
                     let figures = &divergence.means;

@@ -59,7 +59,7 @@ impl Display for Report {
             _ => writeln!(
                 f,
                 "- medians of {rounds} rounds, in each of which every model had its turn; × base is by the base's speed in \
-                 the same round, with the quartiles in brackets"
+                 the same round; quartiles are in brackets"
             ),
         }?;
         writeln!(
@@ -130,15 +130,17 @@ fn bits(size: Size) -> [String; 2] {
 }
 
 fn speed(speed: &Speed) -> [String; 5] {
+    let ratio = |figure: &Figure| with_quartiles(figure, |ratio| format!("{ratio:.2}"));
     let rate = |rate: &Rate| [digits(rate.tokens_per_second.median), ratio(&rate.by_base)];
     let ([prefill, prefill_by_base], [decode, decode_by_base]) = (rate(&speed.prefill), rate(&speed.decode));
-    let roofline = format!("{:.0} %", 100.0 * speed.roofline_share.median);
+    let roofline = with_quartiles(&speed.roofline_share, |share| format!("{:.0}", 100.0 * share)) + " %";
     [prefill, prefill_by_base, decode, decode_by_base, roofline]
 }
 
-/// With its quartiles, unless it is always the same.
-fn ratio(Figure { median, low, high, .. }: &Figure) -> String {
-    if low == high { format!("{median:.2}") } else { format!("{median:.2} [{low:.2}–{high:.2}]") }
+/// The median, and the quartiles, unless it is always the same.
+fn with_quartiles(figure: &Figure, show: impl Fn(f64) -> String) -> String {
+    let [low, median, high] = [figure.low, figure.median, figure.high].map(show);
+    if figure.low == figure.high { median } else { format!("{median} [{low}–{high}]") }
 }
 
 /// What matrices are made of: `Q5_0 90 % instead of Q4_K, Q6_K 10 %`.
