@@ -18,6 +18,7 @@ use crate::alloc::CountingAllocator;
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
 use crate::sample::greedy;
+use crate::table::{self, Align::*};
 use crate::threads::Team;
 use crate::{Error, Model, pull};
 
@@ -370,27 +371,19 @@ impl Display for Report {
         writeln!(f, "threads   {}", self.threads)?;
         writeln!(f, "load      {:.1} ms", self.load_ms)?;
         writeln!(f)?;
-        writeln!(
-            f,
-            "| mode                        | threads | context | tok/s |  ms/token | × direct | allocations/token |"
-        )?;
-        writeln!(
-            f,
-            "|-----------------------------|--------:|--------:|------:|----------:|---------:|------------------:|"
-        )?;
-        for mode in &self.modes {
-            writeln!(
-                f,
-                "| {:27} | {:7} | {:7} | {:5.2} | {:9.2} | {:8.2} | {:>17} |",
-                mode.name,
-                mode.threads,
-                mode.context,
-                mode.tokens_per_second,
-                mode.latency_ms,
-                mode.ratio_to_direct,
-                mode.allocations_per_token.map_or("not counted".into(), |count| count.to_string())
-            )?;
-        }
+        let header = ["mode", "threads", "context", "tok/s", "ms/token", "× direct", "allocations/token"];
+        let rows = self.modes.iter().map(|mode| {
+            [
+                mode.name.into(),
+                mode.threads.to_string(),
+                mode.context.to_string(),
+                format!("{:.2}", mode.tokens_per_second),
+                format!("{:.2}", mode.latency_ms),
+                format!("{:.2}", mode.ratio_to_direct),
+                mode.allocations_per_token.map_or("not counted".into(), |count| count.to_string()),
+            ]
+        });
+        table::markdown(f, [Left, Right, Right, Right, Right, Right, Right], header, rows)?;
         writeln!(f)?;
         writeln!(
             f,

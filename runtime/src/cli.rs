@@ -22,9 +22,10 @@ mod logits;
 mod perplexity;
 mod pull;
 mod quantize;
+mod recipe;
 mod report;
 mod run;
-mod table;
+mod stop;
 mod tokenize;
 mod value;
 
@@ -43,6 +44,7 @@ use quantloom_kernels::{Format, Supported};
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
 use crate::pull::{DEFAULT, resolve};
+use crate::table;
 use crate::{CacheType, CacheTypes, KvCache, Model};
 
 /// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.

@@ -33,7 +33,7 @@ pub enum Error {
     /// What a model was to be quantized to can't be made.
     #[error("{0}")]
     Recipe(String),
-    /// Writing a model ended early, as its caller wished; no file is left.
+    /// Writing a file ended early, as its caller wished; nothing of it is left.
     #[error("{}: not written, for it was stopped", .0.display())]
     Stopped(PathBuf),
     /// The instruction set asked for can't be used.
@@ -102,6 +102,9 @@ pub enum Error {
         /// What the arena was made for.
         room: usize,
     },
+    /// Neither a text nor a base that was written for one.
+    #[error("there is no text to score: name a file by -f")]
+    NoText,
     /// A text that is too short to be scored.
     #[error(
         "a context of {context} tokens takes a text of {least} at least, and this one has {tokens}: give more text, or a smaller context (-c)",

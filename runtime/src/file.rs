@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// A temporary file in the folder of `path`, its name ending in `suffix`, to be written and then renamed to
-/// `path`: whoever finds a file there finds all of it.
+/// A temporary file in the folder of `path`, its name ending in `suffix`, to be written and then given to [`persist`]:
+/// whoever finds a file at `path` finds all of it.
 ///
 /// # Errors
 /// The folder can't be written to.
@@ -24,4 +24,14 @@ pub fn temporary_beside(path: &Path, suffix: &str) -> io::Result<NamedTempFile> 
             .map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string());
         io::Error::new(error.kind(), format!("can't write to the folder {}: {problem}", folder.display()))
     })
+}
+
+/// Renames a written file to `path` when it is on disk: after a power cut, too, there is all of it or the one from before.
+///
+/// # Errors
+/// The system can't write it out, or rename it.
+pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -26,6 +26,7 @@ pub mod quantize;
 pub mod report;
 pub mod sample;
 mod scratch;
+mod table;
 mod threads;
 pub mod tokenizer;
 

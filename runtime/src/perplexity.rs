@@ -29,15 +29,19 @@
 mod base;
 mod statistics;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
 pub use base::BaseFile;
 use base::{encode, row_bytes};
+pub(crate) use statistics::quantile;
 use statistics::{Comparison, Sums};
 pub use statistics::{Divergence, Estimate, Means, Percentiles, Perplexity};
 
 use crate::cache::{CacheTypes, KvCache};
+use crate::gguf::{Formats, Gguf};
 use crate::model::BATCH;
 use crate::ops::softmax::{Softmax, divergence, softmax};
 use crate::scratch::Scratch;
@@ -46,6 +50,9 @@ use crate::{Error, Model};
 
 /// In a smaller context nothing is scored.
 const LEAST_CONTEXT: usize = 3;
+
+/// llama.cpp's.
+const DEFAULT_CONTEXT: usize = 512;
 
 /// A text, cut into pieces of as many tokens as the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +84,40 @@ impl Chunks {
         }
         tokens.truncate((count / context).min(limit) * context);
         Ok(Self { tokens, context })
+    }
+
+    /// What is to be scored by `model`, `limit` chunks at the most: [`text`](Self::of_text) in chunks of `context` tokens,
+    /// 512 where nothing is said; where it is compared with a file of a base's logits, only what that was written for, which
+    /// then needs no text.
+    ///
+    /// # Errors
+    /// There is no text, nor a base that has one; the base's chunks are of another length; or as for
+    /// [`of_text`](Self::of_text).
+    pub fn of(
+        model: &Model,
+        text: Option<&str>,
+        context: Option<usize>,
+        limit: usize,
+        base: Option<&BaseFile>,
+    ) -> Result<Self, Error> {
+        let Some(base) = base else {
+            return Self::of_text(
+                model,
+                text.ok_or(Error::NoText)?,
+                context.unwrap_or(DEFAULT_CONTEXT),
+                limit,
+            );
+        };
+        let written = base.chunks();
+        match (context, text) {
+            (Some(context), _) if context != written.context => Err(base.other_context(context)),
+            (_, Some(text)) => Self::of_text(model, text, written.context, limit.min(written.len())),
+            (_, None) => {
+                let mut chunks = written.clone();
+                chunks.truncate(limit);
+                Ok(chunks)
+            }
+        }
     }
 
     /// Leaves the first `limit` chunks, or all where there are no more.
@@ -135,6 +176,36 @@ pub enum Base<'a> {
     Model(&'a Model),
     /// The logits of one.
     File(BaseFile),
+}
+
+/// A file to compare with.
+#[derive(Debug)]
+pub enum OpenBase {
+    /// Of a model with the same vocabulary.
+    Model(Box<Gguf>),
+    /// Of the logits of one.
+    File(BaseFile),
+}
+
+impl OpenBase {
+    /// Opens the file at `path`, whichever it is.
+    ///
+    /// # Errors
+    /// It is neither, not there, or damaged.
+    pub fn open(path: impl AsRef<Path>, formats: &Formats) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let mut magic = [0; 4];
+        match File::open(path).and_then(|mut file| file.read(&mut magic)) {
+            Ok(_) if magic == *b"GGUF" => Ok(Self::Model(Box::new(Gguf::open_with(path, formats)?))),
+            Ok(_) => Ok(Self::File(BaseFile::open(path)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let problem = "there is no such file: name the base model, or write its logits there, by `quantloom \
+                               perplexity` with --kl-divergence-base and without --kl-divergence";
+                Err(Error::Base { path: path.into(), problem: problem.into() })
+            }
+            Err(source) => Err(Error::Io { path: path.into(), source }),
+        }
+    }
 }
 
 /// Runs `chunks` through `model`, whose KV cache is of these types. `progress` is told the figures so far after each

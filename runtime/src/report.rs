@@ -1,6 +1,6 @@
 //! A model in many types, compared: what `quantloom report` does.
 //!
-//! [`measure`] quantizes a model by one [`Recipe`] after the other, and says of each file how large it is, how far its
+//! A [`Comparison`] quantizes a model by one [`Recipe`] after the other, and says of each file how large it is, how far its
 //! weights are from the model's, how well it predicts a text and how far it is from a base model, how fast it is, and
 //! which share of the speed that memory allows that is. The [`Report`] is displayed as Markdown, serialized as JSON, and
 //! drawn by [`figure()`].
@@ -9,7 +9,7 @@
 //! use quantloom::Error;
 //! use quantloom::gguf::Formats;
 //! use quantloom::quantize::Recipe;
-//! use quantloom::report::{Options, Text, figure, measure};
+//! use quantloom::report::{Comparison, Options, Text, figure};
 //!
 //! let formats = Formats::default();
 //! let mut options = Options::new(formats.clone());
@@ -17,15 +17,23 @@
 //!     options.recipes.push(Recipe::new(name, &formats)?);
 //! }
 //! let text = std::fs::read_to_string("text.txt").expect("a text");
-//! options.text = Some(Text { text, context: 512, chunks: 20 });
-//! let report = measure("model.F16.gguf", &options, |_| Ok::<_, Error>(()))?;
+//! options.text = Some(Text { text: Some(text), context: None, chunks: 20 });
+//! let comparison = Comparison::new("model.F16.gguf", &options)?;
+//! println!("takes {} MB of disk", comparison.disk_bytes() / 1_000_000);
+//! let report = comparison.run(|_| Ok::<_, Error>(()))?;
 //! println!("{report}");
 //! std::fs::write("figure.svg", figure(&report)).expect("a place for it");
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! One quantized file is there at a time, and beside it the base's logits, 16 bits each, as
-//! [`write_base`] makes them: the base is run once, whatever the number of types.
+//! The base is run once, whatever the number of types: its logits are kept on disk, 16 bits each, as [`write_base`] makes
+//! them, unless such a file is what is compared with.
+//!
+//! A machine that is shared, or grows warm, may be half as fast some minutes later. So speeds are measured last, in rounds:
+//! in each all models have a turn, one after the other, some seconds long, in which the same threads also read the model's
+//! file and do nothing else. What is told are medians over the rounds, and medians of what is compared within a round,
+//! which a slow minute spoils for all alike. All files are on disk until then, as quantizing them anew in each round would
+//! take longer than measuring them.
 
 mod figure;
 mod markdown;
@@ -34,6 +42,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::fs;
 use std::io;
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +58,9 @@ use crate::bench::read_bandwidth;
 use crate::cache::CacheTypes;
 use crate::gguf::{Formats, Gguf, Tensor, TensorType};
 use crate::model::default_threads;
-use crate::perplexity::{Base, BaseFile, Chunks, Divergence, Perplexity, compare, write_base};
+use crate::perplexity::{
+    Base, BaseFile, Chunks, Divergence, OpenBase, Perplexity, compare, quantile, write_base,
+};
 use crate::quantize::{Plan, Planned, Recipe, SquaredError, plan, quantize_file, squared_error};
 use crate::threads::pool;
 use crate::{Error, Model};
@@ -61,36 +72,38 @@ pub struct Options {
     pub formats: Formats,
     /// What is made of the model, in the order of the report.
     pub recipes: Vec<Recipe>,
-    /// The model that others are compared with; without one the model that is quantized.
+    /// The model that others are compared with, or the file of one's logits, which [`write_base`] or llama.cpp has written;
+    /// without one the model that is quantized. Where it is logits, the speeds that others are compared with are those of
+    /// the model that is quantized.
     pub base: Option<PathBuf>,
     /// What the models predict; without one nothing is said of perplexity and divergence.
     pub text: Option<Text>,
     /// Tokens of the prompt whose speed is measured; without a number 512, or the context where that is less.
     pub prompt: Option<usize>,
-    /// Tokens that are generated; without a number 128, or the context where that is less.
+    /// Tokens that are generated in each round; without a number 32, or the context where that is less.
     pub generate: Option<usize>,
-    /// How often both are measured; 1 at least.
-    pub repetitions: usize,
-    /// The folder where files are made and stay; without one they are made among the system's temporary files, and each
-    /// is removed before the next is made.
+    /// In how many rounds both are measured; 1 at least.
+    pub rounds: usize,
+    /// The folder where files are made and stay; without one they are made among the system's temporary files, and removed
+    /// in the end.
     pub keep: Option<PathBuf>,
     /// Threads; without a number one for each CPU.
     pub threads: Option<usize>,
 }
 
-/// A text, and what of it is scored.
+/// A text, and what of it is scored, as for [`Chunks::of`].
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// The text.
-    pub text: String,
-    /// Tokens of a chunk.
-    pub context: usize,
+    /// The text; needs none where the base is a file of logits, which has one.
+    pub text: Option<String>,
+    /// Tokens of a chunk; without a number 512, or what the base's logits were written with.
+    pub context: Option<usize>,
     /// The most chunks.
     pub chunks: usize,
 }
 
 impl Options {
-    /// No recipes, no text, and three repetitions.
+    /// No recipes, no text, and five rounds.
     pub fn new(formats: Formats) -> Self {
         Self {
             formats,
@@ -99,7 +112,7 @@ impl Options {
             text: None,
             prompt: None,
             generate: None,
-            repetitions: 3,
+            rounds: 5,
             keep: None,
             threads: None,
         }
@@ -119,7 +132,7 @@ pub struct Progress<'a> {
     pub total: usize,
 }
 
-/// What is done with each type, in this order.
+/// What is done with each type, in this order; speeds come when all else is done with all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The file is made, in bytes of the model. Not of the base.
@@ -128,7 +141,7 @@ pub enum Step {
     Weights,
     /// The text is run, in chunks.
     Text,
-    /// Speeds are measured, in repetitions.
+    /// Speeds are measured, in parts of turns: as much is to be done in the rounds of all types together.
     Speed,
 }
 
@@ -154,8 +167,8 @@ pub struct Report {
     pub isa: &'static str,
     /// Threads.
     pub threads: usize,
-    /// How often speeds were measured.
-    pub repetitions: usize,
+    /// In how many rounds speeds were measured.
+    pub rounds: usize,
     /// What the others are compared with.
     pub base: BaseRow,
     /// What was made of the model, in the order of the recipes.
@@ -167,6 +180,8 @@ pub struct Report {
 pub struct BaseRow {
     /// Its file.
     pub path: PathBuf,
+    /// The file of logits that took its place, where there is one. Its perplexity is then that of these.
+    pub logits: Option<PathBuf>,
     /// The types of its matrices.
     pub matrices: Vec<Share>,
     /// How large it is.
@@ -243,7 +258,7 @@ pub struct MatrixError {
 }
 
 /// How fast a model is.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Speed {
     /// A prompt at once.
     pub prefill: Rate,
@@ -252,68 +267,73 @@ pub struct Speed {
     /// Bytes of weights that are read for each token.
     pub bytes_per_token: u64,
     /// Bytes per second that the same threads read of the file when they do nothing else.
-    pub read_bandwidth: f64,
-    /// Decoding by what it would be at that bandwidth.
-    pub roofline_share: f64,
+    pub read_bandwidth: Figure,
+    /// Decoding by what it would be at the bandwidth of the same round.
+    pub roofline_share: Figure,
 }
 
 /// Tokens per second.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Rate {
-    /// How many tokens were timed.
+    /// How many tokens are timed in a round.
     pub tokens: usize,
-    /// The mean of the repetitions.
-    pub tokens_per_second: f64,
-    /// Their standard deviation.
-    pub deviation: f64,
+    /// Their speed.
+    pub tokens_per_second: Figure,
+    /// That by the base's in the same round.
+    pub by_base: Figure,
+}
+
+/// What was measured once a round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// The median.
+    pub median: f64,
+    /// The lower quartile.
+    pub low: f64,
+    /// The upper quartile.
+    pub high: f64,
+    /// All, in order.
+    pub rounds: Vec<f64>,
+}
+
+impl Figure {
+    /// Of one round at least.
+    fn new(rounds: Vec<f64>) -> Self {
+        let mut sorted = rounds.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&sorted, share));
+        Self { median, low, high, rounds }
+    }
 }
 
 /// The name of the base in [`Progress`] and in tables.
 const BASE: &str = "base";
 
-/// Makes each of the types of the model in the file at `path`, and measures it. `progress` may end it all; whatever
-/// ends it, temporary files are removed.
-///
-/// # Errors
-/// There is no recipe, or one twice; one can't be followed, as [`plan`] says; a model can't be run, or not on so many
-/// tokens; the text is too short; there is a file already where one is to be kept; a file can't be written; or what
-/// `progress` says. All but the last two are found before anything is made.
-pub fn measure<E: From<Error>>(
-    path: impl AsRef<Path>,
-    options: &Options,
-    mut progress: impl FnMut(Progress<'_>) -> Result<(), E>,
-) -> Result<Report, E> {
-    let run = Run::new(path.as_ref(), options)?;
-    let base = run.base(&mut progress)?;
-    let types = run.recipes().map(|recipe| run.row(recipe, &mut progress)).collect::<Result<_, E>>()?;
-    let threads = run.base.threads();
-    Ok(Report {
-        model: path.as_ref().into(),
-        cpu: llama_bench::cpu_name(),
-        isa: run.isa.isa().name(),
-        threads,
-        repetitions: options.repetitions,
-        base,
-        types,
-    })
-}
-
-/// What all types need.
-struct Run<'a> {
+/// A comparison that can be made, as far as that can be known before.
+pub struct Comparison<'a> {
     options: &'a Options,
     source: Gguf,
     base: Model,
+    /// The file of logits that was named.
+    logits: Option<PathBuf>,
     isa: Supported,
     chunks: Option<Chunks>,
     prefill: Test,
     decode: Test,
+    disk_bytes: u64,
     /// Where files are made that don't stay.
     folder: TempDir,
 }
 
-impl<'a> Run<'a> {
-    /// Finds what is wrong, as far as that can be known.
-    fn new(path: &Path, options: &'a Options) -> Result<Self, Error> {
+impl<'a> Comparison<'a> {
+    /// Of what `options` make of the model in the file at `path`.
+    ///
+    /// # Errors
+    /// There is no recipe, or one twice; one can't be followed, as [`plan`] says; a model can't be run, or not on so many
+    /// tokens; there is no text, or it is too short, or the base's logits are of another one or of another vocabulary;
+    /// there is a file already where one is to be kept; or the folder can't be written to.
+    pub fn new(path: impl AsRef<Path>, options: &'a Options) -> Result<Self, Error> {
+        let path = path.as_ref();
         let Options { formats, recipes, .. } = options;
         let mut names = BTreeSet::new();
         match recipes.iter().find(|recipe| !names.insert(recipe.name())) {
@@ -324,39 +344,114 @@ impl<'a> Run<'a> {
         let isa = Supported::selected()?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let source = Gguf::open_with(path, formats)?;
+        let mut disk_bytes = 0;
         for recipe in recipes {
-            plan(&source, recipe)?;
+            disk_bytes += plan(&source, recipe)?.bytes_after() as u64;
         }
-        let base = Gguf::open_with(options.base.as_deref().unwrap_or(path), formats)?;
+        let (base, logits) = match &options.base {
+            None => (Gguf::open_with(path, formats)?, None),
+            Some(base) => match OpenBase::open(base, formats)? {
+                OpenBase::Model(model) => (*model, None),
+                OpenBase::File(file) => (Gguf::open_with(path, formats)?, Some(file)),
+            },
+        };
         let base = Model::from_gguf(base, isa, threads)?;
         let limit = base.config().context;
         let tokens = |wanted: Option<usize>, default: usize| wanted.unwrap_or(default.min(limit));
         let prefill = Test { prompt: tokens(options.prompt, 512), generate: 0, depth: 0 };
-        let decode = Test { prompt: 0, generate: tokens(options.generate, 128), depth: 0 };
+        let decode = Test { prompt: 0, generate: tokens(options.generate, 32), depth: 0 };
         if let Some(test) = [prefill, decode].into_iter().find(|test| test.context() > limit) {
             return Err(Error::ContextTooLong { context: test.context(), limit });
         }
-        let chunks = options.text.as_ref();
-        let chunks = chunks.map(|text| Chunks::of_text(&base, &text.text, text.context, text.chunks));
-        let run = Self {
+        let chunks = options.text.as_ref().map(|Text { text, context, chunks }| {
+            let chunks = Chunks::of(&base, text.as_deref(), *context, *chunks, logits.as_ref())?;
+            logits.as_ref().map_or(Ok(()), |file| file.check(&base, &chunks))?;
+            Ok::<_, Error>(chunks)
+        });
+        let chunks = chunks.transpose()?;
+        let logits = options.base.clone().filter(|_| logits.is_some());
+        match (&chunks, &logits) {
+            (Some(chunks), None) => disk_bytes += chunks.base_bytes(base.config().vocab),
+            (None, Some(path)) => {
+                let problem = "holds logits, which are of use for a text alone, and none is to be run";
+                return Err(Error::Base { path: path.clone(), problem: problem.into() });
+            }
+            _ => {}
+        }
+        let comparison = Self {
             options,
             source,
+            logits,
             isa,
-            chunks: chunks.transpose()?,
+            chunks,
             prefill,
             decode,
+            disk_bytes,
             folder: folder(options.keep.as_deref())?,
             base,
         };
         for recipe in recipes {
-            let path = run.path(recipe);
+            let path = comparison.path(recipe);
             if path.exists() {
                 let problem = "is there already, and is not overwritten";
                 let source = io::Error::new(io::ErrorKind::AlreadyExists, problem);
                 return Err(Error::Io { path, source });
             }
         }
-        Ok(run)
+        Ok(comparison)
+    }
+
+    /// Bytes that files take while they are compared: all models that are made, and the base's logits.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
+    /// Makes each of the types, and measures it. `progress` may end it all; whatever ends it, temporary files are removed.
+    ///
+    /// # Errors
+    /// A file can't be written, models have different vocabularies or weights that are no numbers, or what `progress` says.
+    pub fn run<E: From<Error>>(
+        self,
+        mut progress: impl FnMut(Progress<'_>) -> Result<(), E>,
+    ) -> Result<Report, E> {
+        let perplexity = self.base_perplexity(&mut progress)?;
+        let made = self.recipes().map(|recipe| self.make(recipe, &mut progress));
+        let made = made.collect::<Result<Vec<_>, _>>()?;
+
+        let names = self.recipes().map(Recipe::name);
+        let others = names.zip(made.iter().map(|made| &made.model));
+        let models: Vec<_> = iter::once((BASE, &self.base)).chain(others).collect();
+        let mut speeds = self.speeds(&models, &mut progress)?.into_iter();
+
+        let gguf = self.base.gguf();
+        let of_logits = made[0].divergence.as_ref().map(|divergence| divergence.means.base());
+        let base = BaseRow {
+            path: gguf.path().into(),
+            matrices: shares(matrices(gguf).map(|tensor| (tensor, None))),
+            size: size(gguf),
+            perplexity: perplexity.or(of_logits),
+            logits: self.logits.clone(),
+            speed: speeds.next().expect("the base's come first"),
+        };
+        let rows = self.recipes().zip(made).zip(speeds).map(|((recipe, made), speed)| {
+            let Made { model, matrices, error, divergence } = made;
+            let (path, size) = (model.gguf().path(), size(model.gguf()));
+            let path = self.options.keep.is_some().then(|| path.to_owned());
+            Row { name: recipe.name().into(), path, matrices, size, error, divergence, speed }
+        });
+        Ok(Report {
+            model: self.source.path().into(),
+            cpu: llama_bench::cpu_name(),
+            isa: self.isa.isa().name(),
+            threads: self.base.threads(),
+            rounds: self.rounds(),
+            base,
+            types: rows.collect(),
+        })
+    }
+
+    fn rounds(&self) -> usize {
+        self.options.rounds.max(1)
     }
 
     fn recipes(&self) -> impl Iterator<Item = &'a Recipe> {
@@ -370,47 +465,35 @@ impl<'a> Run<'a> {
         folder.join(format!("{model}.{}.gguf", recipe.name()))
     }
 
-    /// Where the base's logits go.
+    /// Where the base's logits are, or go.
     fn logits(&self) -> PathBuf {
-        self.folder.path().join("base.logits")
+        self.logits.clone().unwrap_or_else(|| self.folder.path().join("base.logits"))
     }
 
-    fn base<E: From<Error>>(
+    /// Runs the base on the text, where there is one and no file has its logits.
+    fn base_perplexity<E: From<Error>>(
         &self,
         progress: &mut impl FnMut(Progress<'_>) -> Result<(), E>,
-    ) -> Result<BaseRow, E> {
-        let gguf = self.base.gguf();
-        let perplexity = match &self.chunks {
-            None => None,
-            Some(chunks) => {
-                let mut told = told(BASE, Step::Text, chunks.len(), progress);
-                told(0)?;
-                let each = |_: &Perplexity| told(1);
-                Some(write_base(&self.base, chunks, CacheTypes::default(), self.logits(), each)?)
-            }
-        };
-        Ok(BaseRow {
-            path: gguf.path().into(),
-            matrices: shares(matrices(gguf).map(|tensor| (tensor, None))),
-            size: size(gguf),
-            perplexity,
-            speed: self.speed(BASE, &self.base, progress)?,
-        })
+    ) -> Result<Option<Perplexity>, E> {
+        let (Some(chunks), None) = (&self.chunks, &self.logits) else { return Ok(None) };
+        let mut told = told(BASE, Step::Text, chunks.len(), progress);
+        told(0)?;
+        let each = |_: &Perplexity| told(1);
+        write_base(&self.base, chunks, CacheTypes::default(), self.logits(), each).map(Some)
     }
 
-    fn row<E: From<Error>>(
+    fn make<E: From<Error>>(
         &self,
         recipe: &Recipe,
         progress: &mut impl FnMut(Progress<'_>) -> Result<(), E>,
-    ) -> Result<Row, E> {
+    ) -> Result<Made, E> {
         let (name, path) = (recipe.name(), self.path(recipe));
         let plan = self.quantize(recipe, &path, progress)?;
         let gguf = Gguf::open_with(&path, &self.options.formats).map_err(Error::from)?;
-        let shares = shares(matrices(&gguf).map(|tensor| {
+        let matrices = shares(matrices(&gguf).map(|tensor| {
             let planned = plan.tensors.iter().find(|planned| planned.tensor.name() == tensor.name());
             (tensor, planned.and_then(|Planned { instead_of, .. }| *instead_of))
         }));
-        let size = size(&gguf);
         let error = self.error(name, &gguf, progress)?;
         let model = Model::from_gguf(gguf, self.isa, self.base.threads())?;
         let divergence = match &self.chunks {
@@ -422,14 +505,7 @@ impl<'a> Run<'a> {
                 Some(compare(base, &model, chunks, CacheTypes::default(), |_| told(1))?)
             }
         };
-        let speed = self.speed(name, &model, progress)?;
-        // Before its file goes.
-        drop(model);
-        if self.options.keep.is_none() {
-            fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        }
-        let path = self.options.keep.is_some().then_some(path);
-        Ok(Row { name: name.into(), path, matrices: shares, size, error, divergence, speed })
+        Ok(Made { model, matrices, error, divergence })
     }
 
     fn quantize<E: From<Error>>(
@@ -483,32 +559,77 @@ impl<'a> Run<'a> {
         Ok(WeightError { relative_rms: sum.relative_rms(), matrices: errors })
     }
 
-    fn speed<E: From<Error>>(
+    /// How fast these are, of which the base is the first.
+    fn speeds<E: From<Error>>(
         &self,
-        name: &str,
-        model: &Model,
+        models: &[(&str, &Model)],
         progress: &mut impl FnMut(Progress<'_>) -> Result<(), E>,
-    ) -> Result<Speed, E> {
-        /// Of reading the file, as `quantloom bench` has it.
-        const ROUNDS: usize = 9;
-        let repetitions = self.options.repetitions.max(1);
-        let mut told = told(name, Step::Speed, 2 * repetitions, progress);
-        told(0)?;
-        let (delay, types) = (Duration::ZERO, CacheTypes::default());
-        let options = llama_bench::Options { repetitions, warm_up: true, delay, types };
-        let mut rate = |test: Test| {
-            let measured = llama_bench::measure(model, test, &options, || told(1))?;
-            let summary = measured.summary;
-            let tokens = test.context();
-            Ok::<_, E>(Rate { tokens, tokens_per_second: summary.avg_ts, deviation: summary.stddev_ts })
-        };
-        let prefill = rate(self.prefill)?;
-        let decode = rate(self.decode)?;
-        let bytes_per_token = model.bytes_per_token();
-        let read_bandwidth = read_bandwidth(model, ROUNDS)?;
-        let roofline_share = decode.tokens_per_second * bytes_per_token as f64 / read_bandwidth;
-        Ok(Speed { prefill, decode, bytes_per_token, read_bandwidth, roofline_share })
+    ) -> Result<Vec<Speed>, E> {
+        /// Reading the file in a turn, of which the median counts: the first may bring it back into the page cache.
+        const PASSES: usize = 3;
+        /// Reading, decoding, prefill.
+        const PARTS: usize = 3;
+        let total = self.rounds() * models.len() * PARTS;
+        let mut turns = vec![Turns::default(); models.len()];
+        let mut done = 0;
+        for _ in 0..self.rounds() {
+            for ((name, model), turns) in models.iter().zip(&mut turns) {
+                let mut told = |more| {
+                    done += more;
+                    progress(Progress { subject: name, step: Step::Speed, done, total })
+                };
+                told(0)?;
+                turns.bandwidth.push(read_bandwidth(model, PASSES)?);
+                told(1)?;
+                let mut rate = |test, warm_up| {
+                    let (delay, types) = (Duration::ZERO, CacheTypes::default());
+                    let options = llama_bench::Options { repetitions: 1, warm_up, delay, types };
+                    let measured = llama_bench::measure(model, test, &options, || told(1))?;
+                    Ok::<_, E>(measured.summary.avg_ts)
+                };
+                turns.decode.push(rate(self.decode, true)?);
+                // Decoding has just read all weights, and has woken all threads.
+                turns.prefill.push(rate(self.prefill, false)?);
+            }
+        }
+        let base = turns[0].clone();
+        let speeds = turns.into_iter().zip(models).map(|(turns, (_, model))| {
+            let bytes_per_token = model.bytes_per_token();
+            let shares = turns.decode.iter().zip(&turns.bandwidth);
+            let shares = shares.map(|(rate, bandwidth)| rate * bytes_per_token as f64 / bandwidth).collect();
+            Speed {
+                prefill: Rate::new(self.prefill, turns.prefill, &base.prefill),
+                decode: Rate::new(self.decode, turns.decode, &base.decode),
+                bytes_per_token,
+                read_bandwidth: Figure::new(turns.bandwidth),
+                roofline_share: Figure::new(shares),
+            }
+        });
+        Ok(speeds.collect())
     }
+}
+
+impl Rate {
+    fn new(test: Test, rounds: Vec<f64>, base: &[f64]) -> Self {
+        let by_base = rounds.iter().zip(base).map(|(rate, base)| rate / base).collect();
+        Self { tokens: test.context(), tokens_per_second: Figure::new(rounds), by_base: Figure::new(by_base) }
+    }
+}
+
+/// A type that is made, and of which all but the speed is known.
+struct Made {
+    model: Model,
+    matrices: Vec<Share>,
+    error: WeightError,
+    divergence: Option<Divergence>,
+}
+
+/// What was measured in each round: bytes and tokens per second.
+#[derive(Clone, Default)]
+struct Turns {
+    bandwidth: Vec<f64>,
+    decode: Vec<f64>,
+    prefill: Vec<f64>,
 }
 
 /// Tells `progress` of each further part that is done.

@@ -286,7 +286,8 @@ fn pull_says_what_is_missing() {
 
 #[test]
 fn models_may_be_named() {
-    let (folder, tiny) = tiny_model();
+    let (folder, path) = tiny_model();
+    let tiny = path.to_str().unwrap();
     let known = "there is no file \"tinylama\", and no model of that name; known are: smollm2, tinyllama";
     for (name, problem) in
         [("tinyllama", "needs npm"), ("tinylama", known), ("no/tinyllama", "no/tinyllama: ")]
@@ -297,6 +298,10 @@ fn models_may_be_named() {
             &["logits", "--ids", "1", "-o", "x", "-m", name],
             &["inspect", name],
             &["quantize", name, "x.gguf", "Q8_0"],
+            &["perplexity", "-m", name, "-f", README],
+            &["report", name, "--types", "q8_0", "--no-quality"],
+            &["report", tiny, "--types", "f32", "--no-quality", "--base", name],
+            &["perplexity", "-m", tiny, "-f", README, "--kl-divergence", "--kl-divergence-base", name],
             &["bench", "--short", "-m", name],
             &["bench", "-p", "1", "-m", name],
         ];
@@ -321,7 +326,7 @@ fn models_may_be_named() {
             fs::create_dir(folder.path().join(name)).unwrap();
             fails(&mut quantloom(["inspect", name]));
             fs::remove_dir(folder.path().join(name)).unwrap();
-            fs::copy(&tiny, folder.path().join(name)).unwrap();
+            fs::copy(&path, folder.path().join(name)).unwrap();
             let output = run(&mut quantloom(["inspect", name]));
             assert!(String::from_utf8(output.stdout).unwrap().starts_with("tinyllama: GGUF version 3, "));
             fs::remove_file(folder.path().join(name)).unwrap();
@@ -512,7 +517,7 @@ fn bench_profiles_every_phase() {
         }
     }
     let text = bench(&["--short", "--profile"]);
-    assert!(text.contains("| attention output  |"), "{text}");
+    assert!(text.contains("| attention output "), "{text}");
     assert!(!bench(&["--short"]).contains("attention output"));
 }
 
@@ -737,7 +742,14 @@ fn perplexity_says_what_is_wrong_with_texts_and_bases() {
             &["-f", text, "-c", "16", "--kl-divergence-base", base],
             "base.gguf: is there, and no file of a base model's logits: it is not overwritten",
         ),
-        (&[kl[0], kl[1], &missing], "empty.txt.missing: No such file"),
+        (
+            &[kl[0], kl[1], &missing],
+            "empty.txt.missing: there is no such file: name the base model, or write its logits there",
+        ),
+        (
+            &[kl[0], kl[1], "smolm2"],
+            "there is no file \"smolm2\", and no model of that name; known are: smollm2",
+        ),
         (
             &[kl[0], kl[1], text],
             "text.txt: is no file of a base model's logits: it begins with \"abc xyz \", not \"_logits_\"",
@@ -745,7 +757,7 @@ fn perplexity_says_what_is_wrong_with_texts_and_bases() {
         (&[kl[0], kl[1], &cut], "cut.logits: has 1000 bytes, and "),
         (
             &[kl[0], kl[1], &logits, "-c", "8"],
-            "--ctx-size: the base's file was written with 16: leave it out",
+            "empty.txt.logits: was written with a context of 16 tokens, not 8: use that (-c)",
         ),
         (
             &[kl[0], kl[1], &logits, "-f", &other],
@@ -965,6 +977,32 @@ fn quantize_that_is_interrupted_leaves_nothing() {
     assert_eq!(files(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn perplexity_that_is_interrupted_leaves_no_logits() {
+    let (folder, [_, base, text]) = &perplexity_files();
+    let logits = folder.path().join("base.logits");
+    fs::write(text, "abc xyz ".repeat(20_000)).unwrap();
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let before = files();
+    for signal in ["-INT", "-TERM"] {
+        let mut command = quantloom(["perplexity", "-m", base, "-f", text, "-c", "16", "-t", "1"]);
+        command.arg("--kl-divergence-base").arg(&logits).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let start = Instant::now();
+        while files() == before {
+            assert!(start.elapsed() < Duration::from_secs(60), "no file is begun");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{signal}: {stderr}");
+        assert!(stderr.contains("base.logits: not written, for it was stopped"), "{signal}: {stderr}");
+        assert_eq!(files(), before, "{signal}");
+    }
+}
+
 /// A small model in F32 and a text, in a folder of their own, and a folder for temporary files.
 fn report_files() -> (TempDir, [String; 3]) {
     let folder = tempfile::tempdir().unwrap();
@@ -980,15 +1018,19 @@ fn report_prints_and_draws() {
     let (folder, [model, text, temporary]) = report_files();
     let svg = folder.path().join("figure.svg");
     let report = |args: &[&str]| {
-        let mut command = quantloom(["report", &model, "--types", "q8_0,Q4_0", "-r", "1", "-t", "2"]);
+        let mut command = quantloom(["report", &model, "--types", "q8_0,Q4_0", "-r", "2", "-t", "2"]);
         stdout(command.args(args).env("TMPDIR", &temporary), "")
     };
     let all = ["-f", &text, "-c", "40", "--chunks", "3", "-p", "20", "-n", "10"];
     let markdown = report(&[&all[..], &["--svg", svg.to_str().unwrap()]].concat());
     assert!(markdown.starts_with("# "), "{markdown}");
-    for part in
-        ["3 chunks of 40 tokens, of which 57", "prompts of 20 tokens and 10 ", "| base | ", "| Q8_0 | "]
-    {
+    for part in [
+        "3 chunks of 40 tokens, of which 57",
+        "prompts of 20 tokens and 10 ",
+        "medians of 2 rounds",
+        "| base | ",
+        "| Q8_0 | ",
+    ] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
     assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg "));
@@ -1001,9 +1043,34 @@ fn report_prints_and_draws() {
     assert_eq!(row["matrices"][0]["type"], "Q4_0");
     assert_eq!(row["size"]["matrix_bits_per_weight"], 4.5);
     assert_eq!(row["error"]["matrices"].as_array().unwrap().len(), 16);
-    assert_eq!(row["speed"]["decode"]["tokens"], 10);
+    let decode = &row["speed"]["decode"];
+    assert_eq!((&decode["tokens"], &json["rounds"]), (&10.into(), &2.into()));
+    for figure in ["tokens_per_second", "by_base"] {
+        assert_eq!(decode[figure]["rounds"].as_array().unwrap().len(), 2, "{figure}: {decode}");
+        let [low, median, high] =
+            ["low", "median", "high"].map(|part| decode[figure][part].as_f64().unwrap());
+        assert!(0.0 < low && low <= median && median <= high, "{figure}: {decode}");
+    }
     for figure in ["perplexity", "kl_divergence", "same_top"] {
         assert!(row["divergence"][figure]["value"].as_f64().unwrap() > 0.0, "{figure}: {row}");
+    }
+
+    // What `quantize` knows, and the logits of the base.
+    let logits = folder.path().join("base.logits");
+    let logits = logits.to_str().unwrap();
+    let write = ["perplexity", "-m", &model, "-f", &text, "-c", "40", "--chunks", "3", "-t", "2"];
+    stdout(quantloom(write).args(["--save-all-logits", logits]), "");
+    let exceptions = ["--tensor-type", "attn_[kv]=F16", "--output-tensor-type", "q5_0", "-p", "1", "-n", "1"];
+    let again = report(&[&["--base", logits, "-o", "json"], &exceptions[..]].concat());
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!((&again["base"]["logits"], &again["base"]["path"]), (&logits.into(), &model.as_str().into()));
+    assert_eq!(again["base"]["perplexity"]["scored"], 57);
+    let shares: Vec<_> = again["types"][1]["matrices"].as_array().unwrap().iter().collect();
+    for (ty, matrices) in [("Q4_0", 11), ("F16", 4), ("Q5_0", 1)] {
+        assert!(
+            shares.iter().any(|share| share["type"] == ty && share["matrices"] == matrices),
+            "{shares:?}"
+        );
     }
 
     let kept = folder.path().join("kept");
@@ -1024,6 +1091,14 @@ fn report_says_what_is_wrong() {
     let (none, inside) = (path("none"), path("m.gguf/figure.svg"));
     let quantized = path("quantized.gguf");
     TinyModel::new(&Shape { ty: "Q8_0", ..SHAPE }).write(Path::new(&quantized));
+    let other = path("other.gguf");
+    TinyModel::new(&Shape { vocab: 300, ..SHAPE }).write(Path::new(&other));
+    let [other_text, short_text] = ["other.txt", "short.txt"].map(path);
+    fs::write(&short_text, "abc xyz ").unwrap();
+    fs::write(&other_text, "xyz abc ".repeat(30)).unwrap();
+    let logits = path("base.logits");
+    let write = ["-m", &model, "-f", &text, "-c", "40", "--kl-divergence-base", &logits];
+    stdout(quantloom(["perplexity"]).args(write), "");
     let short = ["-f", &text, "-c", "40"];
     let cases: &[(&str, &[&str], &str)] = &[
         (
@@ -1033,7 +1108,59 @@ fn report_says_what_is_wrong() {
         ),
         (&model, &["--types", "q8_0,,q4_0", "-f", &text], "--types: unknown type \"\"; there are F32"),
         (&model, &["--types", "q8_0,Q8_0", "-f", &text, "-c", "40"], "Q8_0 is there twice"),
-        (&model, &["--types", "q8_0"], "there is no text to run: name one by -f"),
+        (
+            &model,
+            &["--types", "q8_0"],
+            "there is no text to score: name a file by -f, as that of WikiText-2, or do",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--tensor-type", "attn_v"],
+            "--tensor-type: \"attn_v\" is not of the form NAME=TYPE",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--tensor-type", "attn_x=f16"],
+            "no tensor becomes F16 by \"attn_x=F16\"",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--token-embedding-type", "q9_0"],
+            "--token-embedding-type: unknown type \"q9_0\"; there are F32",
+        ),
+        (&model, &["--types", "q8_0", "--no-quality", "-r", "0"], "--rounds <N>: \"0\" is not"),
+        (
+            &model,
+            &["--types", "q8_0", "-f", &short_text, "-c", "40"],
+            "a context of 40 tokens takes a text of 80",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "-f", &text, "--base", &text],
+            "text.txt: is no file of a base model's logits",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--base", "none"],
+            "there is no file \"none\", and no model",
+        ),
+        ("none", &["--types", "q8_0", "--no-quality"], "there is no file \"none\", and no model"),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--base", &logits],
+            "base.logits: holds logits, which are",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--base", &logits, "-c", "20"],
+            "base.logits: was written with a context of 40 tokens, not 20: use that (-c)",
+        ),
+        (
+            &model,
+            &["--types", "q8_0", "--base", &logits, "-f", &other_text],
+            "base.logits: was written for another text",
+        ),
+        (&other, &["--types", "q8_0", "--base", &logits], "base.logits: was written for 263 tokens, and "),
         (&model, &["--types", "q8_0", "-f", &none], "none: "),
         (&model, &["--types", "q8_0", "-f", &text], "a context of 512 tokens is more than the 80"),
         (&model, &["--types", "q8_0", "-f", &text, "-c", "x"], "--ctx-size <N>: \"x\" is not"),
@@ -1050,7 +1177,11 @@ fn report_says_what_is_wrong() {
             "--output <FORMAT>: \"xml\" is not one of md, json",
         ),
         (&model, &["--types", "q6_k", "--pure", "--no-quality"], "no whole blocks of Q6_K, 256 each"),
-        (&model, &["--types", "q8_0", "--no-quality", "--base", &none], "none: "),
+        (
+            &model,
+            &["--types", "q8_0", "--no-quality", "--base", &none],
+            "none: there is no such file: name the base",
+        ),
         (&model, &["--types", "q8_0", "--no-quality", "--svg", &temporary], "tmp is not a regular file"),
         (
             &model,
@@ -1067,7 +1198,7 @@ fn report_says_what_is_wrong() {
     }
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
     let files = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(files, 4, "the model, the quantized one, the text, and a folder");
+    assert_eq!(files, 8, "three models, three texts, the logits, and a folder");
 }
 
 #[cfg(unix)]
@@ -1092,7 +1223,7 @@ fn report_to_a_full_disk_says_so_and_leaves_nothing() {
             "q8_0",
         ]);
         shell.args(args).env("TMPDIR", &temporary);
-        for fragment in [fragment, "; --keep, or TMPDIR, names another folder"] {
+        for fragment in [fragment, "; --keep, or TMPDIR, names another folder, with room for "] {
             assert_error(&mut shell, b"", fragment);
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{fragment}");

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use quantloom::gguf::{Formats, Gguf, Tensor};
-use quantloom::perplexity::{Base, Chunks, compare, evaluate};
+use quantloom::perplexity::{Base, Chunks, compare, evaluate, write_base};
 use quantloom::quantize::Recipe;
-use quantloom::report::{Options, Progress, Report, Step, Text, figure, measure};
+use quantloom::report::{Comparison, Figure, Options, Progress, Report, Step, Text, figure};
 use quantloom::{CacheTypes, Error, Model};
 use tempfile::TempDir;
 
@@ -26,9 +26,9 @@ fn files() -> (TempDir, PathBuf, Options) {
     TinyModel::new(&SHAPE).write(&model);
     let mut options = Options::new(Formats::default());
     options.recipes = TYPES.map(recipe).into();
-    options.text = Some(Text { text: text(), context: 40, chunks: 6 });
+    options.text = Some(Text { text: Some(text()), context: Some(40), chunks: 6 });
     options.threads = Some(2);
-    options.repetitions = 1;
+    options.rounds = 1;
     (folder, model, options)
 }
 
@@ -42,7 +42,7 @@ fn text() -> String {
 }
 
 fn measured(model: &Path, options: &Options) -> Report {
-    measure(model, options, |_| Ok::<_, Error>(())).unwrap()
+    Comparison::new(model, options).unwrap().run(|_| Ok::<_, Error>(())).unwrap()
 }
 
 /// The weights of a tensor, from its bytes.
@@ -66,6 +66,10 @@ fn weights(tensor: &Tensor) -> Vec<f64> {
     }
 }
 
+fn tensor_bytes(path: &PathBuf) -> usize {
+    Gguf::open(path).unwrap().tensors().iter().map(|tensor| tensor.data().len()).sum()
+}
+
 /// Σ (ŵ − w)² and Σ w².
 fn squares(original: &Tensor, quantized: &Tensor) -> [f64; 2] {
     let pairs = weights(original).into_iter().zip(weights(quantized));
@@ -82,6 +86,7 @@ fn figures_are_those_of_the_files() {
     let (folder, path, mut options) = files();
     let keep = folder.path().join("kept/here");
     options.keep = Some(keep.clone());
+    options.rounds = 2;
     let report = measured(&path, &options);
 
     let source = Gguf::open(&path).unwrap();
@@ -155,11 +160,47 @@ fn figures_are_those_of_the_files() {
         }
 
         let speed = &row.speed;
-        assert_eq!([speed.prefill.tokens, speed.decode.tokens], [80, 80], "{name}: all of the context");
-        let limit = speed.read_bandwidth / model.bytes_per_token() as f64;
-        assert_near(&format!("{name}: share"), speed.roofline_share, speed.decode.tokens_per_second / limit);
-        assert!(speed.prefill.tokens_per_second > 0.0 && speed.roofline_share > 0.0, "{name}: {speed:?}");
+        assert_eq!(
+            [speed.prefill.tokens, speed.decode.tokens],
+            [80, 32],
+            "{name}: all of the context, and 32"
+        );
+        let rounds = |figure: &Figure| -> [f64; 2] { figure.rounds[..].try_into().unwrap() };
+        let [decode, bandwidth] = [&speed.decode.tokens_per_second, &speed.read_bandwidth].map(rounds);
+        for round in [0, 1] {
+            let limit = bandwidth[round] / model.bytes_per_token() as f64;
+            let case = format!("{name}: share in round {round}");
+            assert_near(&case, speed.roofline_share.rounds[round], decode[round] / limit);
+        }
+        let base = &report.base.speed;
+        for (what, ours, base) in
+            [("prefill", &speed.prefill, &base.prefill), ("decode", &speed.decode, &base.decode)]
+        {
+            let [by_base, ours, base] =
+                [&ours.by_base, &ours.tokens_per_second, &base.tokens_per_second].map(rounds);
+            for round in [0, 1] {
+                let case = format!("{name}: {what} by the base's in round {round}");
+                assert_near(&case, by_base[round], ours[round] / base[round]);
+                assert!(ours[round] > 0.0, "{case}");
+            }
+        }
+        for figure in [&speed.decode.tokens_per_second, &speed.prefill.by_base, &speed.roofline_share] {
+            let [least, most] =
+                [f64::min, f64::max].map(|of| figure.rounds.iter().copied().reduce(of).unwrap());
+            for (what, value, share) in
+                [("low", figure.low, 0.25), ("median", figure.median, 0.5), ("high", figure.high, 0.75)]
+            {
+                assert_near(&format!("{name}: {what} of two"), value, least + share * (most - least));
+            }
+        }
     }
+    // What the plans say, and the file of logits, which is gone: in each row a scale, a least, and 16 bits for each token.
+    let models: usize = report.types.iter().map(|row| tensor_bytes(row.path.as_ref().unwrap())).sum();
+    let logits =
+        20 + 6 * 40 * 4 + chunks.len() * chunks.scored().len() * (8 + 2 * SHAPE.vocab.next_multiple_of(2));
+    options.keep = None;
+    let disk = Comparison::new(&path, &options).unwrap().disk_bytes();
+    assert_eq!(disk, (models + logits) as u64);
     let left: BTreeSet<_> = fs::read_dir(&keep).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left.len(), TYPES.len(), "what is no model does not stay: {left:?}");
 }
@@ -178,11 +219,74 @@ fn another_base() {
     let means = &report.types[0].divergence.as_ref().unwrap().means;
     assert!(means.kl_divergence.value > 1e-3, "{means:?}");
     assert_eq!(report.types[0].error.relative_rms, 0.0, "that is of the model, not of the base");
+
+    // Its logits say the same, with or without the text that they were written for.
+    let model = Model::load(&base, Some(2)).unwrap();
+    let chunks = Chunks::of_text(&model, &text(), 40, 6).unwrap();
+    let logits = folder.path().join("base.logits");
+    write_base(&model, &chunks, CacheTypes::default(), &logits, |_| Ok::<_, Error>(())).unwrap();
+    options.base = Some(logits.clone());
+    for text in [
+        Text { text: None, context: None, chunks: usize::MAX },
+        Text { text: Some(text()), context: None, chunks: usize::MAX },
+        Text { text: Some(text()), context: Some(40), chunks: 6 },
+    ] {
+        let case = format!("{text:?}");
+        options.text = Some(text);
+        let of_logits = measured(&path, &options);
+        assert_eq!(of_logits.types[0].divergence, report.types[0].divergence, "{case}");
+        assert_eq!((&of_logits.base.path, &of_logits.base.logits), (&path, &Some(logits.clone())), "{case}");
+        assert_eq!(of_logits.base.matrices[0].ty, "F32", "{case}: size and speed are the model's");
+        let [ours, exact] = [&of_logits, &report].map(|report| report.base.perplexity.clone().unwrap());
+        assert_eq!((ours.chunks, ours.context, ours.scored), (exact.chunks, exact.context, exact.scored));
+        for (ours, exact) in [(ours.nll, exact.nll), (ours.perplexity, exact.perplexity)] {
+            // They are rounded to 16 bits.
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-3 * b;
+            assert!(
+                near(ours.value, exact.value) && near(ours.error, exact.error),
+                "{case}: {ours:?}, {exact:?}"
+            );
+        }
+        assert!(of_logits.to_string().contains("of its text the logits in base.logits"), "{of_logits}");
+    }
+    options.text = Some(Text { text: None, context: None, chunks: 2 });
+    assert_eq!(measured(&path, &options).types[0].divergence.as_ref().unwrap().means.chunks, 2);
+}
+
+/// All have their turn in a round before the next begins, and that when all else is done.
+#[test]
+fn speeds_are_measured_in_rounds() {
+    let (_folder, path, mut options) = files();
+    options.recipes.truncate(2);
+    options.rounds = 3;
+    let mut turns: Vec<String> = Vec::new();
+    let mut last = 0;
+    let comparison = Comparison::new(&path, &options).unwrap();
+    let report = comparison.run(|Progress { subject, step, done, total }| {
+        if step == Step::Speed {
+            assert_eq!(total, 3 * 3 * 3, "{subject}");
+            assert!(done == last || done == last + 1, "{subject}: {done} after {last}");
+            last = done;
+            if turns.last().is_none_or(|turn| turn != subject) {
+                turns.push(subject.into());
+            }
+        } else {
+            assert!(turns.is_empty(), "{subject}: {step}");
+        }
+        Ok::<_, Error>(())
+    });
+    assert_eq!(last, 27);
+    assert_eq!(turns, ["base", "Q4_0", "Q8_0"].repeat(3));
+    let report = report.unwrap();
+    assert_eq!(report.rounds, 3);
+    assert_eq!(report.base.speed.decode.by_base.rounds, [1.0; 3]);
+    assert!(report.types.iter().all(|row| row.speed.prefill.tokens_per_second.rounds.len() == 3));
 }
 
 #[test]
 fn tables_have_a_row_for_each_type() {
     let (_folder, path, mut options) = files();
+    options.rounds = 2;
     for has_text in [true, false] {
         options.text = options.text.filter(|_| has_text);
         let report = measured(&path, &options);
@@ -193,16 +297,25 @@ fn tables_have_a_row_for_each_type() {
             .map(|line| line.split('|').map(str::trim).collect())
             .collect();
         let header = "type, bits per weight, of matrices, error of weights, perplexity, KL divergence, \
-                      same top-1, prefill tok/s, decode tok/s, of roofline, matrices";
+                      same top-1, prefill tok/s, × base, decode tok/s, × base, of roofline, matrices";
         assert_eq!(rows[0].iter().map(|cell| cell.replace(',', "")).collect::<Vec<_>>().join(", "), header);
         assert_eq!(rows.len(), 2 + 1 + TYPES.len(), "{text}");
-        assert!(rows.iter().all(|row| row.len() == 11), "{text}");
+        assert!(rows.iter().all(|row| row.len() == 13), "{text}");
         assert_eq!(rows[2][0], "base");
-        assert_eq!(&rows[2][10], &"F32");
+        assert_eq!((rows[2][8], rows[2][10], rows[2][12]), ("1.00", "1.00", "F32"));
         for (row, cells) in report.types.iter().zip(&rows[3..]) {
             assert_eq!(cells[0], row.name);
             assert_eq!(cells[1], format!("{:.3}", row.size.bits_per_weight));
             assert_eq!(cells[2], format!("{:.3}", row.size.matrix_bits_per_weight));
+            for (cell, rate) in [(cells[8], &row.speed.prefill), (cells[10], &row.speed.decode)] {
+                let Figure { median, low, high, .. } = rate.by_base;
+                assert_eq!(cell, format!("{median:.2} [{low:.2}–{high:.2}]"), "{cells:?}");
+            }
+            let [low, median, high] = {
+                let Figure { low, median, high, .. } = row.speed.roofline_share;
+                [low, median, high].map(|share| format!("{:.0}", 100.0 * share))
+            };
+            assert_eq!(cells[11], format!("{median} [{low}–{high}] %"), "{cells:?}");
             match &row.divergence {
                 Some(divergence) => {
                     let figures = &divergence.means;
@@ -221,9 +334,9 @@ fn tables_have_a_row_for_each_type() {
                 None => assert_eq!(cells[4..7], ["–"; 3]),
             }
         }
-        assert_eq!(rows[3][10].split(" %").count(), 3, "Q4_0, and Q8_0 instead of Q6_K: {}", rows[3][10]);
-        assert!(rows[3][10].ends_with("% instead of Q6_K"), "{}", rows[3][10]);
-        assert!(rows[5][10].contains("% instead of Q6_K, Q8_0 "), "{}", rows[5][10]);
+        assert_eq!(rows[3][12].split(" %").count(), 3, "Q4_0, and Q8_0 instead of Q6_K: {}", rows[3][12]);
+        assert!(rows[3][12].ends_with("% instead of Q6_K"), "{}", rows[3][12]);
+        assert!(rows[5][12].contains("% instead of Q6_K, Q8_0 "), "{}", rows[5][12]);
         assert_eq!(rows[6][3], "0 %");
         assert_eq!(text.contains("chunks of 40 tokens, of which 114 are scored"), has_text, "{text}");
     }
@@ -256,9 +369,12 @@ fn figures_show_each_type_twice_and_no_name_on_another() {
                 let mut row = row.clone();
                 row.name = name.into();
                 let means = &mut row.divergence.as_mut().unwrap().means;
-                (means.kl_divergence.value, row.size.bits_per_weight, row.speed.decode.tokens_per_second) =
-                    at(i);
-                means.kl_divergence.error = 0.2 * means.kl_divergence.value;
+                let (divergence, bits, speed) = at(i);
+                (means.kl_divergence.value, row.size.bits_per_weight) = (divergence, bits);
+                means.kl_divergence.error = 0.2 * divergence;
+                let rounds = vec![0.8 * speed, speed, 1.1 * speed];
+                row.speed.decode.tokens_per_second =
+                    Figure { median: speed, low: 0.9 * speed, high: 1.05 * speed, rounds };
                 row
             })
             .collect();
@@ -337,41 +453,39 @@ fn progress_is_told_and_may_end_it() {
     options.keep = Some(keep.clone());
     options.recipes.truncate(1);
     let mut steps: Vec<(String, Step)> = Vec::new();
-    measure(&path, &options, |Progress { subject, step, done, total }| {
+    let comparison = Comparison::new(&path, &options).unwrap();
+    let finished = comparison.run(|Progress { subject, step, done, total }| {
         assert!(done <= total && total > 0, "{subject}: {done} of {total}");
         if steps.last().is_none_or(|last| *last != (subject.into(), step)) {
-            assert_eq!(done, 0, "{subject}: {step}");
+            assert!(done == 0 || (subject, step) == ("Q4_0", Step::Speed), "{subject}: {step}");
             steps.push((subject.into(), step));
         }
         Ok::<_, Error>(())
-    })
-    .unwrap();
+    });
+    finished.unwrap();
     let expected = [
         ("base", Step::Text),
-        ("base", Step::Speed),
         ("Q4_0", Step::Quantize),
         ("Q4_0", Step::Weights),
         ("Q4_0", Step::Text),
+        ("base", Step::Speed),
         ("Q4_0", Step::Speed),
     ];
     assert_eq!(steps, expected.map(|(subject, step)| (subject.into(), step)));
 
     for stop in expected {
         fs::remove_dir_all(&keep).unwrap();
-        let error = measure(&path, &options, |progress| {
+        let comparison = Comparison::new(&path, &options).unwrap();
+        let ended = comparison.run(|progress| {
             let is_here = (progress.subject, progress.step) == stop && progress.done > 0;
             if is_here { Err(Error::NoTokens) } else { Ok(()) }
-        })
-        .unwrap_err();
+        });
+        let error = ended.unwrap_err();
         assert!(matches!(error, Error::NoTokens), "{stop:?}: {error}");
         let left: Vec<_> = fs::read_dir(&keep).unwrap().map(|file| file.unwrap().file_name()).collect();
         // What was whole and was to be kept is.
-        let expected =
-            if ["base", "Q4_0"].contains(&stop.0) && matches!(stop.1, Step::Quantize) || stop.0 == "base" {
-                vec![]
-            } else {
-                vec!["tiny.Q4_0.gguf"]
-            };
+        let is_whole = ![("base", Step::Text), ("Q4_0", Step::Quantize)].contains(&stop);
+        let expected: &[&str] = if is_whole { &["tiny.Q4_0.gguf"] } else { &[] };
         assert_eq!(left, expected, "{stop:?}");
     }
 }
@@ -382,6 +496,14 @@ fn what_can_not_be_done_is_said_before_anything_is_made() {
     let keep = folder.path().join("kept");
     fs::create_dir(&keep).unwrap();
     fs::write(keep.join("tiny.Q8_0.gguf"), "mine").unwrap();
+    let [logits, foreign] = ["base.logits", "foreign.logits"].map(|name| folder.path().join(name));
+    let other = folder.path().join("other.gguf");
+    TinyModel::new(&tiny::Shape { vocab: 300, ..SHAPE }).write(&other);
+    for (model, logits) in [(&path, &logits), (&other, &foreign)] {
+        let model = Model::load(model, Some(1)).unwrap();
+        let chunks = Chunks::of_text(&model, &text(), 40, 6).unwrap();
+        write_base(&model, &chunks, CacheTypes::default(), logits, |_| Ok::<_, Error>(())).unwrap();
+    }
     let case = |change: &dyn Fn(&mut Options)| {
         let mut options = options.clone();
         change(&mut options);
@@ -391,25 +513,55 @@ fn what_can_not_be_done_is_said_before_anything_is_made() {
         (case(&|o| o.recipes.clear()), "no type is named"),
         (case(&|o| o.recipes.push(recipe("q4_0"))), "Q4_0 is there twice"),
         (case(&|o| o.recipes[0].pure = true), ""),
+        (case(&|o| o.text.as_mut().unwrap().text = None), "there is no text to score"),
+        (case(&|o| o.base = Some(logits.clone())), ""),
+        (
+            case(&|o| (o.base, o.text) = (Some(logits.clone()), None)),
+            "base.logits: holds logits, which are of use for a text alone",
+        ),
+        (
+            case(&|o| {
+                o.base = Some(logits.clone());
+                o.text.as_mut().unwrap().context = Some(20);
+            }),
+            "base.logits: was written with a context of 40 tokens, not 20",
+        ),
+        (
+            case(&|o| {
+                o.base = Some(logits.clone());
+                o.text.as_mut().unwrap().text = Some(text().replace('a', "e"));
+            }),
+            "base.logits: was written for another text",
+        ),
+        (
+            case(&|o| (o.base, o.text.as_mut().unwrap().text) = (Some(foreign.clone()), None)),
+            "foreign.logits: was written for 300 tokens, and ",
+        ),
+        (case(&|o| o.base = Some(keep.join("tiny.Q8_0.gguf"))), "it begins with \"mine\", not \"_logits_\""),
         (case(&|o| o.recipes[2].pure = true), "no whole blocks of Q6_K, 256 each"),
         (case(&|o| o.base = Some(folder.path().join("none.gguf"))), "none.gguf: "),
         (case(&|o| o.prompt = Some(81)), "a context of 81 tokens is more than the 80"),
         (case(&|o| o.generate = Some(81)), "a context of 81 tokens is more than the 80"),
-        (case(&|o| o.text.as_mut().unwrap().context = 81), "a context of 81 tokens is more than the 80"),
-        (case(&|o| o.text.as_mut().unwrap().text.truncate(20)), "a context of 40 tokens takes a text of 80"),
+        (
+            case(&|o| o.text.as_mut().unwrap().context = Some(81)),
+            "a context of 81 tokens is more than the 80",
+        ),
+        (
+            case(&|o| o.text.as_mut().unwrap().text = Some(text()[..20].into())),
+            "a context of 40 tokens takes a text of 80",
+        ),
         (case(&|o| o.keep = Some(keep.clone())), "tiny.Q8_0.gguf: is there already"),
         (case(&|o| o.keep = Some(path.clone())), "tiny.gguf: "),
         (case(&|o| o.threads = Some(5000)), "can't start 5000 threads"),
     ];
     for (options, expected) in cases {
-        let mut made = false;
-        let outcome = measure(&path, &options, |_| {
-            made = true;
-            Err(Error::NoTokens)
-        });
-        let error = outcome.unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}, expected {expected}");
-        assert_eq!(made, expected.is_empty(), "{error}");
+        match Comparison::new(&path, &options) {
+            Ok(_) => assert!(expected.is_empty(), "expected {expected}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!expected.is_empty() && error.contains(expected), "{error}, expected {expected}");
+            }
+        }
     }
     assert_eq!(fs::read_dir(&keep).unwrap().count(), 1);
 }

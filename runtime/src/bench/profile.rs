@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::best;
 use crate::profile::{Phase, Profile};
+use crate::table::{self, Align::*};
 use crate::threads::Team;
 use crate::{Error, KvCache, Model};
 
@@ -89,22 +90,19 @@ impl Display for Profiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.name)?;
         writeln!(f)?;
-        writeln!(f, "| phase             | ms/token | share |  GB/s | GMAC/s | of limit |")?;
-        writeln!(f, "|-------------------|---------:|------:|------:|-------:|---------:|")?;
-        for phase in &self.phases {
+        let header = ["phase", "ms/token", "share", "GB/s", "GMAC/s", "of limit"];
+        let rows = self.phases.iter().map(|phase| {
             let giga = |rate: f64| if rate > 0.0 { format!("{:.1}", rate / 1e9) } else { String::new() };
-            writeln!(
-                f,
-                "| {:17} | {:8.3} | {:3.0} % | {:>5} | {:>6} | {:>8} |",
-                phase.name,
-                phase.ms_per_token,
-                phase.share * 100.0,
+            [
+                phase.name.into(),
+                format!("{:.3}", phase.ms_per_token),
+                format!("{:.0} %", phase.share * 100.0),
                 giga(phase.bytes_per_second),
                 giga(phase.products_per_second),
                 phase.share_of_limit.map_or(String::new(), |share| format!("{:.0} %", share * 100.0)),
-            )?;
-        }
-        Ok(())
+            ]
+        });
+        table::markdown(f, [Left, Right, Right, Right, Right, Right], header, rows)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::file::temporary_beside;
+use crate::file::{persist, temporary_beside};
 use crate::gguf::Formats;
 
 use super::{ModelArgs, Result, ThreadArgs, load, value};
@@ -40,8 +40,7 @@ fn write(path: &Path, values: &[f32]) -> io::Result<()> {
     }
     let mut temporary = temporary_beside(path, ".part")?;
     write_values(temporary.as_file_mut(), values)?;
-    temporary.persist(path)?;
-    Ok(())
+    persist(temporary, path)
 }
 
 fn write_values(file: &mut File, values: &[f32]) -> io::Result<()> {

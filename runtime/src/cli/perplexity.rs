@@ -1,7 +1,7 @@
 //! `quantloom perplexity`.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,15 +9,14 @@ use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::stop::Stop;
 use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
-use crate::gguf::{Formats, Gguf};
+use crate::gguf::Formats;
 use crate::perplexity::{
-    Base, BaseFile, Chunks, Divergence, Estimate, Means, Perplexity, compare, evaluate, write_base,
+    Base, Chunks, Divergence, Estimate, Means, OpenBase, Perplexity, compare, evaluate, write_base,
 };
+use crate::pull::resolve;
 use crate::{CacheTypes, Error, Model};
-
-/// llama.cpp's.
-pub const DEFAULT_CONTEXT: usize = 512;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,10 +36,11 @@ pub struct Args {
     chunks: usize,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Where to write the logits, as those of a base model, or where they are to be compared with
-    #[arg(long, value_name = "FILE")]
+    /// Where to write the logits, as those of a base model; with --kl-divergence what to compare with (also
+    /// --save-all-logits)
+    #[arg(long, value_name = "FILE", alias = "save-all-logits")]
     kl_divergence_base: Option<PathBuf>,
-    /// Compare with the base: with the logits in its file, or with a model, GGUF, that is run beside
+    /// Compare with the base: with the logits in its file, or with a model, a file or a name, that is run beside
     #[arg(long)]
     kl_divergence: bool,
     /// What to print
@@ -58,73 +58,27 @@ enum Format {
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let types = args.cache.types(formats)?;
     let text = args.file.as_deref().map(read_text).transpose()?;
-    let base = match (args.kl_divergence, &args.kl_divergence_base) {
-        (false, _) => None,
+    let (base, write) = match (args.kl_divergence, args.kl_divergence_base) {
+        (false, path) => (None, path),
         (true, None) => {
             let remedy = "name the base model, or the file of its logits, by --kl-divergence-base";
             return Err(format!("--kl-divergence compares with a base: {remedy}").into());
         }
-        (true, Some(path)) => Some(OpenBase::open(path, formats)?),
+        (true, Some(path)) => (Some(OpenBase::open(resolve(path)?, formats)?), None),
     };
     let model = load(args.model.path()?, formats, args.threads)?;
     // Where types don't fit, the error names the flag.
     create_cache(&model, 1, types)?;
-    let chunks = chunks(&model, text.as_deref(), args.ctx_size, args.chunks, base.as_ref())?;
-
-    let output = Output { format: args.output, model: &model, out };
-    match (base, args.kl_divergence_base) {
-        (Some(base), _) => output.compare(base, &chunks, types),
-        (None, path) => output.evaluate(path.as_deref(), &chunks, types),
-    }
-}
-
-/// What `--kl-divergence-base` names.
-enum OpenBase {
-    Model(Box<Gguf>),
-    File(BaseFile),
-}
-
-impl OpenBase {
-    fn open(path: &Path, formats: &Formats) -> Result<Self> {
-        let mut magic = [0; 4];
-        let file = File::open(path).and_then(|mut file| file.read(&mut magic));
-        file.map_err(|source| Error::Io { path: path.into(), source })?;
-        Ok(match &magic {
-            b"GGUF" => Self::Model(Box::new(Gguf::open_with(path, formats)?)),
-            _ => Self::File(BaseFile::open(path)?),
-        })
-    }
-}
-
-/// What is to be scored: the text, or what the base's file was written for.
-fn chunks(
-    model: &Model,
-    text: Option<&str>,
-    context: Option<usize>,
-    limit: usize,
-    base: Option<&OpenBase>,
-) -> Result<Chunks> {
-    let written = match base {
-        Some(OpenBase::File(file)) => Some(file.chunks()),
+    let logits = match &base {
+        Some(OpenBase::File(file)) => Some(file),
         _ => None,
     };
-    if let (Some(written), Some(context)) = (written, context)
-        && written.context() != context
-    {
-        let context = written.context();
-        return Err(format!("--ctx-size: the base's file was written with {context}: leave it out").into());
-    }
-    match (text, written) {
-        (Some(text), Some(written)) => {
-            Ok(Chunks::of_text(model, text, written.context(), limit.min(written.len()))?)
-        }
-        (Some(text), None) => Ok(Chunks::of_text(model, text, context.unwrap_or(DEFAULT_CONTEXT), limit)?),
-        (None, Some(written)) => {
-            let mut chunks = written.clone();
-            chunks.truncate(limit);
-            Ok(chunks)
-        }
-        (None, None) => Err("there is no text to score: name a file by -f".into()),
+    let chunks = Chunks::of(&model, text.as_deref(), args.ctx_size, args.chunks, logits)?;
+
+    let output = Output { format: args.output, model: &model, out };
+    match base {
+        Some(base) => output.compare(base, &chunks, types),
+        None => output.evaluate(write.as_deref(), &chunks, types),
     }
 }
 
@@ -151,7 +105,10 @@ struct Output<'a, W> {
 }
 
 impl<W: Write> Output<'_, W> {
+    /// Writes the logits, too, where there is a path for them.
     fn evaluate(mut self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+        // Whoever writes nothing may just be ended.
+        let written = base.map(|path| Stop::watch().map(|stop| (path, stop))).transpose()?;
         let mut progress = Progress::new(self.format, chunks);
         let each = |figures: &Perplexity| -> Result {
             progress.advance();
@@ -159,7 +116,10 @@ impl<W: Write> Output<'_, W> {
                 write!(self.out, "[{}]{:.4},", figures.chunks, figures.perplexity.value)?;
                 self.out.flush()?;
             }
-            Ok(())
+            match &written {
+                Some((path, stop)) if stop.is_wanted() => Err(Error::Stopped((*path).into()).into()),
+                _ => Ok(()),
+            }
         };
         let figures = match base {
             Some(path) => write_base(self.model, chunks, types, path, each),

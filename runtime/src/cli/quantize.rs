@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
+use super::recipe::RecipeArgs;
+use super::stop::Stop;
 use super::table::{self, Align::*};
 use super::{Result, ThreadArgs, note};
 use crate::gguf::{Formats, Gguf};
 use crate::pull::resolve;
-use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file, tensor_type};
+use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,22 +24,8 @@ pub struct Args {
     /// A type (Q4_0, Q8_0, F16, …) or one of llama.cpp's mixtures (Q4_K_M, …), which give some matrices a better type
     #[arg(value_name = "TYPE")]
     ty: String,
-    /// All matrices in TYPE, and none in the better type that llama.cpp's rules give it
-    #[arg(long)]
-    pure: bool,
-    /// Another type for matrices in whose name NAME is found, a regular expression as in llama.cpp; may be repeated, and
-    /// the first that is found counts
-    #[arg(long, value_name = "NAME=TYPE")]
-    tensor_type: Vec<String>,
-    /// The type of output.weight, or of the token embedding where that is both
-    #[arg(long, value_name = "TYPE")]
-    output_tensor_type: Option<String>,
-    /// The type of token_embd.weight
-    #[arg(long, value_name = "TYPE")]
-    token_embedding_type: Option<String>,
-    /// Quantize matrices again that are quantized already, which loses a little more
-    #[arg(long)]
-    allow_requantize: bool,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// Print what would become of each tensor, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,21 +35,7 @@ pub struct Args {
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let mut recipe = Recipe::new(&args.ty, formats)?;
-    let type_of =
-        |flag: &str, name: &str| tensor_type(name, formats).map_err(|problem| format!("{flag}: {problem}"));
-    for exception in &args.tensor_type {
-        let (pattern, ty) = exception
-            .rsplit_once('=')
-            .filter(|(pattern, _)| !pattern.is_empty())
-            .ok_or_else(|| format!("--tensor-type: {exception:?} is not of the form NAME=TYPE"))?;
-        let ty = type_of("--tensor-type", ty)?;
-        recipe.set_type(pattern, ty).map_err(|problem| format!("--tensor-type: {problem}"))?;
-    }
-    let fixed = |flag, name: Option<String>| name.map(|name| type_of(flag, &name)).transpose();
-    recipe.pure = args.pure;
-    recipe.output = fixed("--output-tensor-type", args.output_tensor_type)?;
-    recipe.token_embedding = fixed("--token-embedding-type", args.token_embedding_type)?;
-    recipe.requantize = args.allow_requantize;
+    args.recipe.apply(&mut recipe, formats)?;
 
     let source = Gguf::open_with(resolve(args.model)?, formats)?;
     let total = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
@@ -74,14 +46,12 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         return Ok(());
     }
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    ctrlc::set_handler(move || stopped.store(true, Ordering::Relaxed))?;
+    let stop = Stop::watch()?;
     let style = ProgressStyle::with_template("{wide_bar} {percent} % {eta}").expect("a template that parses");
     let bar = ProgressBar::new(total).with_style(style);
     let plan = quantize_file(&source, &args.output, &recipe, args.threads.threads, |bytes| {
         bar.inc(bytes as u64);
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop.is_wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
     let plan = plan?;

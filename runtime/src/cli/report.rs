@@ -2,23 +2,23 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
 
-use super::perplexity::{DEFAULT_CONTEXT, read_text};
+use super::perplexity::read_text;
+use super::recipe::RecipeArgs;
+use super::stop::Stop;
 use super::{Result, ThreadArgs, value};
 use crate::Error;
-use crate::file::temporary_beside;
+use crate::file::{persist, temporary_beside};
 use crate::gguf::Formats;
 use crate::pull::resolve;
 use crate::quantize::Recipe;
-use crate::report::{Options, Progress, Step, Text, figure, measure};
+use crate::report::{Comparison, Options, Progress, Step, Text, figure};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,19 +27,19 @@ pub struct Args {
     /// What to make of it: types (q4_0, mxfp4, …) and mixtures (q4_k_m, …), as `quantloom quantize` does
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', required = true)]
     types: Vec<String>,
-    /// The model to compare with, a file or a name [default: MODEL]
+    /// The model to compare with, a file or a name, or the file of its logits that `quantloom perplexity` wrote by
+    /// --kl-divergence-base; speeds are then compared with MODEL's [default: MODEL]
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
-    /// Text to run, of two chunks at least
+    /// Text to run, of two chunks at least [default: none, or what the base's logits were written for]
     #[arg(short, long, value_name = "TEXT")]
     file: Option<PathBuf>,
     /// Run no text: no perplexity, no KL divergence
     #[arg(long, conflicts_with = "file")]
     no_quality: bool,
-    /// Tokens of a chunk, of which the second half is scored
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CONTEXT, value_parser = value::positive)]
-    #[arg(allow_negative_numbers = true)]
-    ctx_size: usize,
+    /// Tokens of a chunk, of which the second half is scored [default: 512, or what the base's logits were written with]
+    #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
+    ctx_size: Option<usize>,
     /// Chunks to score, from the beginning of the text; -1 for all
     #[arg(long, value_name = "N", default_value = "-1", value_parser = value::chunks)]
     #[arg(allow_negative_numbers = true)]
@@ -47,21 +47,19 @@ pub struct Args {
     /// Tokens of the prompt whose speed is measured [default: 512]
     #[arg(short = 'p', long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     n_prompt: Option<usize>,
-    /// Tokens to generate [default: 128]
+    /// Tokens to generate in each round [default: 32]
     #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]
     n_gen: Option<usize>,
-    /// How often speeds are measured
-    #[arg(short, long, value_name = "N", default_value = "3", value_parser = value::positive)]
+    /// Rounds in which the speeds of all types are measured, one after the other, so that a slow minute of the machine is
+    /// one for all
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = value::positive)]
     #[arg(allow_negative_numbers = true)]
-    repetitions: usize,
-    /// All matrices in the type, and none in the better one that llama.cpp's rules give it
-    #[arg(long)]
-    pure: bool,
-    /// Quantize matrices again that are quantized already, which loses a little more
-    #[arg(long)]
-    allow_requantize: bool,
-    /// Keep the quantized models in this folder, as MODEL.TYPE.gguf [default: one at a time, in the folder for
-    /// temporary files]
+    rounds: usize,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Keep the quantized models in this folder, as MODEL.TYPE.gguf [default: all of them, and the base's logits, which take
+    /// 2 bytes for each scored token and token of the vocabulary, are in the folder for temporary files (TMPDIR) until all
+    /// is measured]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     #[command(flatten)]
@@ -84,18 +82,12 @@ enum Format {
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let recipe = |name: &String| -> Result<Recipe> {
         let mut recipe = Recipe::new(name, formats).map_err(|problem| format!("--types: {problem}"))?;
-        (recipe.pure, recipe.requantize) = (args.pure, args.allow_requantize);
+        args.recipe.apply(&mut recipe, formats)?;
         Ok(recipe)
     };
     let recipes = args.types.iter().map(recipe).collect::<Result<_>>()?;
-    let text = match &args.file {
-        None if args.no_quality => None,
-        None => {
-            let remedy = "name one by -f, as that of WikiText-2, or do without perplexity by --no-quality";
-            return Err(format!("there is no text to run: {remedy}").into());
-        }
-        Some(path) => Some(Text { text: read_text(path)?, context: args.ctx_size, chunks: args.chunks }),
-    };
+    let text = args.file.as_deref().map(read_text).transpose()?;
+    let text = Text { text, context: args.ctx_size, chunks: args.chunks };
     let model = resolve(args.model)?;
     // Before anything is measured, so that nothing is measured in vain.
     let svg = args.svg.as_deref().map(Svg::create).transpose()?;
@@ -103,24 +95,29 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         formats: formats.clone(),
         recipes,
         base: args.base.map(resolve).transpose()?,
-        text,
+        text: (!args.no_quality).then_some(text),
         prompt: args.n_prompt,
         generate: args.n_gen,
-        repetitions: args.repetitions,
+        rounds: args.rounds,
         keep: args.keep,
         threads: args.threads.threads,
     };
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    ctrlc::set_handler(move || stopped.store(true, Ordering::Relaxed))?;
+    let stop = Stop::watch()?;
+    let comparison = Comparison::new(&model, &options).map_err(|error| match error {
+        Error::NoText => {
+            format!("{error}, as that of WikiText-2, or do without perplexity by --no-quality").into()
+        }
+        _ => with_remedy(error.into(), &model, &options, None),
+    })?;
+    let disk = comparison.disk_bytes();
     let mut bar = Bar::new(&options.recipes);
-    let report = measure(&model, &options, |progress| -> Result {
+    let report = comparison.run(|progress| -> Result {
         bar.show(progress);
-        if stop.load(Ordering::Relaxed) { Err("stopped: nothing is reported".into()) } else { Ok(()) }
+        if stop.is_wanted() { Err("stopped: nothing is reported".into()) } else { Ok(()) }
     });
     bar.bar.finish_and_clear();
-    let report = report.map_err(|error| with_remedy(error, &model, &options))?;
+    let report = report.map_err(|error| with_remedy(error, &model, &options, Some(disk)))?;
 
     if let Some(svg) = svg {
         svg.finish(&figure(&report))?;
@@ -132,11 +129,12 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     Ok(())
 }
 
-/// Where a file can't be written, says what names another folder.
+/// Where a file can't be written, says what names another folder, and how much goes there in all.
 fn with_remedy(
     error: Box<dyn std::error::Error>,
     model: &Path,
     options: &Options,
+    disk: Option<u64>,
 ) -> Box<dyn std::error::Error> {
     let path = match error.downcast_ref::<Error>() {
         Some(Error::Gguf(error)) => error.path(),
@@ -152,7 +150,8 @@ fn with_remedy(
         Some(_) => "--keep names another folder",
         None => "--keep, or TMPDIR, names another folder",
     };
-    format!("{error}; {remedy}").into()
+    let room = disk.map(|bytes| format!(", with room for {}", DecimalBytes(bytes)));
+    format!("{error}; {remedy}{}", room.unwrap_or_default()).into()
 }
 
 /// The file of the figure, which is whole or not there.
@@ -173,8 +172,8 @@ impl Svg {
 
     fn finish(mut self, picture: &str) -> Result {
         let written = self.file.write_all(picture.as_bytes());
-        let written = written.and_then(|()| self.file.persist(&self.path).map_err(io::Error::from));
-        written.map(drop).map_err(|source| Error::Io { path: self.path, source }.into())
+        let written = written.and_then(|()| persist(self.file, &self.path));
+        written.map_err(|source| Error::Io { path: self.path, source }.into())
     }
 }
 
@@ -194,12 +193,19 @@ impl<'a> Bar<'a> {
     }
 
     fn show(&mut self, Progress { subject, step, done, total }: Progress<'_>) {
-        if self.now.as_ref().is_none_or(|(other, before)| other != subject || *before != step) {
+        let (is_same_subject, is_same_step) = match &self.now {
+            Some((other, before)) => (other == subject, *before == step),
+            None => (false, false),
+        };
+        if !(is_same_subject && is_same_step) {
             self.now = Some((subject.into(), step));
+            // The speeds of all are one piece of work.
+            if !(is_same_step && step == Step::Speed) {
+                self.bar.reset();
+                self.bar.set_length(total as u64);
+            }
             // The base comes first.
             let number = self.recipes.iter().position(|recipe| recipe.name() == subject).map_or(1, |i| i + 2);
-            self.bar.reset();
-            self.bar.set_length(total as u64);
             self.bar.set_message(format!("{number}/{} {subject}: {step}", self.recipes.len() + 1));
         }
         self.bar.set_position(done as u64);

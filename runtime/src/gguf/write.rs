@@ -10,7 +10,7 @@ use super::read::alignment;
 use super::tensor::{TensorType, data_len};
 use super::value::{Value, write_string, write_u32, write_u64};
 use super::{MAGIC, Metadata};
-use crate::file::temporary_beside;
+use crate::file::{persist, temporary_beside};
 
 /// Supplies the data of a tensor.
 type Source<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + 'a>;
@@ -94,7 +94,7 @@ impl<'a> GgufWriter<'a> {
         Ok(())
     }
 
-    /// Writes the file under a temporary name beside its place and renames it when it is complete: whoever
+    /// Writes the file under a temporary name beside its place and renames it when it is complete and on disk: whoever
     /// finds a file at the path finds all of it.
     ///
     /// # Errors
@@ -133,8 +133,7 @@ fn write_file(
     }
     out.flush().map_err(Kind::Io)?;
     drop(out);
-    temporary.persist(path).map_err(|error| Kind::Io(error.error))?;
-    Ok(())
+    persist(temporary, path).map_err(Kind::Io)
 }
 
 /// Writes all that stands before the data, padding included.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::{Chunks, LEAST_CONTEXT};
-use crate::file::temporary_beside;
+use crate::file::{persist, temporary_beside};
 use crate::ops::softmax::Softmax;
 use crate::{Error, Model};
 
@@ -33,6 +33,19 @@ const ROW_HEADER: usize = 2 * size_of::<f32>();
 /// Bytes of a row.
 pub fn row_bytes(vocab: usize) -> usize {
     ROW_HEADER + vocab.next_multiple_of(2) * size_of::<u16>()
+}
+
+/// Bytes of a file. Numbers of 32 bits, which its header has, can't exceed a u128.
+fn file_bytes(context: usize, vocab: usize, chunks: usize) -> u128 {
+    let scored = context.saturating_sub(1 + context / 2) as u128 * chunks as u128;
+    HEADER as u128 + context as u128 * chunks as u128 * 4 + scored * row_bytes(vocab) as u128
+}
+
+impl Chunks {
+    /// Bytes of the file of their logits, by a model with so many tokens in its vocabulary.
+    pub fn base_bytes(&self, vocab: usize) -> u64 {
+        file_bytes(self.context, vocab, self.len()) as u64
+    }
 }
 
 /// Writes the probabilities of `logits` as a row.
@@ -111,10 +124,7 @@ impl BaseFile {
         }
         let [context, vocab, count] =
             [0, 1, 2].map(|i| u32::from_le_bytes(header[MAGIC.len()..].as_chunks().0[i]) as usize);
-        // 32-bit numbers, so that a u128 holds any of it.
-        let tokens = context as u128 * count as u128;
-        let scored = context.saturating_sub(1 + context / 2) as u128 * count as u128;
-        let need = HEADER as u128 + tokens * 4 + scored * row_bytes(vocab) as u128;
+        let need = file_bytes(context, vocab, count);
         if len < HEADER || u128::from(about.len()) != need {
             let problem = match len {
                 HEADER => format!("{need} bytes are asked for by its header"),
@@ -129,7 +139,7 @@ impl BaseFile {
             return Err(fail("holds no logits: write it again".into()));
         }
         // As long as the file at most.
-        let mut bytes = vec![0; tokens as usize * 4];
+        let mut bytes = vec![0; context * count * 4];
         reader.read_exact(&mut bytes).map_err(io)?;
         let tokens = bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)).collect();
         let chunks = Chunks { tokens, context };
@@ -141,22 +151,28 @@ impl BaseFile {
         &self.chunks
     }
 
+    /// That it was written with another number of tokens in a chunk.
+    pub(super) fn other_context(&self, context: usize) -> Error {
+        let problem = format!(
+            "was written with a context of {} tokens, not {context}: use that (-c), or write it again",
+            self.chunks.context()
+        );
+        Error::Base { path: self.path.clone(), problem }
+    }
+
     /// Whether the file has the logits for `chunks` of `model`.
-    pub(super) fn check(&self, model: &Model, chunks: &Chunks) -> Result<(), Error> {
+    pub(crate) fn check(&self, model: &Model, chunks: &Chunks) -> Result<(), Error> {
         let fail = |problem: String| Err(Error::Base { path: self.path.clone(), problem });
         let (vocab, path) = (model.config().vocab, model.gguf().path().display());
-        let (context, count) = (self.chunks.context(), self.chunks.len());
+        let count = self.chunks.len();
         if self.vocab != vocab {
             return fail(format!(
                 "was written for {} tokens, and {path} has {vocab}; only models with one vocabulary can be compared",
                 self.vocab
             ));
         }
-        if context != chunks.context() {
-            return fail(format!(
-                "was written with a context of {context} tokens, not {}: use that, or write it again",
-                chunks.context()
-            ));
+        if self.chunks.context() != chunks.context() {
+            return Err(self.other_context(chunks.context()));
         }
         if count < chunks.len() {
             return fail(format!(
@@ -234,11 +250,8 @@ impl Writer {
     /// Gives the file its name.
     pub fn finish(self) -> Result<(), Error> {
         let Self { path, out } = self;
-        let persist = || -> io::Result<()> {
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.persist(&path)?;
-            Ok(())
-        };
-        persist().map_err(|source| Error::Io { path: path.clone(), source })
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error);
+        file.and_then(|file| persist(file, &path)).map_err(|source| Error::Io { path, source })
     }
 }
 

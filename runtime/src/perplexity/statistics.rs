@@ -69,6 +69,15 @@ pub struct Means {
     pub same_top: Estimate,
 }
 
+impl Means {
+    /// How well the base predicted the text.
+    pub fn base(&self) -> Perplexity {
+        let Self { chunks, context, scored, base_perplexity: perplexity, .. } = *self;
+        let nll = Estimate { value: perplexity.value.ln(), error: perplexity.error / perplexity.value };
+        Perplexity { chunks, context, scored, nll, perplexity }
+    }
+}
+
 /// How far a model is from a base model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Divergence {
@@ -100,13 +109,19 @@ impl Percentiles {
     /// What `percent` of the values are below, from 0, the smallest, to 100, the largest; between two of them it is
     /// interpolated.
     pub fn at(&self, percent: f64) -> f64 {
-        let last = self.values.len() - 1;
-        let place = (percent / 100.0 * last as f64).clamp(0.0, last as f64);
-        let (below, above) = (place.floor(), place.ceil());
-        let [low, high] = [below, above].map(|i| f64::from(self.values[i as usize]));
-        // Not where both are one and infinite.
-        if low == high { low } else { low + (high - low) * (place - below) }
+        quantile(&self.values, percent / 100.0)
     }
+}
+
+/// What a share of the values are below, which are in ascending order, one at least; between two of them it is
+/// interpolated.
+pub fn quantile<T: Copy + Into<f64>>(sorted: &[T], share: f64) -> f64 {
+    let last = sorted.len() - 1;
+    let place = (share * last as f64).clamp(0.0, last as f64);
+    let (below, above) = (place.floor(), place.ceil());
+    let [low, high]: [f64; 2] = [below, above].map(|i| sorted[i as usize].into());
+    // Not where both are one and infinite.
+    if low == high { low } else { low + (high - low) * (place - below) }
 }
 
 /// An object with the names `0`, `0.1`, … `100`.

@@ -1,17 +1,17 @@
 //! The report to look at: quality against size and against speed, in SVG.
 //!
 //! Two plots share the vertical axis, which is logarithmic and on which lower is better: KL divergence, or, where no
-//! text was run, the error of weights. In each a broken line joins the types that no other beats in both respects.
-//! Colours stand in a style sheet, which has others for a dark page.
+//! text was run, the error of weights. In each a broken line joins the types that no other beats in both respects, and
+//! thin lines through a point are its standard error and the quartiles of its speed. Colours stand in a style sheet, which has others for a dark page.
 
 use svg::node::element::{Circle, Group, Line, Polyline, Rectangle, Style, Text, Title};
 use svg::{Document, Node};
 
 use super::markdown::digits;
-use super::{Report, Row};
+use super::{Figure, Report, Row};
 
 const WIDTH: f64 = 1040.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 540.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 448.0;
 /// From left to right, of each plot.
@@ -57,9 +57,17 @@ struct Mark<'a> {
     name: &'a str,
     /// What it reaches.
     value: f64,
-    /// The error of that, where it is known.
-    spread: f64,
     at: [f64; 2],
+    /// From where to where it may be, across and along.
+    spreads: [[f64; 2]; 2],
+}
+
+impl Mark<'_> {
+    /// The lines through its point.
+    fn bars(&self) -> [[[f64; 2]; 2]; 2] {
+        let ([x, y], [across, along]) = (self.at, self.spreads);
+        [across.map(|x| [x, y]), along.map(|y| [x, y])]
+    }
 }
 
 /// A box around a point, a name or a spread: left, top, right, bottom.
@@ -154,19 +162,23 @@ impl Axis {
 struct Plot {
     name: &'static str,
     is_more_better: bool,
-    value: fn(&Row) -> f64,
+    /// The value, and from where to where it may be.
+    value: fn(&Row) -> (f64, [f64; 2]),
 }
 
 const AGAINST: [Plot; 2] = [
     Plot {
         name: "size of the file, bits per weight",
         is_more_better: false,
-        value: |row| row.size.bits_per_weight,
+        value: |row| (row.size.bits_per_weight, [row.size.bits_per_weight; 2]),
     },
     Plot {
         name: "decoding, tokens per second",
         is_more_better: true,
-        value: |row| row.speed.decode.tokens_per_second,
+        value: |row| {
+            let Figure { median, low, high, .. } = row.speed.decode.tokens_per_second;
+            (median, [low, high])
+        },
     },
 ];
 
@@ -204,21 +216,28 @@ pub fn figure(report: &Report) -> String {
     let turned = text([22.0, middle], measure, "ink").set("text-anchor", "middle");
     picture.append(turned.set("transform", format!("rotate(-90 22 {middle})")));
     for (plot, pixels) in AGAINST.iter().zip(PLOTS) {
-        let x = Axis::linear(rows.iter().map(plot.value), pixels);
+        let x = Axis::linear(rows.iter().flat_map(|row| (plot.value)(row).1), pixels);
         let mut group = Group::new().set("class", "plot");
         axes(&mut group, x, y, plot.name, pixels == PLOTS[0]);
         let marks: Vec<Mark<'_>> = rows
             .iter()
             .map(|row| {
-                let (value, spread) = quality(row);
-                Mark { name: &row.name, value, spread, at: [x.pixel((plot.value)(row)), y.pixel(value)] }
+                let ((value, error), (across, spread)) = (quality(row), (plot.value)(row));
+                let along = [value + error, (value - error).max(0.0)];
+                Mark {
+                    name: &row.name,
+                    value,
+                    at: [x.pixel(across), y.pixel(value)],
+                    spreads: [spread.map(|end| x.pixel(end)), along.map(|end| y.pixel(end))],
+                }
             })
             .collect();
         let best = best(&marks, plot.is_more_better);
         join(&mut group, &best);
-        types(&mut group, &marks, &best, x, y);
+        types(&mut group, &marks, &best, x);
         picture.append(group);
     }
+    legend(&mut picture, report.rounds, has_text);
     picture.to_string()
 }
 
@@ -233,7 +252,7 @@ fn heading(picture: &mut Document, report: &Report) {
         .map(|text| format!(", perplexity {:.2} on {} tokens", text.perplexity.value, text.scored));
     let speed = format!(
         "decoding {} tokens per second on {} threads, {}",
-        digits(base.speed.decode.tokens_per_second),
+        digits(base.speed.decode.tokens_per_second.median),
         report.threads,
         report.isa
     );
@@ -242,6 +261,24 @@ fn heading(picture: &mut Document, report: &Report) {
     picture.append(text([left, 24.0], &shortened(&name), "ink").set("font-weight", "bold"));
     let about = format!("base: {names}, {size}{}, {speed}", perplexity.unwrap_or_default());
     picture.append(text([left, 44.0], &about, "faint"));
+}
+
+/// What lines mean.
+fn legend(picture: &mut Document, rounds: usize, has_text: bool) {
+    let [left, baseline] = [PLOTS[0][0], HEIGHT - 16.0];
+    let mut group = Group::new().set("class", "legend");
+    join(&mut group, &[[left, baseline - 4.0], [left + 28.0, baseline - 4.0]]);
+    let bars = match (has_text, rounds) {
+        (true, 1) => "; bars: standard error of the divergence".into(),
+        (true, _) => {
+            format!("; bars: standard error of the divergence, quartiles of the speed in {rounds} rounds")
+        }
+        (false, 1) => String::new(),
+        (false, _) => format!("; bars: quartiles of the speed in {rounds} rounds"),
+    };
+    let words = format!("no other type is better in both{bars}");
+    group.append(text([left + 36.0, baseline], &words, "faint"));
+    picture.append(group);
 }
 
 /// As much of a name as there is room for; what XML can't hold stands as its escape.
@@ -316,16 +353,13 @@ fn along(best: &[[f64; 2]]) -> impl Iterator<Item = Area> {
 }
 
 /// A point with its name for each type, so that no name lies on another, or on a point.
-fn types(group: &mut Group, marks: &[Mark<'_>], best: &[[f64; 2]], x: Axis, y: Axis) {
+fn types(group: &mut Group, marks: &[Mark<'_>], best: &[[f64; 2]], x: Axis) {
     let whole = Area([x.pixels[0] + 2.0, TOP - LEADING, x.pixels[1], BOTTOM - 1.0]);
-    let spread = |mark: &Mark<'_>| {
-        [mark.value + mark.spread, (mark.value - mark.spread).max(0.0)].map(|end| y.pixel(end))
-    };
     let points: Vec<Area> = marks.iter().map(|mark| Area::around(mark.at, [2.0 * RADIUS + 3.0; 2])).collect();
-    let spreads = marks.iter().map(|mark| {
-        let [top, bottom] = spread(mark);
-        Area([mark.at[0] - 3.0, top, mark.at[0] + 3.0, bottom])
-    });
+    let spreads = marks
+        .iter()
+        .flat_map(Mark::bars)
+        .map(|[[left, top], [right, bottom]]| Area([left - 3.0, top - 3.0, right + 3.0, bottom + 3.0]));
     let obstacles: Vec<Area> = points.iter().copied().chain(spreads).chain(along(best)).collect();
     let mut names: Vec<Area> = Vec::new();
     for mark in marks {
@@ -352,9 +386,8 @@ fn types(group: &mut Group, marks: &[Mark<'_>], best: &[[f64; 2]], x: Axis, y: A
         let Area([left, top, right, bottom]) = area;
         let mut one = Group::new().set("class", "type");
         one.append(Title::new(format!("{}: {}", mark.name, digits(mark.value))));
-        if mark.spread > 0.0 {
-            let [top, bottom] = spread(mark);
-            one.append(line([at_x, top], [at_x, bottom], "spread").set("stroke-width", 1.2));
+        for [start, end] in mark.bars().into_iter().filter(|[start, end]| start != end) {
+            one.append(line(start, end, "spread").set("stroke-width", 1.2));
         }
         if distance > NEAR {
             // To the nearest side or corner of the name.

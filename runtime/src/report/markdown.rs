@@ -4,43 +4,43 @@ use std::fmt::{self, Display, Formatter};
 use std::iter;
 use std::path::Path;
 
-use super::{BASE, BaseRow, Rate, Report, Row, Share, Size, Speed};
+use super::{BASE, BaseRow, Figure, Rate, Report, Row, Share, Size, Speed};
 use crate::perplexity::Estimate;
+use crate::table::{self, Align, Align::*};
 
 /// What stands where nothing was measured.
 const NOTHING: &str = "–";
 
-/// What the table tells of each type.
-const COLUMNS: [(&str, Side); 11] = [
-    ("type", Side::Left),
-    ("bits per weight", Side::Right),
-    ("of matrices", Side::Right),
-    ("error of weights", Side::Right),
-    ("perplexity", Side::Right),
-    ("KL divergence", Side::Right),
-    ("same top-1", Side::Right),
-    ("prefill, tok/s", Side::Right),
-    ("decode, tok/s", Side::Right),
-    ("of roofline", Side::Right),
-    ("matrices", Side::Left),
+/// What the table tells of each type, and where it stands.
+const COLUMNS: [(&str, Align); 13] = [
+    ("type", Left),
+    ("bits per weight", Right),
+    ("of matrices", Right),
+    ("error of weights", Right),
+    ("perplexity", Right),
+    ("KL divergence", Right),
+    ("same top-1", Right),
+    ("prefill, tok/s", Right),
+    ("× base", Right),
+    ("decode, tok/s", Right),
+    ("× base", Right),
+    ("of roofline", Right),
+    ("matrices", Left),
 ];
-
-/// Where the cells of a column stand.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Left,
-    Right,
-}
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { model, cpu, isa, threads, repetitions, base, types } = self;
+        let Self { model, cpu, isa, threads, rounds, base, types } = self;
         // Where they lie is of no interest to who reads the table elsewhere.
         let name =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().escape_debug().to_string();
         let BaseRow { size, speed, .. } = base;
         writeln!(f, "# {} in other types\n", name(model))?;
-        writeln!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
+        write!(f, "- base: {}, {:.1} MB", name(&base.path), size.file_bytes as f64 / 1e6)?;
+        match &base.logits {
+            Some(path) => writeln!(f, "; of its text the logits in {}", name(path)),
+            None => writeln!(f),
+        }?;
         match &base.perplexity {
             Some(text) => writeln!(
                 f,
@@ -51,22 +51,31 @@ impl Display for Report {
         }?;
         writeln!(
             f,
-            "- speed: {cpu}, {threads} threads, {isa}; prompts of {} tokens and {} generated ones, means of {repetitions}",
+            "- speed: {cpu}, {threads} threads, {isa}; prompts of {} tokens and {} generated ones",
             speed.prefill.tokens, speed.decode.tokens
         )?;
+        match rounds {
+            1 => writeln!(f, "- each was measured once"),
+            _ => writeln!(
+                f,
+                "- medians of {rounds} rounds, in each of which every model had its turn; × base is by the base's speed in \
+                 the same round; quartiles are in brackets"
+            ),
+        }?;
         writeln!(
             f,
-            "- the roofline is the speed at which the same threads read the weights and do nothing else; the base's file \
-             is read at {:.1} GB/s\n",
-            speed.read_bandwidth / 1e9
+            "- the roofline is the speed at which the same threads read the weights and do nothing else, in the same \
+             round; the base's file is read at {:.1} GB/s\n",
+            speed.read_bandwidth.median / 1e9
         )?;
-        table(f, iter::once(base_row(base)).chain(types.iter().map(row)))
+        let rows = iter::once(base_row(base)).chain(types.iter().map(row));
+        table::markdown(f, COLUMNS.map(|(_, align)| align), COLUMNS.map(|(name, _)| name), rows)
     }
 }
 
 fn base_row(base: &BaseRow) -> [String; COLUMNS.len()] {
     let nothing = || NOTHING.to_owned();
-    let perplexity = base.perplexity.as_ref().map(|text| estimate(text.perplexity, 1.0, 3));
+    let perplexity = base.perplexity.as_ref().map(|text| perplexity(text.perplexity));
     let (bits, speed) = (bits(base.size), speed(&base.speed));
     cells(
         BASE,
@@ -82,7 +91,7 @@ fn row(row: &Row) -> [String; COLUMNS.len()] {
     let figures = divergence.as_ref().map(|divergence| {
         let means = &divergence.means;
         [
-            estimate(means.perplexity, 1.0, 3),
+            perplexity(means.perplexity),
             estimate(means.kl_divergence, 1.0, 5),
             estimate(means.same_top, 100.0, 1) + " %",
         ]
@@ -96,7 +105,7 @@ fn cells(
     name: &str,
     [whole, matrices]: [String; 2],
     [error, perplexity, divergence, same_top]: [String; 4],
-    [prefill, decode, roofline]: [String; 3],
+    [prefill, prefill_by_base, decode, decode_by_base, roofline]: [String; 5],
     shares: &[Share],
 ) -> [String; COLUMNS.len()] {
     [
@@ -108,7 +117,9 @@ fn cells(
         divergence,
         same_top,
         prefill,
+        prefill_by_base,
         decode,
+        decode_by_base,
         roofline,
         composition(shares),
     ]
@@ -118,9 +129,18 @@ fn bits(size: Size) -> [String; 2] {
     [size.bits_per_weight, size.matrix_bits_per_weight].map(|bits| format!("{bits:.3}"))
 }
 
-fn speed(speed: &Speed) -> [String; 3] {
-    let rate = |rate: Rate| digits(rate.tokens_per_second);
-    [rate(speed.prefill), rate(speed.decode), format!("{:.0} %", 100.0 * speed.roofline_share)]
+fn speed(speed: &Speed) -> [String; 5] {
+    let ratio = |figure: &Figure| with_quartiles(figure, |ratio| format!("{ratio:.2}"));
+    let rate = |rate: &Rate| [digits(rate.tokens_per_second.median), ratio(&rate.by_base)];
+    let ([prefill, prefill_by_base], [decode, decode_by_base]) = (rate(&speed.prefill), rate(&speed.decode));
+    let roofline = with_quartiles(&speed.roofline_share, |share| format!("{:.0}", 100.0 * share)) + " %";
+    [prefill, prefill_by_base, decode, decode_by_base, roofline]
+}
+
+/// The median, and the quartiles, unless it is always the same.
+fn with_quartiles(figure: &Figure, show: impl Fn(f64) -> String) -> String {
+    let [low, median, high] = [figure.low, figure.median, figure.high].map(show);
+    if figure.low == figure.high { median } else { format!("{median} [{low}–{high}]") }
 }
 
 /// What matrices are made of: `Q5_0 90 % instead of Q4_K, Q6_K 10 %`.
@@ -135,6 +155,12 @@ fn composition(shares: &[Share]) -> String {
         format!("{ty}{part}{wanted}")
     });
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// To three decimals, as types are compared on one text and differ by less than the error; but none of what a type has
+/// broken.
+fn perplexity(perplexity: Estimate) -> String {
+    estimate(perplexity, 1.0, if perplexity.value < 1000.0 { 3 } else { 0 })
 }
 
 fn estimate(Estimate { value, error }: Estimate, scale: f64, decimals: usize) -> String {
@@ -152,31 +178,6 @@ pub fn digits(value: f64) -> String {
     let before = value.abs().log10().floor() + 1.0;
     let decimals = if value == 0.0 { 0 } else { (3.0 - before).clamp(0.0, 8.0) as usize };
     format!("{value:.decimals$}")
-}
-
-/// A Markdown table that is also aligned where nothing renders it.
-fn table(f: &mut Formatter<'_>, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> fmt::Result {
-    // A bar would end the cell.
-    let rows = rows.map(|row| row.map(|cell| cell.replace('|', "\\|")));
-    let rows: Vec<_> = iter::once(COLUMNS.map(|(name, _)| name.to_owned())).chain(rows).collect();
-    let widths: [usize; COLUMNS.len()] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    for (i, row) in rows.iter().enumerate() {
-        for ((cell, width), (_, side)) in row.iter().zip(widths).zip(COLUMNS) {
-            match side {
-                Side::Left => write!(f, "| {cell:<width$} ")?,
-                Side::Right => write!(f, "| {cell:>width$} ")?,
-            }
-        }
-        writeln!(f, "|")?;
-        if i == 0 {
-            for (width, (_, side)) in widths.into_iter().zip(COLUMNS) {
-                write!(f, "|{}{}", "-".repeat(width + 1), if side == Side::Left { '-' } else { ':' })?;
-            }
-            writeln!(f, "|")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use crate::bench::llama_bench::{Measurement, Summary};
-use crate::cli::table::Align;
+use crate::table::Align;
 
 /// A form of output.
 #[derive(Clone, Copy, ValueEnum)]
