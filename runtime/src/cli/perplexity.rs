@@ -50,7 +50,7 @@ pub struct Args {
 
 /// A form of output.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     Text,
     Json,
 }
@@ -144,27 +144,36 @@ pub fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Prints figures, as they come and at the end.
-struct Output<'a, W> {
-    format: Format,
-    model: &'a Model,
-    out: &'a mut W,
+pub struct Output<'a, W> {
+    pub format: Format,
+    pub model: &'a Model,
+    pub out: &'a mut W,
 }
 
 impl<W: Write> Output<'_, W> {
-    fn evaluate(mut self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+    fn evaluate(self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+        let model = self.model;
+        self.perplexity(chunks, |each| match base {
+            Some(path) => write_base(model, chunks, types, path, each),
+            None => evaluate(model, chunks, types, each),
+        })
+    }
+
+    /// The perplexities that `run` tells, each after a chunk, and returns.
+    pub fn perplexity(
+        mut self,
+        chunks: &Chunks,
+        run: impl FnOnce(&mut dyn FnMut(&Perplexity) -> Result) -> Result<Perplexity>,
+    ) -> Result {
         let mut progress = Progress::new(self.format, chunks);
-        let each = |figures: &Perplexity| -> Result {
+        let figures = run(&mut |figures| {
             progress.advance();
             if self.format == Format::Text {
                 write!(self.out, "[{}]{:.4},", figures.chunks, figures.perplexity.value)?;
                 self.out.flush()?;
             }
             Ok(())
-        };
-        let figures = match base {
-            Some(path) => write_base(self.model, chunks, types, path, each),
-            None => evaluate(self.model, chunks, types, each),
-        }?;
+        })?;
         if self.format == Format::Text {
             writeln!(self.out)?;
         }

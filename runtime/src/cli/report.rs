@@ -85,6 +85,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let recipe = |name: &String| -> Result<Recipe> {
         let mut recipe = Recipe::new(name, formats).map_err(|problem| format!("--types: {problem}"))?;
         (recipe.pure, recipe.requantize) = (args.pure, args.allow_requantize);
+        // What they lose by it is what a report shows.
+        recipe.unweighted = true;
         Ok(recipe)
     };
     let recipes = args.types.iter().map(recipe).collect::<Result<_>>()?;
