@@ -220,7 +220,11 @@ fn what_is_wrong_with_an_older_file_is_said() {
         (with(0, 0), "is that of entries, here 0"),
         (with(0, -1), "is that of entries, here -1"),
         (with(0, largest), "is that of entries, here 2147483647"),
-        (with(0, 2), "the length of the name of entry 1, at byte 26, is 1, and"),
+        (with(0, 2), "is that of entries, here 2"),
+        (
+            legacy(&[("a", 1, &[1.0]), ("b", 1, &[1.0; 20])], &[])[..50].to_vec(),
+            "the number of values of entry `b`, at byte 30, is 20, and 16 bytes are left",
+        ),
         (with(4, 0), "the length of the name of entry 0, at byte 4, is 0, and"),
         (with(4, -2), "the length of the name of entry 0, at byte 4, is -2, and"),
         (

@@ -568,7 +568,7 @@ fn importance_counts_by_column() {
             .unwrap();
         writer.write().unwrap();
         let source = Gguf::open(&path).unwrap();
-        for ty in ["Q4_0", "Q8_0", "IQ4_NL", "Q2_K", "IQ2_XXS", "F16"] {
+        for ty in ["Q4_0", "Q8_0", "IQ4_NL", "Q2_K", "F16"] {
             let case = format!("{dims:?} to {ty}, counts {counts:?}");
             let ty = tensor_type(ty);
             if !cols.is_multiple_of(ty.block_len()) {
