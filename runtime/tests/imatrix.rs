@@ -188,9 +188,10 @@ fn the_older_format_is_read() {
     expected.entries.insert("b".into(), entry(&[3.0, 6.0], &[3.0]));
     let chunks = 12_i32.to_le_bytes();
     let name = [&5_i32.to_le_bytes()[..], b"x.txt"].concat();
-    for end in [&[][..], &[&chunks[..]], &[&chunks, &name]] {
+    let unnamed = 0_i32.to_le_bytes();
+    for end in [&[][..], &[&chunks[..]], &[&chunks, &unnamed], &[&chunks, &name]] {
         expected.chunks = if end.is_empty() { 0 } else { 12 };
-        expected.datasets = if end.len() < 2 { vec![] } else { vec!["x.txt".into()] };
+        expected.datasets = if end.contains(&&*name) { vec!["x.txt".into()] } else { vec![] };
         fs::write(&path, legacy(entries, end)).unwrap();
         let read = Imatrix::open(&path).unwrap();
         assert_same(&read, &expected, &format!("{end:?}"));
@@ -225,21 +226,22 @@ fn what_is_wrong_with_an_older_file_is_said() {
             legacy(&[("a", 1, &[1.0]), ("b", 1, &[1.0; 20])], &[])[..50].to_vec(),
             "the number of values of entry `b`, at byte 30, is 20, and 16 bytes are left",
         ),
-        (with(4, 0), "the length of the name of entry 0, at byte 4, is 0, and"),
+        (with(4, 0), "the number of values of entry ``, at byte 12, is 131072, and"),
         (with(4, -2), "the length of the name of entry 0, at byte 4, is -2, and"),
         (
             with(4, largest),
             "the length of the name of entry 0, at byte 4, is 2147483647, and 27 bytes are left",
         ),
         (with(8, -1), "the name of entry 0 is not valid UTF-8"),
-        (with(14, 0), "the number of values of entry `ab`, at byte 14, is 0, and"),
+        (with(14, 0), "entry `ab` has no values"),
+        (with(14, -1), "the number of values of entry `ab`, at byte 14, is -1, and"),
         (
             with(14, largest),
             "the number of values of entry `ab`, at byte 14, is 2147483647, and 17 bytes are left",
         ),
         (with(18, f32::NAN.to_bits() as i32), "entry `ab` has NaN among its sums, at index 0"),
         (with(22, (-1.0_f32).to_bits() as i32), "entry `ab` has -1 among its sums, at index 1"),
-        (with(30, 0), "the length of the name of the text, at byte 30, is 0"),
+        (with(30, -1), "the length of the name of the text, at byte 30, is -1"),
         (
             with(30, largest),
             "the length of the name of the text, at byte 30, is 2147483647, and 1 bytes are left",

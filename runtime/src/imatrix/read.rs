@@ -25,8 +25,8 @@ const MAX_VALUES: usize = 1 << 28;
 /// The most bytes of a name in the older format; ggml's tensors have less than 64.
 const MAX_NAME: usize = 4096;
 
-/// The fewest bytes of an entry of the older format: three numbers, a letter, a value.
-const MIN_ENTRY: u64 = 3 * 4 + 1 + 4;
+/// The fewest bytes of an entry of the older format: three numbers and a value.
+const MIN_ENTRY: u64 = 3 * 4 + 4;
 
 pub fn open(path: &Path) -> Result<Imatrix, Error> {
     let io = |source| Error::Io { path: path.into(), source };
@@ -138,6 +138,9 @@ impl Legacy<'_> {
             let chunks = self.number(&format!("the number of chunks of {entry}"))?;
             let len = self.length(&format!("the number of values of {entry}"), size_of::<f32>())?;
             room = room.checked_sub(len).ok_or_else(|| self.fail(too_many(&name)))?;
+            if len == 0 {
+                return Err(self.fail(format!("{entry} has no values: the file is damaged")));
+            }
             let bytes = self.bytes(len * size_of::<f32>())?;
             let sums = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
             match imatrix.entries.entry(name) {
@@ -150,7 +153,10 @@ impl Legacy<'_> {
             imatrix.chunks = self.number("the number of chunks")?.try_into().unwrap_or(0);
         }
         if self.left() > 0 {
-            imatrix.datasets.push(self.string("the name of the text")?);
+            // Empty where files were only joined.
+            imatrix
+                .datasets
+                .extend(Some(self.string("the name of the text")?).filter(|name| !name.is_empty()));
         }
         Ok(imatrix)
     }
@@ -182,11 +188,11 @@ impl Legacy<'_> {
         Ok(i32::from_le_bytes(bytes.try_into().expect("as many as were asked for")))
     }
 
-    /// How many items of `size` bytes follow: one at the least, and no more than the file can hold.
+    /// How many items of `size` bytes follow: no more than the file can hold.
     fn length(&mut self, what: &str, size: usize) -> Result<usize, Error> {
         let (at, len) = (self.at, self.number(what)?);
         match usize::try_from(len) {
-            Ok(len @ 1..) if len as u64 <= self.left() / size as u64 => Ok(len),
+            Ok(len) if len as u64 <= self.left() / size as u64 => Ok(len),
             _ => Err(self.fail(format!(
                 "{what}, at byte {at}, is {len}, and {} bytes are left: the file is damaged, or of something else",
                 self.left()
