@@ -74,7 +74,8 @@ pub struct Recipe {
     pub requantize: bool,
     /// How much the errors of columns count. Matrices without an entry have all columns count the same.
     pub imatrix: Option<Arc<Imatrix>>,
-    /// Whether the types that llama.cpp makes with importance only, those of about two bits, may be made without.
+    /// Whether the types of the fewest bits, IQ1_S to IQ3_XXS, which llama.cpp makes with importance only, may be made
+    /// without.
     pub unweighted: bool,
 }
 

@@ -653,7 +653,7 @@ fn files_tell_of_their_importance_matrix() {
     assert_eq!(keys(&last), expected(&[("entries_count", "1")]));
 }
 
-/// llama.cpp refuses what is of no use: types of about two bits, but for the matrices that no imatrix has.
+/// llama.cpp refuses what is of no use: types of the fewest bits, but for the matrices that no imatrix has.
 #[test]
 fn some_types_want_importance() {
     let folder = tempfile::tempdir().unwrap();

@@ -44,7 +44,7 @@ pub struct Args {
     /// Importance matrix, as `imatrix` or llama.cpp writes them: how much the errors of columns count
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
-    /// Make types of about two bits without importance, too, which are of little use then
+    /// Make types of the fewest bits, IQ1_S to IQ3_XXS, without importance, too; they are of little use then
     #[arg(long)]
     allow_unweighted: bool,
     /// Print what would become of each tensor, and write nothing
