@@ -16,6 +16,7 @@
 //! ```
 
 mod bench;
+mod imatrix;
 mod inspect;
 mod kernels;
 mod logits;
@@ -70,6 +71,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Prints the features of the CPU, the kernels there are and the ones chosen
     Kernels,
+    /// Computes the importance of the columns of a model's matrices, for `quantize --imatrix`
+    Imatrix(imatrix::Args),
     /// Writes a model anew with its matrices in other types
     Quantize(quantize::Args),
     /// Measures how well a model predicts a text, and how far it is from a base model
@@ -216,6 +219,7 @@ impl Command {
             Self::Logits(args) => logits::run(args, formats),
             Self::Inspect(args) => inspect::run(args, formats, out),
             Self::Kernels => kernels::run(formats, out),
+            Self::Imatrix(args) => imatrix::run(args, formats, out),
             Self::Quantize(args) => quantize::run(args, formats, out),
             Self::Perplexity(args) => perplexity::run(args, formats, out),
             Self::Report(args) => report::run(args, formats, out),

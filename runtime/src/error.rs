@@ -132,6 +132,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// An importance matrix that doesn't serve.
+    #[error("{}: {problem}", path.display())]
+    Imatrix {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Threads could not be started.
     #[error("can't start {threads} threads: {problem}")]
     Threads {

@@ -16,6 +16,7 @@ mod error;
 pub mod file;
 mod forward;
 pub mod gguf;
+pub mod imatrix;
 mod matrix;
 mod model;
 mod ops;

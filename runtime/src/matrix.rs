@@ -8,6 +8,7 @@ use quantloom_kernels::gemm::{self, ActivationTile, Panels, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
 use crate::gguf::Tensor;
+use crate::imatrix::Collector;
 use crate::profile::Work;
 use crate::threads::Team;
 
@@ -56,6 +57,11 @@ impl Matrix {
     /// Its weights times `scale`.
     pub fn with_scale(self, scale: f32) -> Self {
         Self { scale, ..self }
+    }
+
+    /// Its tensor's name.
+    pub fn name(&self) -> &str {
+        self.tensor.name()
     }
 
     /// Outputs.
@@ -163,6 +169,8 @@ pub struct Inputs<'a> {
 pub struct Quantized {
     blocks: Vec<ActivationBlock>,
     tiles: Vec<ActivationTile>,
+    /// Is shown all inputs as they are before, where somebody wants to know.
+    pub collector: Option<Collector>,
 }
 
 impl Quantized {
@@ -177,6 +185,7 @@ impl Quantized {
         Self {
             blocks: vec![ActivationBlock::ZERO; tokens * (cols / ActivationBlock::LEN)],
             tiles: Vec::new(),
+            collector: None,
         }
     }
 }
@@ -192,6 +201,9 @@ impl<'a> Inputs<'a> {
         matrices: &[&Matrix],
     ) -> Self {
         let tokens = floats.len() / cols;
+        if let Some(collector) = &mut room.collector {
+            collector.add(team, floats, cols, matrices);
+        }
         let is_quantized = |matrix: &&Matrix| matches!(matrix.kernels, AnyKernels::Quantized(_));
         let in_tiles =
             tokens >= MIN_TILE && !room.tiles.is_empty() && matrices.iter().any(|matrix| matrix.has_gemm());

@@ -174,6 +174,11 @@ impl Model {
         &self.team
     }
 
+    /// The name of the matrix that gives logits, which may be the token embedding's.
+    pub(crate) fn output_name(&self) -> &str {
+        self.weights.output().name()
+    }
+
     /// The instruction set of its kernels.
     pub fn isa(&self) -> Supported {
         self.isa

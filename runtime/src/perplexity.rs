@@ -42,6 +42,7 @@ pub use statistics::{Divergence, Estimate, Means, Percentiles, Perplexity};
 
 use crate::cache::{CacheTypes, KvCache};
 use crate::gguf::{Formats, Gguf};
+use crate::imatrix::Collector;
 use crate::model::BATCH;
 use crate::ops::softmax::{Softmax, divergence, softmax};
 use crate::scratch::Scratch;
@@ -51,8 +52,8 @@ use crate::{Error, Model};
 /// In a smaller context nothing is scored.
 const LEAST_CONTEXT: usize = 3;
 
-/// llama.cpp's.
-const DEFAULT_CONTEXT: usize = 512;
+/// Tokens of a chunk where nothing is said, as in llama.cpp.
+pub const DEFAULT_CONTEXT: usize = 512;
 
 /// A text, cut into pieces of as many tokens as the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,18 +155,18 @@ impl Chunks {
         self.tokens.chunks_exact(self.context)
     }
 
-    /// The batches that a chunk is run in, and how many positions at the end of each are scored.
-    fn batches(&self) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
+    /// The batches that the first `len` positions of a chunk are run in, and which of them are scored.
+    fn batches(&self, len: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
         let scored = self.scored();
-        (0..scored.end).step_by(BATCH).map(move |start| {
-            let end = scored.end.min(start + BATCH);
-            (start..end, end.saturating_sub(start.max(scored.start)))
+        (0..len).step_by(BATCH).map(move |start| {
+            let end = len.min(start + BATCH);
+            (start..end, start.max(scored.start).min(end)..end.min(scored.end))
         })
     }
 
     /// The most positions that a batch scores.
     fn scored_at_once(&self) -> usize {
-        self.batches().map(|(_, scored)| scored).max().unwrap_or(0)
+        self.batches(self.context).map(|(_, scored)| scored.len()).max().unwrap_or(0)
     }
 }
 
@@ -219,7 +220,20 @@ pub fn evaluate<E: From<Error>>(
     types: CacheTypes,
     progress: impl FnMut(&Perplexity) -> Result<(), E>,
 ) -> Result<Perplexity, E> {
-    score(model, chunks, types, |_| Ok(()), progress)
+    score(&mut Runner::new(model, chunks, types)?, chunks, |_| Ok(()), progress)
+}
+
+/// As [`evaluate`], with a KV cache in f16, and shows `collector` what matrices are multiplied with for all tokens of
+/// the chunks.
+pub(crate) fn evaluate_collecting<E: From<Error>>(
+    model: &Model,
+    chunks: &Chunks,
+    collector: Collector,
+    progress: impl FnMut(&Perplexity) -> Result<(), E>,
+) -> Result<(Perplexity, Collector), E> {
+    let mut runner = Runner::collecting(model, chunks, collector)?;
+    let figures = score(&mut runner, chunks, |_| Ok(()), progress)?;
+    Ok((figures, runner.scratch.into_collector().expect("it was given one")))
 }
 
 /// As [`evaluate`], and writes the logits to `path`, 16 bits each, for a later [`compare`]: in llama.cpp's format, about
@@ -246,28 +260,27 @@ pub fn write_base<E: From<Error>>(
         });
         writer.write(rows)
     };
-    let figures = score(model, chunks, types, write, progress)?;
+    let figures = score(&mut Runner::new(model, chunks, types)?, chunks, write, progress)?;
     writer.finish()?;
     Ok(figures)
 }
 
-/// Runs `chunks` through `model`, giving `also` the logits that are scored.
+/// Runs `chunks`, giving `also` the logits that are scored.
 fn score<E: From<Error>>(
-    model: &Model,
+    runner: &mut Runner<'_>,
     chunks: &Chunks,
-    types: CacheTypes,
     mut also: impl FnMut(&[f32]) -> Result<(), Error>,
     mut progress: impl FnMut(&Perplexity) -> Result<(), E>,
 ) -> Result<Perplexity, E> {
+    let model = runner.model;
     let vocab = model.config().vocab;
-    let mut runner = Runner::new(model, chunks, types)?;
     let mut nlls = vec![0.0; chunks.scored_at_once()];
     let mut sums = Sums::default();
     for (i, chunk) in chunks.iter().enumerate() {
-        for (batch, scored) in chunks.batches() {
-            let followers = &chunk[batch.end - scored + 1..=batch.end];
+        for (batch, scored) in chunks.batches(runner.len) {
+            let followers = &chunk[scored.start + 1..scored.end + 1];
+            let nlls = &mut nlls[..scored.len()];
             let logits = runner.run(chunk, batch, scored);
-            let nlls = &mut nlls[..scored];
             model.team().for_tiles(nlls, 1, (1, 1), |position, _, mut nll| {
                 let logits = &logits[position.start * vocab..][..vocab];
                 let token = followers[position.start] as usize;
@@ -301,11 +314,11 @@ pub fn compare<E: From<Error>>(
     let mut scores = vec![Comparison::default(); chunks.scored_at_once()];
     let mut comparisons = statistics::Comparisons::default();
     for (i, chunk) in chunks.iter().enumerate() {
-        for (batch, scored) in chunks.batches() {
-            let followers = &chunk[batch.end - scored + 1..=batch.end];
-            let rows = source.run(chunk, batch.clone(), scored)?;
+        for (batch, scored) in chunks.batches(runner.len) {
+            let followers = &chunk[scored.start + 1..scored.end + 1];
+            let scores = &mut scores[..scored.len()];
+            let rows = source.run(chunk, batch.clone(), scored.clone())?;
             let logits = runner.run(chunk, batch, scored);
-            let scores = &mut scores[..scored];
             model.team().for_tiles(scores, 1, (1, 1), |position, _, mut score| {
                 score.row(0)[0] = rows.compare(model, logits, position.start, followers[position.start]);
             });
@@ -331,6 +344,10 @@ fn not_numbers(model: &Model) -> Error {
 /// A model, and what it runs chunks with.
 struct Runner<'m> {
     model: &'m Model,
+    /// The tokens of each chunk that are run.
+    len: usize,
+    /// Whether the output matrix sees every token, and not just those that are scored.
+    every_logit: bool,
     bos: Option<u32>,
     cache: KvCache,
     scratch: Scratch,
@@ -338,30 +355,60 @@ struct Runner<'m> {
 }
 
 impl<'m> Runner<'m> {
+    /// For what is scored, and what comes before it.
     fn new(model: &'m Model, chunks: &Chunks, types: CacheTypes) -> Result<Self, Error> {
+        Self::with(model, chunks, types, chunks.scored().end, false)
+    }
+
+    /// For all tokens, and a collector.
+    fn collecting(model: &'m Model, chunks: &Chunks, collector: Collector) -> Result<Self, Error> {
+        let every_logit = collector.wants(model.output_name());
+        let mut runner = Self::with(model, chunks, CacheTypes::default(), chunks.context(), every_logit)?;
+        runner.scratch.collect(collector);
+        Ok(runner)
+    }
+
+    fn with(
+        model: &'m Model,
+        chunks: &Chunks,
+        types: CacheTypes,
+        len: usize,
+        every_logit: bool,
+    ) -> Result<Self, Error> {
         model.check_tokens(chunks.tokens())?;
         let cache = model.create_kv_cache_with(chunks.context(), types)?;
-        let batch = BATCH.min(chunks.context());
+        let batch = BATCH.min(len);
+        let logits =
+            chunks.batches(len).map(|(batch, scored)| batch.end - first_logit(&batch, &scored, every_logit));
         Ok(Self {
             model,
+            len,
+            every_logit,
             bos: model.tokenizer().added_bos(),
             cache,
-            scratch: Scratch::new(model.config(), batch, chunks.scored_at_once().max(1)),
+            scratch: Scratch::new(model.config(), batch, logits.max().unwrap_or(1)),
             tokens: Vec::with_capacity(batch),
         })
     }
 
-    /// Runs the next batch of `chunk`. The logits of its last `scored` positions.
-    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: usize) -> &[f32] {
+    /// Runs the next batch of `chunk`. The logits of the positions `scored`.
+    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: Range<usize>) -> &[f32] {
         self.tokens.clear();
         self.tokens.extend_from_slice(&chunk[batch.clone()]);
         if batch.start == 0 {
             self.cache.clear();
             self.tokens[0] = self.bos.unwrap_or(self.tokens[0]);
         }
-        self.model.pass(&self.tokens, &mut self.cache, &mut self.scratch, scored.max(1));
-        &self.scratch.logits()[..scored * self.model.config().vocab]
+        let first = first_logit(&batch, &scored, self.every_logit);
+        self.model.pass(&self.tokens, &mut self.cache, &mut self.scratch, batch.end - first);
+        let vocab = self.model.config().vocab;
+        &self.scratch.logits()[(scored.start - first) * vocab..][..scored.len() * vocab]
     }
+}
+
+/// The first position of a batch that has its logits computed, as all after it do: one at the least.
+fn first_logit(batch: &Range<usize>, scored: &Range<usize>, every_logit: bool) -> usize {
+    if every_logit { batch.start } else { scored.start.min(batch.end - 1) }
 }
 
 /// Where the base's probabilities come from.
@@ -384,10 +431,10 @@ impl<'a> Source<'a> {
         })
     }
 
-    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: usize) -> Result<Rows<'_>, Error> {
+    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: Range<usize>) -> Result<Rows<'_>, Error> {
         match self {
             Self::Runner(runner) => Ok(Rows::Logits(runner.run(chunk, batch, scored))),
-            Self::File(file) => Ok(Rows::Codes(file.read(scored)?)),
+            Self::File(file) => Ok(Rows::Codes(file.read(scored.len())?)),
         }
     }
 

@@ -37,15 +37,17 @@ mod mix;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use quantloom_kernels::{Format, Supported};
 use regex::{Regex, RegexBuilder};
 
-use self::convert::{Converter, Problem};
+use self::convert::{Converter, Importance, Problem};
 pub use self::error::{SquaredError, squared_error};
 use self::mix::{MIXES, Mix, Role, Rule, Shape};
 use crate::Error;
-use crate::gguf::{Formats, Gguf, GgufWriter, Tensor, TensorType};
+use crate::gguf::{Formats, Gguf, GgufWriter, Tensor, TensorType, Value};
+use crate::imatrix::{Entry, Imatrix};
 use crate::model::default_threads;
 
 /// What becomes of the tensors of a model.
@@ -70,6 +72,11 @@ pub struct Recipe {
     pub token_embedding: Option<TensorType>,
     /// Whether matrices that are quantized already may be quantized again, which loses a little more.
     pub requantize: bool,
+    /// How much the errors of columns count. Matrices without an entry have all columns count the same.
+    pub imatrix: Option<Arc<Imatrix>>,
+    /// Whether the types of the fewest bits, IQ1_S to IQ3_XXS, which llama.cpp makes with importance only, may be made
+    /// without.
+    pub unweighted: bool,
 }
 
 /// What is to become of each tensor of a file.
@@ -88,6 +95,8 @@ pub struct Planned {
     pub to: TensorType,
     /// The type that it should have had, where rows are no whole number of its blocks.
     pub instead_of: Option<TensorType>,
+    /// Whether it is quantized by the importance of its columns.
+    pub is_weighted: bool,
 }
 
 impl Recipe {
@@ -123,6 +132,8 @@ impl Recipe {
             output: None,
             token_embedding: None,
             requantize: false,
+            imatrix: None,
+            unweighted: false,
         })
     }
 
@@ -145,6 +156,11 @@ impl Recipe {
         })?;
         self.exceptions.push((regex, ty));
         Ok(())
+    }
+
+    /// The importance of the columns of `tensor`.
+    fn entry(&self, tensor: &Tensor) -> Result<Option<&Entry>, String> {
+        self.imatrix.as_ref().map_or(Ok(None), |imatrix| imatrix.entry(tensor))
     }
 
     /// The type that `tensor` is to have. Marks the exception that decides.
@@ -273,6 +289,11 @@ impl Plan {
 }
 
 impl Planned {
+    /// Whether it becomes blocks of another type.
+    pub fn is_quantized(&self) -> bool {
+        self.to != self.tensor.ty() && matches!(self.to, TensorType::Quantized(_))
+    }
+
     /// Bytes of the tensor in its new type.
     pub fn bytes_after(&self) -> usize {
         self.to.bytes_for(self.tensor.rows() * self.tensor.cols())
@@ -282,8 +303,9 @@ impl Planned {
 /// What `recipe` makes of each tensor of `source`.
 ///
 /// # Errors
-/// A rule or the recipe wants what can't be made, a matrix is quantized already and may not be again, rows don't suit
-/// a pure recipe, an exception decides about no tensor, or the file is a part of a model.
+/// A rule or the recipe wants what can't be made, a matrix is quantized already and may not be again, or lacks the
+/// importance without which it may not be, rows don't suit a pure recipe, an exception decides about no tensor, the
+/// importance matrix is another model's, or the file is a part of a model.
 pub fn plan(source: &Gguf, recipe: &Recipe) -> Result<Plan, Error> {
     let fail = |problem: String| Error::Model { path: source.path().into(), problem };
     if let Ok(Some(parts @ 2..)) = source.metadata().u32("split.count") {
@@ -291,7 +313,15 @@ pub fn plan(source: &Gguf, recipe: &Recipe) -> Result<Plan, Error> {
             "the file is one of the {parts} parts of a model: join them first, by `llama-gguf-split --merge`"
         )));
     }
-    let shape = shape(source);
+    let shape = shape(source, recipe);
+    if let Some(imatrix) = &recipe.imatrix
+        && !source.tensors().iter().any(|tensor| imatrix.entries.contains_key(tensor.name()))
+    {
+        return Err(fail(format!(
+            "{} has no entry for any of its tensors: that was computed for another model",
+            imatrix.title()
+        )));
+    }
     let mut used = vec![false; recipe.exceptions.len()];
     let mut tensors = Vec::new();
     for tensor in source.tensors() {
@@ -316,7 +346,31 @@ pub fn plan(source: &Gguf, recipe: &Recipe) -> Result<Plan, Error> {
                 from.name
             )));
         }
-        tensors.push(Planned { tensor: tensor.clone(), to, instead_of: (to != wanted).then_some(wanted) });
+        let mut planned = Planned {
+            tensor: tensor.clone(),
+            to,
+            instead_of: (to != wanted).then_some(wanted),
+            is_weighted: false,
+        };
+        if planned.is_quantized() {
+            planned.is_weighted = recipe.entry(tensor).map_err(fail)?.is_some();
+            if !planned.is_weighted
+                && !recipe.unweighted
+                && mix::wants_importance(tensor.name(), to.name(), &recipe.name)
+            {
+                let remedy = match &recipe.imatrix {
+                    Some(imatrix) => format!(
+                        "{} has no entry for it; name another type for it (--tensor-type)",
+                        imatrix.title()
+                    ),
+                    None => "compute that (quantloom imatrix) and name it (--imatrix)".into(),
+                };
+                return Err(fail(format!(
+                    "tensor `{name}` becomes {to}, which is of little use without the importance of its columns: {remedy}, or go without (--allow-unweighted)"
+                )));
+            }
+        }
+        tensors.push(planned);
     }
     if let Some(unused) = used.iter().position(|used| !used) {
         let (pattern, ty) = &recipe.exceptions[unused];
@@ -329,7 +383,7 @@ pub fn plan(source: &Gguf, recipe: &Recipe) -> Result<Plan, Error> {
 }
 
 /// What rules ask about the model in `source`.
-fn shape(source: &Gguf) -> Shape {
+fn shape(source: &Gguf, recipe: &Recipe) -> Shape {
     let names = || source.tensors().iter().map(Tensor::name);
     let architecture = source.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
     // Where it differs from layer to layer, it is no number.
@@ -339,14 +393,15 @@ fn shape(source: &Gguf) -> Shape {
         layers: names().filter_map(mix::layer).max().map_or(0, |last| last + 1),
         sharing: sharing().unwrap_or(1),
         tied: !names().any(|name| name == mix::OUTPUT),
+        weighted: recipe.imatrix.is_some(),
     }
 }
 
 /// Writes what `recipe` makes of `source` to `path`, on `threads` threads or else one for each CPU. The file appears when it is whole: until
 /// then it has a temporary name in the same folder, and where something goes wrong it is removed.
 ///
-/// Metadata is kept but for `general.file_type` and `general.quantization_version`, which are llama.cpp's, and data
-/// streams through at most 2.1 MiB of memory for each thread, and one more, whatever the model's size; the source stays
+/// Metadata is kept but for `general.file_type`, `general.quantization_version` and what tells of an importance matrix,
+/// which are llama.cpp's, and data streams through at most 2.1 MiB of memory for each thread, and one more, whatever the model's size; the source stays
 /// mapped, and the system takes its pages back where it needs them.
 ///
 /// `progress` is told, again and again, how many more bytes of the source are done, which are
@@ -377,7 +432,19 @@ pub fn quantize_file(
         progress,
     )?);
     let mut file = GgufWriter::new(path);
-    let keys = [("general.quantization_version", Some(2)), ("general.file_type", recipe.file_type)];
+    let mut keys = vec![
+        ("general.quantization_version", Some(Value::from(2_u32))),
+        ("general.file_type", recipe.file_type.map(Value::from)),
+    ];
+    if let Some(imatrix) = &recipe.imatrix {
+        let path = imatrix.path().map(|path| path.to_string_lossy().into_owned());
+        keys.extend([
+            ("quantize.imatrix.file", path.map(Value::from)),
+            ("quantize.imatrix.dataset", imatrix.datasets.first().cloned().map(Value::from)),
+            ("quantize.imatrix.entries_count", Some((imatrix.entries.len() as u32).into())),
+            ("quantize.imatrix.chunks_count", (imatrix.chunks > 0).then(|| imatrix.chunks.into())),
+        ]);
+    }
     for (key, value) in source.metadata().iter().filter(|(key, _)| keys.iter().all(|(other, _)| key != other))
     {
         file.metadata(key, value.clone())?;
@@ -387,8 +454,14 @@ pub fn quantize_file(
             file.metadata(key, value)?;
         }
     }
-    for Planned { tensor, to, .. } in &plan.tensors {
-        let write = |out: &mut dyn std::io::Write| converter.borrow_mut().write(tensor, *to, out);
+    for Planned { tensor, to, is_weighted, .. } in &plan.tensors {
+        let write = |out: &mut dyn std::io::Write| {
+            let entry = recipe.entry(tensor).expect("the plan has checked it").filter(|_| *is_weighted);
+            let (cols, rows) = (tensor.cols(), tensor.rows() / tensor.matrices());
+            let values = entry.map(|entry| entry.means(cols));
+            let importance = values.as_ref().map(|values| Importance { values, cols, rows });
+            converter.borrow_mut().write(tensor, *to, importance, out)
+        };
         file.tensor(tensor.name(), tensor.dims(), *to, write)?;
     }
     let written = file.write();

@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::forward::TOKENS;
+use crate::imatrix::Collector;
 use crate::matrix::Quantized;
 use crate::ops::attention::{PART, partial_len};
 use crate::profile::{Clock, Profile};
@@ -103,6 +104,16 @@ impl Scratch {
     /// The logits of the last pass, at the beginning.
     pub(crate) fn logits(&self) -> &[f32] {
         &self.logits
+    }
+
+    /// Shows a collector what matrices are multiplied with in the passes from here on.
+    pub(crate) fn collect(&mut self, collector: Collector) {
+        self.quantized.collector = Some(collector);
+    }
+
+    /// Gives back what [`collect`](Self::collect) was given.
+    pub(crate) fn into_collector(self) -> Option<Collector> {
+        self.quantized.collector
     }
 
     /// Begins a new [`Profile`] of the passes from here on.

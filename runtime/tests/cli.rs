@@ -155,6 +155,24 @@ fn bad_flags_are_named() {
             &["perplexity", "--kl-divergence"],
             "name the base model, or the file of its logits, by --kl-divergence-base",
         ),
+        (&["imatrix", "-f", "x", "-c", "0"], "--ctx-size <N>: \"0\" is not a whole number from 1 up"),
+        (
+            &["imatrix", "-f", "x", "--chunks", "0"],
+            "--chunks <N>: \"0\" is not a whole number from 1 up, or -1",
+        ),
+        (&["imatrix", "-f", "x", "-o", ""], "--output <FILE>: a value is missing"),
+        (&["imatrix", "-f", "no/such/text"], "no/such/text: "),
+        (&["imatrix", "-f", README, "-o", README], "README.md: is there, and no importance matrix"),
+        (&["imatrix", "-f", README, "-o", "no/such/folder/x"], "no/such/folder/x: can't write to the folder"),
+        (&["quantize", VOCAB, "x.gguf", "q8_0", "--imatrix", "no/such/file"], "no/such/file: "),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--imatrix", README],
+            "README.md: is no importance matrix: neither GGUF nor of llama.cpp's older format",
+        ),
+        (
+            &["quantize", VOCAB, "x.gguf", "q8_0", "--imatrix", VOCAB],
+            "llama-spm-vocab.gguf: key `imatrix.chunk_count` is missing",
+        ),
         (&["pull", "gpt5"], "unknown model \"gpt5\"; known are: smollm2, tinyllama"),
     ];
     for (args, fragment) in cases {
@@ -193,6 +211,12 @@ fn bad_files_are_named() {
         assert_error(quantloom(["quantize"]).arg(path).args(["x.gguf", "Q8_0"]), b"", fragment);
         assert_error(quantloom(["tokenize", "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["perplexity", "-f", README, "-m"]).arg(path), b"", fragment);
+        let target = folder.path().join("imatrix.gguf");
+        assert_error(
+            quantloom(["imatrix", "-f", README, "-o"]).arg(target).arg("-m").arg(path),
+            b"",
+            fragment,
+        );
         assert_error(quantloom(["run", "hi", "-m"]).arg(path), b"", fragment);
         assert_error(quantloom(["run", "hi"]).env("GGUF_MODEL", path), b"", fragment);
         assert_error(quantloom(["logits", "--ids", "1", "-o", "x", "-m"]).arg(path), b"", fragment);
@@ -923,6 +947,79 @@ fn quantize_shows_what_it_would_do_and_does_it() {
         "{last}"
     );
     assert_eq!(file.require_tensor("blk.0.attn_k.weight").unwrap().ty().name(), "Q8_0");
+}
+
+/// An importance matrix, computed as its command says and used.
+#[test]
+fn imatrix_is_computed_and_quantize_uses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [model, text, imatrix, quantized] = ["m.gguf", "text.txt", "i.gguf", "q.gguf"].map(path);
+    TinyModel::new(&Shape { embedding: 256, head_dim: 64, rope_dims: 64, ..SHAPE }).write(Path::new(&model));
+    fs::write(&text, "abc xyz ".repeat(12)).unwrap();
+    let run = |args: &[&str]| {
+        let output = output(&mut quantloom(args), b"");
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        (stdout, stderr)
+    };
+    let of_text = ["-m", &model, "-f", &text, "-c", "16", "-t", "2"];
+    let compute = |args: &[&str]| {
+        let (stdout, stderr) = run(&[&["imatrix", "-o", &imatrix], &of_text[..], args].concat());
+        let perplexity = run(&[&["perplexity"], &of_text[..]].concat()).0;
+        assert!(args.contains(&"--chunks") || stdout == perplexity, "{stdout}, {perplexity}");
+        (quantloom::imatrix::Imatrix::open(&imatrix).unwrap(), stderr)
+    };
+    let (matrix, notes) = compute(&["--chunks", "2", "--process-output"]);
+    assert!(notes.ends_with(&format!("{imatrix}: 15 matrices\n")), "{notes}");
+    assert_eq!((matrix.chunks, matrix.context, matrix.entries.len()), (2, 16, 15));
+    assert_eq!(matrix.entries["output.weight"].counts, [32.0]);
+    let (matrix, notes) = compute(&[]);
+    assert!(notes.ends_with(&format!("{imatrix}: 14 matrices\n")), "{notes}");
+    assert_eq!((matrix.chunks, &matrix.datasets), (9, &vec![text.clone()]));
+
+    let quantize = |args: &[&str]| run(&[&["quantize", &model, &quantized], args].concat());
+    let without = format!(
+        "2 of 16 quantized without importance, as {imatrix} has none of them: token_embd.weight, output.weight\n"
+    );
+    let (table, notes) = quantize(&["iq2_xxs", "--imatrix", &imatrix, "--dry-run"]);
+    assert!(table.contains("IQ2_XXS") && notes.ends_with(&without), "{table}, {notes}");
+    let differing = |args: &[&str]| {
+        let (_, notes) = quantize(args);
+        let file = quantloom::gguf::Gguf::open(&quantized).unwrap();
+        let data: Vec<_> =
+            file.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.data().to_vec())).collect();
+        (data, notes, file.metadata().u32("quantize.imatrix.chunks_count").unwrap())
+    };
+    let (plain, notes, chunks) = differing(&["q4_0", "--pure"]);
+    assert!(!notes.contains("importance") && chunks.is_none(), "{notes}");
+    let (weighted, notes, chunks) = differing(&["q4_0", "--pure", "--imatrix", &imatrix]);
+    assert!(notes.contains(&without) && chunks == Some(9), "{notes}");
+    for ((name, plain), (_, weighted)) in plain.iter().zip(&weighted) {
+        assert_eq!(plain != weighted, matrix.entries.contains_key(name), "{name}");
+    }
+
+    let another = path("another.gguf");
+    TinyModel::new(&SHAPE).write(Path::new(&another));
+    fs::remove_file(&quantized).unwrap();
+    let of_another = format!(
+        "tensor `blk.0.attn_q.weight` has 64 columns, and {imatrix} has 256 of it: that was computed"
+    );
+    let cases: [(&str, &[&str], &str); 3] = [
+        (&another, &["q4_0", "--imatrix", &imatrix], &of_another),
+        (&model, &["iq2_xxs"], "compute that (quantloom imatrix) and name it (--imatrix)"),
+        (
+            &model,
+            &["q8_0", "--token-embedding-type", "iq2_xxs", "--tensor-type", "attn=iq2_xxs"],
+            "tensor `blk.0.attn_q.weight` becomes IQ2_XXS, which is of little use",
+        ),
+    ];
+    for (model, args, fragment) in cases {
+        assert_error(quantloom(["quantize", model, &quantized]).args(args), b"", fragment);
+        assert!(!Path::new(&quantized).exists(), "{args:?}");
+    }
+    // What is of little use may be wanted.
+    quantize(&["iq2_xxs", "--allow-unweighted", "--dry-run"]);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
 use half::{bf16, f16};
 use quantloom::gguf::{Gguf, TensorType};
+use quantloom::imatrix::compute;
+use quantloom::perplexity::{Chunks, evaluate};
 use quantloom::{CacheType, CacheTypes, Error, KvCache, Model, Scratch};
 use quantloom_kernels::formats::Q8_0;
 use quantloom_kernels::{BlockFormat, FORMATS, Format, Supported};
@@ -167,6 +170,73 @@ fn every_format_runs_as_the_weights_that_it_holds() {
                 let deviation = largest_deviation(&ours, &exact, shape.vocab);
                 println!("{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
                 assert!(deviation <= QUANTIZED, "{}, {}, {how}: {deviation:.1e}", format.name, isa.isa());
+            }
+        }
+    }
+}
+
+/// Sums of squares of what matrices are multiplied with, of all tokens and no others.
+#[test]
+fn an_importance_matrix_is_that_of_an_exact_forward_pass() {
+    #[rustfmt::skip]
+    let cases = [
+        ("F32", SHAPE, 16, 3),
+        ("F16 with odd lengths", Shape { ty: "F16", embedding: 51, feed_forward: 77, heads: 3, kv_heads: 1, head_dim: 18, rope_dims: 18, ..SHAPE }, 7, 2),
+        ("tied output", Shape { tied: true, ..SHAPE }, 16, 2),
+        ("three layers, more than a batch", Shape { layers: 3, context: 1000, ..SHAPE }, 600, 1),
+        ("more than a batch by one", Shape { context: 1000, ..SHAPE }, 529, 1),
+        ("Q8_0", Shape { ty: "Q8_0", ..SHAPE }, 40, 2),
+        ("Q4_0", Shape { ty: "Q4_0", ..SHAPE }, 8, 3),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (case, shape, context, count) in cases {
+        let tiny = TinyModel::new(&shape);
+        let path = folder.path().join(format!("{case}.gguf"));
+        tiny.write(&path);
+        let is_dense = tiny.tensors.iter().all(|tensor| tensor.ty.block_len() == 1);
+        let model = Model::load(&path, Some(1)).unwrap();
+        let text: String =
+            (0..2 * count * context).map(|i| char::from(b'a' + (i * i + i / 7) as u8 % 26)).collect();
+        let chunks = Chunks::of_text(&model, &text, context, count).unwrap();
+        let exact = Exact::new(&tiny, &shape);
+        for chunk in chunks.tokens().chunks(context) {
+            exact.logits(&[&[1], &chunk[1..]].concat());
+        }
+        let exact = exact.squares.into_inner();
+        let output = if shape.tied { "token_embd.weight" } else { "output.weight" };
+
+        let mut on_one_thread = None;
+        for (threads, with_output) in [(1, true), (2, true), (3, true), (2, false)] {
+            let case = format!("{case}, {threads} threads, with output: {with_output}");
+            let model = model.with_threads(threads).unwrap();
+            let mut told = 0;
+            let each = |_: &_| {
+                told += 1;
+                Ok::<_, Error>(())
+            };
+            let (imatrix, figures) = compute(&model, &chunks, with_output, each).unwrap();
+            assert_eq!(
+                (imatrix.chunks, imatrix.context, told),
+                (count as u32, context as u32, count),
+                "{case}"
+            );
+            let expected = || exact.iter().filter(|(name, _)| with_output || *name != output);
+            assert!(imatrix.entries.keys().eq(expected().map(|(name, _)| name)), "{case}: {imatrix:?}");
+            for (name, exact) in expected() {
+                let entry = &imatrix.entries[name];
+                assert_eq!(entry.counts, [(count * context) as f32], "{case}, {name}");
+                let deviation = largest_deviation(&entry.sums, exact, exact.len());
+                // Squares err twice as much.
+                let bound = 2.0 * if is_dense { DENSE } else { QUANTIZED };
+                assert!(deviation <= bound, "{case}, {name}: {deviation:.1e} from exact sums");
+            }
+            if is_dense {
+                let alone = evaluate(&model, &chunks, CacheTypes::default(), |_| Ok::<_, Error>(())).unwrap();
+                assert_eq!(figures, alone, "{case}");
+            }
+            if with_output {
+                let first = on_one_thread.get_or_insert(imatrix.clone());
+                assert!(*first == imatrix, "{case}: other than on one thread");
             }
         }
     }
@@ -433,12 +503,14 @@ fn largest_deviation(ours: &[f32], exact: &[f64], vocab: usize) -> f64 {
 struct Exact<'a> {
     shape: &'a Shape,
     weights: HashMap<&'a str, Vec<f64>>,
+    /// Σ x² over what each matrix was multiplied with.
+    squares: RefCell<BTreeMap<String, Vec<f64>>>,
 }
 
 impl<'a> Exact<'a> {
     fn new(model: &'a TinyModel, shape: &'a Shape) -> Self {
         let weights = model.tensors.iter().map(|tensor| (&*tensor.name, decode(tensor))).collect();
-        Self { shape, weights }
+        Self { shape, weights, squares: RefCell::default() }
     }
 
     /// `[tokens, vocab]`
@@ -481,6 +553,9 @@ impl<'a> Exact<'a> {
     }
 
     fn product(&self, matrix: &str, x: &[f64]) -> Vec<f64> {
+        let mut squares = self.squares.borrow_mut();
+        let squares = squares.entry(matrix.to_owned()).or_insert_with(|| vec![0.0; x.len()]);
+        squares.iter_mut().zip(x).for_each(|(sum, x)| *sum += x * x);
         self.weights[matrix].chunks(x.len()).map(|row| dot(row, x)).collect()
     }
 

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use quantloom::gguf::{Formats, Gguf, GgufWriter, Tensor, TensorType};
+use quantloom::imatrix::{Entry, Imatrix};
 use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 use quantloom::{Error, Model};
 use quantloom_kernels::dense::Dense;
@@ -22,11 +24,21 @@ fn recipe(name: &str) -> Recipe {
     Recipe::new(name, &Formats::default()).unwrap()
 }
 
-/// A recipe without rules, for matrices that may be quantized already.
+/// A recipe without rules, for matrices that may be quantized already, and have all columns count the same.
 fn pure(name: &str) -> Recipe {
     let mut recipe = recipe(name);
-    (recipe.pure, recipe.requantize) = (true, true);
+    (recipe.pure, recipe.requantize, recipe.unweighted) = (true, true, true);
     recipe
+}
+
+/// An importance matrix with these entries.
+fn imatrix(entries: &[(&str, &[f32], &[f32])]) -> Arc<Imatrix> {
+    let mut imatrix = Imatrix::default();
+    for (name, sums, counts) in entries {
+        let entry = Entry { sums: sums.to_vec(), counts: counts.to_vec() };
+        imatrix.entries.insert((*name).to_owned(), entry);
+    }
+    Arc::new(imatrix)
 }
 
 fn write(source: &Gguf, path: &Path, recipe: &Recipe) -> Result<Plan, Error> {
@@ -188,6 +200,15 @@ Q1_0 | 40 | Q1_0 | output Q6_K |  |  | Q1_0 Q1_0 Q1_0 | Q6_K
 Q2_0 | 41 | Q2_0 | output Q6_K, token_embd Q4_K |  |  | Q2_0 Q2_0 Q2_0 | Q6_K
 ";
 
+/// What it chooses where there is an importance matrix, as far as it is something else.
+const WEIGHTED_MIXTURES: &str = "\
+Q4_0 | 2 | Q4_0 | ffn_down Q4_1 0-1, output Q6_K |  |  | Q4_0 Q4_0 Q4_0 | Q6_K
+Q5_0 | 8 | Q5_0 | ffn_down Q5_1 0-1, output Q6_K |  |  | Q5_0 Q5_0 Q5_0 | Q6_K
+IQ3_XXS | 23 | IQ3_XXS | attn_k IQ2_S 0-15, attn_output IQ3_S 0-15, attn_q IQ2_S 0-15, output Q5_K, token_embd IQ3_S |  | Q4_K 0-15 | Q5_K Q5_K Q5_K | Q5_K
+IQ4_NL | 25 | IQ4_NL | output Q6_K |  | Q5_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+IQ4_XS | 30 | IQ4_XS | output Q6_K |  | Q5_K 0-15 | Q5_K Q5_K Q5_K | Q6_K
+";
+
 #[test]
 fn mixtures_are_those_of_llama_cpp() {
     let folder = tempfile::tempdir().unwrap();
@@ -195,13 +216,20 @@ fn mixtures_are_those_of_llama_cpp() {
     let [own, shared, tied] = [([4, 4], false), ([4, 1], false), ([4, 4], true)]
         .map(|(heads, tied)| skeleton(folder.path(), 16, heads, tied, 256));
     let large = skeleton(folder.path(), 80, [8, 1], false, 256);
-    for line in MIXTURES.lines() {
+    let weights = imatrix(&[("blk.0.attn_q.weight", &[1.0; 256], &[1.0])]);
+    let name_of = |line: &'static str| line.split(" | ").next();
+    let weighted =
+        |line| WEIGHTED_MIXTURES.lines().find(|other| name_of(other) == name_of(line)).unwrap_or(line);
+    let cases = MIXTURES.lines().map(|line| (line, None));
+    for (line, imatrix) in cases.chain(MIXTURES.lines().map(|line| (weighted(line), Some(&weights)))) {
         let columns: Vec<_> = line.split('|').map(str::trim).collect();
         let [name, file_type, main, others, values, shared_values, large_values, embedding] = columns[..]
         else {
             panic!("{line}")
         };
         let mut recipe = Recipe::new(&name.to_lowercase(), &formats).unwrap();
+        (recipe.imatrix, recipe.unweighted) = (imatrix.cloned(), true);
+        let name = format!("{name}, importance: {}", imatrix.is_some());
         let types = |source, is_shown: &dyn Fn(&str) -> bool| {
             types(&plan(source, &recipe).unwrap(), |name, ty| ty != main && is_shown(name))
         };
@@ -277,6 +305,7 @@ fn rows_that_no_block_divides_get_another_type() {
     ];
     for (name, expected) in cases {
         let mut recipe = Recipe::new(name, &formats).unwrap();
+        recipe.unweighted = true;
         let query = |source, recipe: &Recipe| plan(source, recipe).unwrap().tensors[1].clone();
         let (fallback, none) = (query(&of_32, &recipe), query(&of_16, &recipe));
         assert_eq!((fallback.to.name(), none.to.name()), (expected, "F16"), "{name}");
@@ -511,6 +540,173 @@ fn skeleton(folder: &Path, layers: usize, heads: [u32; 2], tied: bool, cols: usi
     Gguf::open(path).unwrap()
 }
 
+/// Each column by its own importance, wherever jobs and rows end, against the whole tensor at once.
+#[test]
+fn importance_counts_by_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
+    let isa = Supported::selected().unwrap();
+    let noise = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    // A thread converts 16,384 weights at a time: parts of a row, several rows and parts of two, matrices of experts.
+    for (dims, counts) in [
+        (&[33_024, 2][..], &[7.0][..]),
+        (&[768, 100], &[3.0]),
+        (&[32, 1030], &[1.0]),
+        (&[256, 50, 3], &[2.0, 0.0, 5.0]),
+        (&[256, 50, 3], &[4.0]),
+    ] {
+        let matrices: usize = dims[2..].iter().product();
+        let (cols, len) = (dims[0], dims.iter().product::<usize>());
+        let weights: Vec<f32> = (0..len).map(|i| noise(i) as f32 / (1 << 24) as f32 - 0.5).collect();
+        let sums: Vec<f32> = (0..cols * matrices).map(|i| (noise(i) % 1000) as f32 + 1.0).collect();
+        let name = "blk.0.ffn_up.weight";
+        let mut writer = GgufWriter::new(&path);
+        writer
+            .tensor(name, dims, TensorType::F32, |out| {
+                weights.iter().try_for_each(|w| out.write_all(&w.to_le_bytes()))
+            })
+            .unwrap();
+        writer.write().unwrap();
+        let source = Gguf::open(&path).unwrap();
+        for ty in ["Q4_0", "Q8_0", "IQ4_NL", "Q2_K", "F16"] {
+            let case = format!("{dims:?} to {ty}, counts {counts:?}");
+            let ty = tensor_type(ty);
+            if !cols.is_multiple_of(ty.block_len()) {
+                continue;
+            }
+            let mut recipe = pure(ty.name());
+            recipe.unweighted = false;
+            recipe.imatrix = Some(imatrix(&[(name, &sums, counts)]));
+            for threads in [1, 3] {
+                let plan =
+                    quantize_file(&source, &target, &recipe, Some(threads), |_| ControlFlow::Continue(()));
+                let quantized = matches!(ty, TensorType::Quantized(_));
+                assert_eq!(plan.unwrap().tensors[0].is_weighted, quantized, "{case}");
+                let expected: Vec<u8> = match ty {
+                    TensorType::Quantized(format) => weights
+                        .chunks(len / matrices)
+                        .enumerate()
+                        .flat_map(|(i, weights)| {
+                            let sums = &sums[i * cols..][..cols];
+                            let count = counts[i % counts.len()];
+                            let mean = |sum: &f32| if count > 0.0 { sum / count } else { 1.0 };
+                            let importance: Vec<f32> = sums.iter().map(mean).collect();
+                            let mut blocks = vec![0; format.bytes_for(weights.len())];
+                            format.kernels(isa).quantize_weighted(weights, &importance, &mut blocks).unwrap();
+                            blocks
+                        })
+                        .collect(),
+                    _ => weights.iter().flat_map(|w| f16::from_f32(*w).to_le_bytes()).collect(),
+                };
+                let target = Gguf::open(&target).unwrap();
+                assert!(target.require_tensor(name).unwrap().data() == expected, "{case}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_tell_of_their_importance_matrix() {
+    let (folder, source) = model(&SHAPE);
+    let [path, target, again] =
+        ["imatrix.gguf", "target.gguf", "again.gguf"].map(|name| folder.path().join(name));
+    let mut weights = Imatrix::clone(&imatrix(&[
+        ("blk.0.attn_q.weight", &[1.0; 64], &[4.0]),
+        ("blk.1.ffn_down.weight", &[1.0; 96], &[4.0]),
+    ]));
+    (weights.chunks, weights.datasets) = (5, vec!["first.txt".into(), "second.txt".into()]);
+    weights.write(&path).unwrap();
+    let keys = |path: &Path| {
+        let file = Gguf::open(path).unwrap();
+        let keys = file.metadata().iter().filter(|(key, _)| key.starts_with("quantize."));
+        keys.map(|(key, value)| (key.to_owned(), value.to_string())).collect::<BTreeMap<_, _>>()
+    };
+    let expected = |pairs: &[(&str, &str)]| -> BTreeMap<_, _> {
+        pairs.iter().map(|(key, value)| (format!("quantize.imatrix.{key}"), (*value).to_owned())).collect()
+    };
+    let quoted = format!("{:?}", path.to_str().unwrap());
+    let mut recipe = recipe("Q8_0");
+    recipe.imatrix = Some(Arc::new(Imatrix::open(&path).unwrap()));
+    let plan = write(&source, &target, &recipe).unwrap();
+    let told =
+        [("file", &*quoted), ("dataset", "\"first.txt\""), ("entries_count", "2"), ("chunks_count", "5")];
+    assert_eq!(keys(&target), expected(&told));
+    let weighted: Vec<_> = plan.tensors.iter().filter(|planned| planned.is_weighted).collect();
+    assert_eq!(weighted.len(), 2);
+    // What is not quantized has no use for it.
+    recipe = pure("F16");
+    recipe.imatrix = Some(Arc::new(weights));
+    let plan = write(&source, &target, &recipe).unwrap();
+    assert!(plan.tensors.iter().all(|planned| !planned.is_weighted));
+    // Without one a file says what its source said, with one nothing of an older one.
+    let target = Gguf::open(&target).unwrap();
+    write(&target, &again, &pure("Q8_0")).unwrap();
+    assert_eq!(
+        keys(&again),
+        expected(&[("dataset", "\"first.txt\""), ("entries_count", "2"), ("chunks_count", "5")])
+    );
+    recipe = pure("Q4_0");
+    recipe.imatrix = Some(imatrix(&[("blk.0.attn_q.weight", &[1.0; 64], &[4.0])]));
+    let source = Gguf::open(&again).unwrap();
+    let last = folder.path().join("last.gguf");
+    write(&source, &last, &recipe).unwrap();
+    assert_eq!(keys(&last), expected(&[("entries_count", "1")]));
+}
+
+/// llama.cpp refuses what is of no use: types of the fewest bits, but for the matrices that no imatrix has.
+#[test]
+fn some_types_want_importance() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats = all_formats();
+    let source = skeleton(folder.path(), 8, [4, 4], false, 256);
+    let entry = |name| (name, &[1.0; 256][..], &[1.0][..]);
+    let other = imatrix(&[entry("blk.7.ffn_up.weight")]);
+    let all: Vec<_> = source.tensors().iter().map(|tensor| entry(tensor.name())).collect();
+    let layers: Vec<_> = all.iter().copied().filter(|(name, ..)| name.starts_with("blk.")).collect();
+    let lacking = ": the importance matrix has no entry for it; name another type for it (--tensor-type), or go without (--allow-unweighted)";
+    let none =
+        ": compute that (quantloom imatrix) and name it (--imatrix), or go without (--allow-unweighted)";
+    let cases = [
+        ("IQ1_S", "blk.0.attn_q.weight` becomes IQ1_S"),
+        ("IQ1_M", "blk.0.attn_q.weight` becomes IQ1_M"),
+        ("IQ2_XXS", "blk.0.attn_q.weight` becomes IQ2_XXS"),
+        ("IQ2_XS", "blk.0.attn_q.weight` becomes IQ2_XS"),
+        ("IQ2_M", "blk.0.attn_q.weight` becomes IQ2_S"),
+        ("IQ3_XXS", "blk.0.attn_q.weight` becomes IQ2_S"),
+        ("IQ3_XS", "blk.0.attn_q.weight` becomes IQ3_XXS"),
+        ("Q2_K_S", "blk.0.attn_q.weight` becomes Q2_K"),
+        ("Q2_K", ""),
+        ("IQ3_S", ""),
+        ("TQ1_0", ""),
+        ("Q1_0", ""),
+        ("Q4_K_M", ""),
+    ];
+    for (name, problem) in cases {
+        let mut recipe = Recipe::new(name, &formats).unwrap();
+        for (imatrix, remedy) in [(None, none), (Some(&other), lacking)] {
+            recipe.imatrix = imatrix.cloned();
+            match plan(&source, &recipe) {
+                Ok(_) => assert_eq!(problem, "", "{name}"),
+                Err(error) => {
+                    let expected = format!(
+                        "{problem}, which is of little use without the importance of its columns{remedy}"
+                    );
+                    assert!(!problem.is_empty() && error.to_string().ends_with(&expected), "{name}: {error}");
+                }
+            }
+        }
+        recipe.unweighted = true;
+        plan(&source, &recipe).unwrap();
+        recipe.unweighted = false;
+        for entries in [&all, &layers] {
+            recipe.imatrix = Some(imatrix(entries));
+            let weighted = plan(&source, &recipe).unwrap();
+            let count = weighted.tensors.iter().filter(|planned| planned.is_weighted).count();
+            assert_eq!(count, entries.len(), "{name}");
+        }
+    }
+}
+
 #[test]
 fn what_can_not_be_done_is_said_and_leaves_no_file() {
     let (folder, dense) = model(&SHAPE);
@@ -520,6 +716,11 @@ fn what_can_not_be_done_is_said_and_leaves_no_file() {
     let with = |pattern: &str| {
         let mut recipe = recipe("Q8_0");
         recipe.set_type(pattern, tensor_type("Q4_0")).unwrap();
+        recipe
+    };
+    let weighted = |entries: &[(&str, &[f32], &[f32])]| {
+        let mut recipe = recipe("Q8_0");
+        recipe.imatrix = Some(imatrix(entries));
         recipe
     };
     let shadowed = {
@@ -546,6 +747,27 @@ fn what_can_not_be_done_is_said_and_leaves_no_file() {
         ),
         ("of vectors", &dense, &target, with("attn_norm"), "no tensor becomes Q4_0 by \"attn_norm=Q4_0\""),
         ("shadowed", &dense, &target, shadowed, "no tensor becomes Q4_1 by \"attn_q=Q4_1\""),
+        (
+            "importance of other columns",
+            &dense,
+            &target,
+            weighted(&[("blk.0.ffn_down.weight", &[1.0; 64], &[1.0])]),
+            "tensor `blk.0.ffn_down.weight` has 96 columns, and the importance matrix has 64 of it: that was",
+        ),
+        (
+            "importance of experts",
+            &dense,
+            &target,
+            weighted(&[("blk.0.ffn_down.weight", &[1.0; 96], &[1.0, 1.0])]),
+            "tensor `blk.0.ffn_down.weight` has 96 columns, and the importance matrix has 48 of it for 2 matrices",
+        ),
+        (
+            "importance for another model",
+            &dense,
+            &target,
+            weighted(&[("blk.9.ffn_down.weight", &[1.0; 96], &[1.0])]),
+            "source.gguf: the importance matrix has no entry for any of its tensors",
+        ),
     ];
     for (case, source, target, recipe, expected) in cases {
         let error = write(source, target, &recipe).unwrap_err().to_string();

@@ -50,7 +50,7 @@ pub struct Args {
 
 /// A form of output.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     Text,
     Json,
 }
@@ -98,33 +98,48 @@ pub fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Prints figures, as they come and at the end.
-struct Output<'a, W> {
-    format: Format,
-    model: &'a Model,
-    out: &'a mut W,
+pub struct Output<'a, W> {
+    pub format: Format,
+    pub model: &'a Model,
+    pub out: &'a mut W,
 }
 
 impl<W: Write> Output<'_, W> {
     /// Writes the logits, too, where there is a path for them.
-    fn evaluate(mut self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+    fn evaluate(self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+        let model = self.model;
         // Whoever writes nothing may just be ended.
         let written = base.map(|path| Stop::watch().map(|stop| (path, stop))).transpose()?;
+        self.perplexity(chunks, |each| {
+            let each = |figures: &Perplexity| -> Result {
+                each(figures)?;
+                match &written {
+                    Some((path, stop)) if stop.is_wanted() => Err(Error::Stopped((*path).into()).into()),
+                    _ => Ok(()),
+                }
+            };
+            match base {
+                Some(path) => write_base(model, chunks, types, path, each),
+                None => evaluate(model, chunks, types, each),
+            }
+        })
+    }
+
+    /// The perplexities that `run` tells, each after a chunk, and returns.
+    pub fn perplexity(
+        mut self,
+        chunks: &Chunks,
+        run: impl FnOnce(&mut dyn FnMut(&Perplexity) -> Result) -> Result<Perplexity>,
+    ) -> Result {
         let mut progress = Progress::new(self.format, chunks);
-        let each = |figures: &Perplexity| -> Result {
+        let figures = run(&mut |figures| {
             progress.advance();
             if self.format == Format::Text {
                 write!(self.out, "[{}]{:.4},", figures.chunks, figures.perplexity.value)?;
                 self.out.flush()?;
             }
-            match &written {
-                Some((path, stop)) if stop.is_wanted() => Err(Error::Stopped((*path).into()).into()),
-                _ => Ok(()),
-            }
-        };
-        let figures = match base {
-            Some(path) => write_base(self.model, chunks, types, path, each),
-            None => evaluate(self.model, chunks, types, each),
-        }?;
+            Ok(())
+        })?;
         if self.format == Format::Text {
             writeln!(self.out)?;
         }

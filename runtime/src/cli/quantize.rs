@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
@@ -12,6 +12,7 @@ use super::stop::Stop;
 use super::table::{self, Align::*};
 use super::{Result, ThreadArgs, note};
 use crate::gguf::{Formats, Gguf};
+use crate::imatrix::Imatrix;
 use crate::pull::resolve;
 use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 
@@ -26,6 +27,9 @@ pub struct Args {
     ty: String,
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Make types of the fewest bits, IQ1_S to IQ3_XXS, without importance, too; they are of little use then
+    #[arg(long)]
+    allow_unweighted: bool,
     /// Print what would become of each tensor, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -35,7 +39,8 @@ pub struct Args {
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let mut recipe = Recipe::new(&args.ty, formats)?;
-    args.recipe.apply(&mut recipe, formats)?;
+    args.recipe.apply(&mut recipe, formats, args.recipe.importance()?.as_ref())?;
+    recipe.unweighted = args.allow_unweighted;
 
     let source = Gguf::open_with(resolve(args.model)?, formats)?;
     let total = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
@@ -43,6 +48,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         let plan = plan(&source, &recipe)?;
         print(&plan, out)?;
         note_others(&plan);
+        note_unweighted(&plan, recipe.imatrix.as_deref().and_then(Imatrix::path));
         return Ok(());
     }
 
@@ -56,6 +62,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     bar.finish_and_clear();
     let plan = plan?;
     note_others(&plan);
+    note_unweighted(&plan, recipe.imatrix.as_deref().and_then(Imatrix::path));
     note(format_args!("{}: {}", args.output.display(), total_line(&plan)));
     Ok(())
 }
@@ -64,7 +71,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
 fn print(plan: &Plan, out: &mut impl Write) -> Result {
     let out = &mut BufWriter::new(out);
     let rows = plan.tensors.iter().map(|planned| {
-        let Planned { tensor, to, instead_of } = planned;
+        let Planned { tensor, to, instead_of, .. } = planned;
         let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         let [before, after] = [tensor.data().len(), planned.bytes_after()].map(|bytes| bytes.to_string());
         let instead_of = instead_of.map(|ty| ty.to_string()).unwrap_or_default();
@@ -92,24 +99,46 @@ fn total_line(plan: &Plan) -> String {
 
 /// Tells which tensors have another type than they should, as rows are no whole number of its blocks.
 fn note_others(plan: &Plan) {
-    /// So many names of a kind.
-    const SHOWN: usize = 4;
     let mut groups = BTreeMap::<_, Vec<_>>::new();
-    for Planned { tensor, to, instead_of } in &plan.tensors {
+    for Planned { tensor, to, instead_of, .. } in &plan.tensors {
         if let Some(wanted) = instead_of {
             let group = (wanted.name(), wanted.block_len(), to.name(), tensor.cols());
-            groups.entry(group).or_default().push(tensor.name().escape_debug().to_string());
+            groups.entry(group).or_default().push(tensor.name());
         }
     }
     for ((wanted, block_len, to, cols), names) in groups {
-        let shown = names.len().min(SHOWN);
-        let more = match names.len() - shown {
-            0 => String::new(),
-            more => format!(" and {more} more, which --dry-run shows"),
-        };
+        let names = some(&names, ", which --dry-run shows");
         note(format_args!(
-            "{to} instead of {wanted}, as blocks of {block_len} do not divide rows of {cols}: {}{more}",
-            names[..shown].join(", ")
+            "{to} instead of {wanted}, as blocks of {block_len} do not divide rows of {cols}: {names}"
         ));
     }
+}
+
+/// Tells which tensors are quantized without importance, where there is some.
+fn note_unweighted(plan: &Plan, imatrix: Option<&Path>) {
+    let Some(imatrix) = imatrix else { return };
+    let quantized = || plan.tensors.iter().filter(|planned| planned.is_quantized());
+    let names: Vec<_> =
+        quantized().filter(|planned| !planned.is_weighted).map(|planned| planned.tensor.name()).collect();
+    if !names.is_empty() {
+        note(format_args!(
+            "{} of {} quantized without importance, as {} has none of them: {}",
+            names.len(),
+            quantized().count(),
+            imatrix.display(),
+            some(&names, "")
+        ));
+    }
+}
+
+/// The first of these names, and `hint` where there are more.
+fn some(names: &[&str], hint: &str) -> String {
+    /// So many of a kind.
+    const SHOWN: usize = 4;
+    let shown = names.len().min(SHOWN);
+    let more = match names.len() - shown {
+        0 => String::new(),
+        more => format!(" and {more} more{hint}"),
+    };
+    format!("{}{more}", names[..shown].join(", ").escape_debug())
 }

@@ -1,7 +1,11 @@
 //! What becomes of matrices, besides the type that they are to have.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use super::Result;
 use crate::gguf::Formats;
+use crate::imatrix::Imatrix;
 use crate::quantize::{Recipe, tensor_type};
 
 #[derive(clap::Args)]
@@ -22,11 +26,19 @@ pub struct RecipeArgs {
     /// Quantize matrices again that are quantized already, which loses a little more
     #[arg(long)]
     allow_requantize: bool,
+    /// Importance matrix, as `imatrix` or llama.cpp writes them: how much the errors of columns count
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
 }
 
 impl RecipeArgs {
+    /// The importance matrix, where there is one.
+    pub fn importance(&self) -> Result<Option<Arc<Imatrix>>> {
+        Ok(self.imatrix.as_ref().map(|path| Imatrix::open(path).map(Arc::new)).transpose()?)
+    }
+
     /// Changes `recipe` as the flags say.
-    pub fn apply(&self, recipe: &mut Recipe, formats: &Formats) -> Result {
+    pub fn apply(&self, recipe: &mut Recipe, formats: &Formats, importance: Option<&Arc<Imatrix>>) -> Result {
         let type_of = |flag: &str, name: &str| {
             tensor_type(name, formats).map_err(|problem| format!("{flag}: {problem}"))
         };
@@ -43,6 +55,7 @@ impl RecipeArgs {
         recipe.output = fixed("--output-tensor-type", &self.output_tensor_type)?;
         recipe.token_embedding = fixed("--token-embedding-type", &self.token_embedding_type)?;
         recipe.requantize = self.allow_requantize;
+        recipe.imatrix = importance.cloned();
         Ok(())
     }
 }

@@ -80,9 +80,12 @@ enum Format {
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
+    let importance = args.recipe.importance()?;
     let recipe = |name: &String| -> Result<Recipe> {
         let mut recipe = Recipe::new(name, formats).map_err(|problem| format!("--types: {problem}"))?;
-        args.recipe.apply(&mut recipe, formats)?;
+        args.recipe.apply(&mut recipe, formats, importance.as_ref())?;
+        // What they lose by it is what a report shows.
+        recipe.unweighted = true;
         Ok(recipe)
     };
     let recipes = args.types.iter().map(recipe).collect::<Result<_>>()?;

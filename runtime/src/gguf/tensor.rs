@@ -199,6 +199,11 @@ impl Tensor {
         self.dims[1..].iter().product()
     }
 
+    /// The number of matrices: the product of the dimensions from the third on.
+    pub fn matrices(&self) -> usize {
+        self.dims.iter().skip(2).product()
+    }
+
     /// Bytes per row.
     pub fn row_bytes(&self) -> usize {
         self.ty.bytes_for(self.cols())

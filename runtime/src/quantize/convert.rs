@@ -1,13 +1,14 @@
 //! Weights from one type to another, on several threads and in bounded memory.
 //!
 //! A tensor is a stream of weights here: rows are whole blocks in both types, so any cut between blocks of both will
-//! do. Threads convert *jobs* of [`JOB`] weights, each through a buffer of f32 of its own; [`JOBS`] jobs of each thread
+//! do, and where columns have an importance, jobs are cut at the ends of rows besides. Threads convert *jobs* of [`JOB`] weights, each through a buffer of f32 of its own; [`JOBS`] jobs of each thread
 //! are written together, while the next are converted.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::iter;
 use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use half::{bf16, f16};
 use quantloom_kernels::Supported;
@@ -30,6 +31,17 @@ const LIMIT: f32 = 65_520.0;
 thread_local! {
     /// A job's weights.
     static WEIGHTS: RefCell<Vec<f32>> = RefCell::default();
+}
+
+/// How much the errors of a tensor's columns count.
+#[derive(Clone, Copy)]
+pub struct Importance<'a> {
+    /// `[matrices, cols]`
+    pub values: &'a [f32],
+    /// Columns of a row.
+    pub cols: usize,
+    /// Rows of each matrix.
+    pub rows: usize,
 }
 
 /// Threads and what they need.
@@ -66,8 +78,14 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
         self.problem
     }
 
-    /// Writes the weights of `tensor` as `ty`.
-    pub fn write(&mut self, tensor: &Tensor, ty: TensorType, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the weights of `tensor` as `ty`, where `importance` counts if there is one and `ty` has blocks.
+    pub fn write(
+        &mut self,
+        tensor: &Tensor,
+        ty: TensorType,
+        importance: Option<Importance>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let Self { pool, isa, buffers: [ready, next], progress, problem } = self;
         let mut stop = |why| {
             *problem = Some(why);
@@ -89,8 +107,10 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
                     scope.spawn(|_| {
                         let pairs = next.par_chunks_mut(job_after).zip(source.par_chunks(job_before));
                         converted = pairs.enumerate().try_for_each(|(i, (after, before))| {
-                            convert_job(from, before, ty, after, *isa)
-                                .map_err(|(index, weight)| ((part * jobs + i) * job + index, weight))
+                            let first = (part * jobs + i) * job;
+                            let importance = importance.map(|importance| (importance, first));
+                            convert_job(from, before, ty, after, importance, *isa)
+                                .map_err(|(index, weight)| (first + index, weight))
                         });
                     });
                     out.write_all(ready)
@@ -109,12 +129,14 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
     }
 }
 
-/// Converts whole blocks; fails with the place and the value of a weight that `to` can't hold.
+/// Converts whole blocks, of which `importance` says which weight of the tensor is the first; fails with the place and
+/// the value of a weight that `to` can't hold.
 fn convert_job(
     from: TensorType,
     before: &[u8],
     to: TensorType,
     after: &mut [u8],
+    importance: Option<(Importance, usize)>,
     isa: Supported,
 ) -> Result<(), (usize, f32)> {
     WEIGHTS.with_borrow_mut(|weights| {
@@ -127,7 +149,7 @@ fn convert_job(
                 return Err((index, weights[index]));
             }
         }
-        narrow(to, isa, weights, after);
+        narrow(to, isa, weights, importance, after);
         Ok(())
     })
 }
@@ -145,7 +167,13 @@ pub fn widen(ty: TensorType, blocks: &[u8], weights: &mut Vec<f32>, isa: Support
     .expect(CHECKED);
 }
 
-fn narrow(ty: TensorType, isa: Supported, weights: &[f32], bytes: &mut [u8]) {
+fn narrow(
+    ty: TensorType,
+    isa: Supported,
+    weights: &[f32],
+    importance: Option<(Importance, usize)>,
+    bytes: &mut [u8],
+) {
     fn each<const N: usize>(weights: &[f32], bytes: &mut [u8], convert: impl Fn(f32) -> [u8; N]) {
         bytes.as_chunks_mut().0.iter_mut().zip(weights).for_each(|(number, w)| *number = convert(*w));
     }
@@ -153,7 +181,33 @@ fn narrow(ty: TensorType, isa: Supported, weights: &[f32], bytes: &mut [u8]) {
         TensorType::F32 => each(weights, bytes, f32::to_le_bytes),
         TensorType::F16 => each(weights, bytes, |w| f16::from_f32(w).to_le_bytes()),
         TensorType::BF16 => each(weights, bytes, |w| bf16::from_f32(w).to_le_bytes()),
-        TensorType::Quantized(format) => format.kernels(isa).quantize(weights, bytes).expect(CHECKED),
+        TensorType::Quantized(format) => {
+            let kernels = format.kernels(isa);
+            match importance {
+                None => kernels.quantize(weights, bytes),
+                Some((importance, first)) => {
+                    importance.pieces(first, weights.len()).try_for_each(|(piece, columns)| {
+                        let bytes = &mut bytes[ty.bytes_for(piece.start)..ty.bytes_for(piece.end)];
+                        kernels.quantize_weighted(&weights[piece], columns, bytes)
+                    })
+                }
+            }
+            .expect(CHECKED);
+        }
+    }
+}
+
+impl<'a> Importance<'a> {
+    /// `len` weights from the tensor's `first` on, cut at the ends of rows, each piece with the importance of its columns.
+    fn pieces(self, first: usize, len: usize) -> impl Iterator<Item = (Range<usize>, &'a [f32])> {
+        let Self { values, cols, rows } = self;
+        let mut start = 0;
+        iter::from_fn(move || {
+            let (row, col) = ((first + start) / cols, (first + start) % cols);
+            let piece = start..len.min(start + cols - col);
+            start = piece.end;
+            (!piece.is_empty()).then(|| (piece.clone(), &values[row / rows * cols + col..][..piece.len()]))
+        })
     }
 }
 

@@ -54,6 +54,10 @@ pub enum When {
     EndsAndThirds,
     /// Not in the first and the last eighth.
     Middle,
+    /// An importance matrix is at hand.
+    Weighted,
+    /// None is.
+    Unweighted,
 }
 
 /// What rules ask about a model.
@@ -65,6 +69,8 @@ pub struct Shape {
     pub sharing: usize,
     /// Whether the token embedding is the output matrix, too.
     pub tied: bool,
+    /// Whether there is an importance matrix.
+    pub weighted: bool,
 }
 
 const fn mix(
@@ -105,14 +111,22 @@ const IQ2_RULES: &[Rule] = &[
     (Down, FirstPart(8), "IQ3_S"),
 ];
 
+/// Of both mixtures of a table's four bits.
+macro_rules! iq4_rules {
+    ($main:literal) => {
+        &[(Value, SharedHeads, "Q5_K"), (Down, Weighted, $main), (Down, FirstPart(8), "Q5_K")]
+    };
+}
+
 /// Every file type of llama.cpp that makes sense without experts.
 pub const MIXES: &[Mix] = &[
     mix(&["F32"], 0, "F32", &[]),
     mix(&["F16"], 1, "F16", &[]),
     mix(&["BF16"], 32, "BF16", &[]),
-    mix(&["Q4_0"], 2, "Q4_0", &[]),
+    // Importance can lead these two astray in the first layers.
+    mix(&["Q4_0"], 2, "Q4_0", &[(Down, Unweighted, "Q4_0"), (Down, FirstPart(8), "Q4_1")]),
     mix(&["Q4_1"], 3, "Q4_1", &[]),
-    mix(&["Q5_0"], 8, "Q5_0", &[]),
+    mix(&["Q5_0"], 8, "Q5_0", &[(Down, Unweighted, "Q5_0"), (Down, FirstPart(8), "Q5_1")]),
     mix(&["Q5_1"], 9, "Q5_1", &[]),
     mix(&["Q8_0"], 7, "Q8_0", &[]),
     mix(
@@ -185,8 +199,10 @@ pub const MIXES: &[Mix] = &[
             (Key, Always, "IQ2_S"),
             (Value, Of70B, "Q5_K"),
             (Value, SharedHeads, "Q4_K"),
+            (Value, Weighted, "IQ3_XXS"),
             (Value, Always, "IQ3_S"),
             (AttentionOutput, Always, "IQ3_S"),
+            (Down, Weighted, "IQ3_XXS"),
             (Down, FirstPart(8), "Q4_K"),
             (Down, Always, "Q3_K"),
         ],
@@ -216,8 +232,8 @@ pub const MIXES: &[Mix] = &[
             (Down, FirstPart(8), "Q4_K"),
         ],
     ),
-    mix(&["IQ4_NL"], 25, "IQ4_NL", &[(Value, SharedHeads, "Q5_K"), (Down, FirstPart(8), "Q5_K")]),
-    mix(&["IQ4_XS"], 30, "IQ4_XS", &[(Value, SharedHeads, "Q5_K"), (Down, FirstPart(8), "Q5_K")]),
+    mix(&["IQ4_NL"], 25, "IQ4_NL", iq4_rules!("IQ4_NL")),
+    mix(&["IQ4_XS"], 30, "IQ4_XS", iq4_rules!("IQ4_XS")),
     mix(&["TQ1_0"], 36, "TQ1_0", &[(TokenEmbedding, Always, "Q4_K")]),
     mix(&["TQ2_0"], 37, "TQ2_0", &[(TokenEmbedding, Always, "Q4_K")]),
     // llama.cpp keeps MXFP4 for experts and has everything else in Q8_0; here it is a type like others.
@@ -259,7 +275,7 @@ pub const TOKEN_EMBEDDING: &str = "token_embd.weight";
 impl When {
     /// Whether it is so in `layer`.
     pub fn holds(self, layer: usize, shape: &Shape) -> bool {
-        let Shape { layers, sharing, .. } = *shape;
+        let Shape { layers, sharing, weighted, .. } = *shape;
         let middle = layers / 8..7 * layers / 8;
         match self {
             Always => true,
@@ -269,6 +285,8 @@ impl When {
             FirstPart(n) => layer < layers / n,
             EndsAndThirds => !middle.contains(&layer) || (layer - middle.start) % 3 == 2,
             Middle => middle.contains(&layer),
+            Weighted => weighted,
+            Unweighted => !weighted,
         }
     }
 }
@@ -326,6 +344,17 @@ pub fn is_quantized(name: &str) -> bool {
     name.ends_with("weight")
         && !["position_embd.weight", "token_types.weight"].contains(&name)
         && !LEFT_ALONE.iter().any(|part| name.contains(part))
+}
+
+/// Whether llama.cpp makes the tensor called `name` in the type `ty`, in a file that is called `mix`, with an importance
+/// matrix only: it finds the result of no use otherwise.
+pub fn wants_importance(name: &str, ty: &str, mix: &str) -> bool {
+    match ty {
+        _ if [OUTPUT, TOKEN_EMBEDDING].contains(&name) => false,
+        "IQ1_S" | "IQ1_M" | "IQ2_XXS" | "IQ2_XS" | "IQ2_S" | "IQ3_XXS" => true,
+        "Q2_K" => mix == "Q2_K_S",
+        _ => false,
+    }
 }
 
 /// The type that llama.cpp takes where rows are no whole number of blocks of the type called `name`; `None` where
