@@ -3,7 +3,7 @@
 
 mod reviewed;
 
-use quantloom_snapshots::assembly::{self, Ceiling};
+use quantloom_snapshots::assembly::{self, Ceiling, Exception, Invariant::Stack};
 use quantloom_snapshots::assert_snapshots;
 use reviewed::REVIEWED;
 
@@ -31,6 +31,18 @@ const CEILINGS: &[Ceiling] = &[
     ("q6_k_dequantize", &[("scalar", 1350), ("avx2_fma", 266), ("avx512_vnni", 258)]),
 ];
 
+/// Q6_K has eight places of group scales, whose indices the compiler loads before the loop.
+#[rustfmt::skip]
+const EXCEPTIONS: &[Exception] = &[
+    ("q6_k_dot_avx2_fma", Stack, "4 indices are loaded from the stack, where they might as well be"),
+    ("q6_k_dot_avx_vnni", Stack, "an index"),
+    ("q6_k_gemv_avx2_fma", Stack, "4 indices"),
+    ("q6_k_gemv_avx_vnni", Stack, "an index"),
+    ("q6_k_gemv_avx512_vnni", Stack, "4 indices, and 4 of the 8 vectors of scales, stored and loaded once per 1024 weights"),
+    ("q6_k_dequantize_avx2_fma", Stack, "4 indices"),
+    ("q6_k_dequantize_avx_vnni", Stack, "4 indices"),
+];
+
 #[test]
 fn loops() {
     let cells = assembly::cells(&REVIEWED).unwrap_or_else(|error| panic!("{error}"));
@@ -40,5 +52,5 @@ fn loops() {
 #[test]
 fn invariants() {
     let cells = assembly::cells(&REVIEWED).unwrap_or_else(|error| panic!("{error}"));
-    assembly::assert_invariants(&cells, CEILINGS, &[]);
+    assembly::assert_invariants(&cells, CEILINGS, EXCEPTIONS);
 }
