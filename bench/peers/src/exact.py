@@ -1,5 +1,6 @@
 """The logits that a file's weights mean: the Llama architecture in float64, over what PyPI's `gguf` dequantizes."""
 
+import functools
 import importlib.metadata
 
 import numpy
@@ -24,7 +25,7 @@ class Worker:
         self.frequencies = setting("rope.freq_base", 10000.0) ** -(numpy.arange(pairs) / pairs)
 
     def logits(self, tokens, one_by_one, file):
-        x = self.weights("token_embd.weight", tokens)
+        x = self.weights("token_embd.weight")[tokens].astype(numpy.float64)
         for layer in range(self.layers):
             part = f"blk.{layer}."
             normed = self.norm(part + "attn_norm", x)
@@ -36,15 +37,17 @@ class Worker:
         output = "output" if "output.weight" in self.tensors else "token_embd"
         self.product(output, self.norm("output_norm", x)).astype("<f8").tofile(file)
 
-    def weights(self, name, rows=slice(None)):
+    # In float32, in which they are exact: much is asked of one file, and dequantizing takes longer than multiplying.
+    @functools.cache
+    def weights(self, name):
         tensor = self.tensors[name]
-        return dequantize(tensor.data[rows], tensor.tensor_type).astype(numpy.float64)
+        return dequantize(tensor.data, tensor.tensor_type)
 
     def norm(self, name, x):
         return x / numpy.sqrt((x * x).mean(-1, keepdims=True) + self.epsilon) * self.weights(name + ".weight")
 
     def product(self, name, x):
-        return x @ self.weights(name + ".weight").T
+        return x @ self.weights(name + ".weight").T.astype(numpy.float64)
 
     def attention(self, q, k, v):
         count = len(q)
