@@ -213,14 +213,13 @@ impl Work<'_> {
         prepare::quantized(&self.source, &file, name)?;
         let ours = self.run(&OURS, &file)?;
         let theirs = self.run(&LLAMA_CPP, &file)?;
-        let mut exact = self.load(&EXACT, &file);
+        let mut exact = self.exact(&file);
         let dequantized_here = exact.is_err();
         if dequantized_here {
             prepare::quantized(&file, &widened, "F32")?;
-            exact = self.load(&EXACT, &widened);
+            exact = self.exact(&widened);
         }
-        let mut exact = exact?;
-        let meant = self.logits(&mut exact, &self.text, false)?;
+        let (mut exact, meant) = exact?;
         let spread = spread(&meant, self.text.len());
         let distances = |run: &Run| Distances {
             prompt: distance(&run.prompt, &meant) / spread,
@@ -240,6 +239,13 @@ impl Work<'_> {
             texts.push(Text::Parts { token: at + 1, gap });
         }
         Ok(Outcome { dequantized_here, ours: distances(&ours), theirs: distances(&theirs), texts })
+    }
+
+    /// The exact engine, and its logits.
+    fn exact(&mut self, file: &Path) -> Result<(Worker, Vec<f64>)> {
+        let mut worker = self.load(&EXACT, file)?;
+        let meant = self.logits(&mut worker, &self.text, false)?;
+        Ok((worker, meant))
     }
 
     fn run(&mut self, engine: &Engine, file: &Path) -> Result<Run> {
