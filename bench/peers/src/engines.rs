@@ -21,14 +21,20 @@ pub enum Start {
     Native { worker: &'static str, feature: &'static str },
     /// A script, run by a Python that has llama-cpp-python.
     Llama(LlamaBuild),
+    /// A script, run by a Python that has gguf.
+    Exact,
 }
 
 /// What the others are compared with.
 pub const OURS: Engine =
     Engine { name: "Quantloom", start: Start::Portable { worker: "worker-quantloom" }, environment: &[] };
 
-const LLAMA_CPP: Engine =
+/// Whose files these are.
+pub const LLAMA_CPP: Engine =
     Engine { name: "llama.cpp", start: Start::Llama(LlamaBuild::Native), environment: &[] };
+
+/// No engine, but what the weights of a file mean.
+pub const EXACT: Engine = Engine { name: "float64", start: Start::Exact, environment: &[] };
 
 /// Everyone. Candle and Realizar choose vector instructions when they are compiled.
 pub const ALL: &[Engine] = &[

@@ -9,12 +9,15 @@
 //! → {"done": {"seconds": 0.05, "tokens": [29892]}}                 the greedy next token
 //! ← {"do": "decode", "count": 2}                                   from the greedy next token on
 //! → {"done": {"seconds": 0.07, "tokens": [29871, 29906]}}
+//! ← {"do": "logits", "tokens": [1, 29871], "one_by_one": true, "file": "logits.f64"}
+//! → {"done": {"seconds": 0.09, "tokens": []}}
 //! → {"failed": "why"}                                              instead of `done`
 //! ```
 //!
 //! Its memory is looked at from outside.
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +48,15 @@ pub enum Request {
     Decode {
         /// How many.
         count: usize,
+    },
+    /// Forget all tokens and run these; write the logits after each, `[tokens, vocab]` as f64 in little-endian bytes.
+    Logits {
+        /// Any number of them.
+        tokens: Vec<u32>,
+        /// Whether as single tokens, and not as a prompt.
+        one_by_one: bool,
+        /// Where to.
+        file: PathBuf,
     },
 }
 
@@ -100,6 +112,14 @@ pub trait Engine: Sized {
     /// # Errors
     /// The engine's own.
     fn step(&mut self, token: u32) -> Result<u32>;
+
+    /// Forgets all tokens, and runs these, as a prompt or one by one; the logits `[tokens, vocab]` after each.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn logits(&mut self, _tokens: &[u32], _one_by_one: bool) -> Result<Vec<f32>> {
+        Err("nobody has asked this engine for logits yet".into())
+    }
 }
 
 /// The version of a crate that workers are built with.
@@ -167,6 +187,12 @@ impl<E: Engine> Worker<E> {
                     tokens.push(self.next);
                 }
             }
+            Request::Logits { tokens, one_by_one, file } => {
+                let logits = self.loaded()?.logits(&tokens, one_by_one)?;
+                let bytes: Vec<u8> =
+                    logits.iter().flat_map(|&logit| f64::from(logit).to_le_bytes()).collect();
+                fs::write(file, bytes)?;
+            }
         }
         Ok(Reply::Done { seconds: started.elapsed().as_secs_f64(), tokens })
     }
@@ -198,6 +224,10 @@ mod tests {
             self.0 += token;
             Ok(self.0)
         }
+        fn logits(&mut self, tokens: &[u32], one_by_one: bool) -> Result<Vec<f32>> {
+            let sign = if one_by_one { -1.0 } else { 1.0 };
+            Ok(tokens.iter().map(|&token| sign * token as f32).collect())
+        }
     }
 
     #[test]
@@ -218,6 +248,17 @@ mod tests {
                 other => panic!("{request}: {other:?}"),
             });
             assert_eq!(got, expected.map_err(str::to_owned), "{request}");
+        }
+    }
+
+    #[test]
+    fn logits_go_to_a_file() {
+        let mut worker = Worker { engine: Some(Sum(0)), next: 0 };
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (one_by_one, expected) in [(false, [1.0, 3.0]), (true, [-1.0, -3.0])] {
+            let request = Request::Logits { tokens: vec![1, 3], one_by_one, file: file.path().into() };
+            worker.answer(request).expect("it has a model");
+            assert_eq!(fs::read(&file).expect("it is written"), expected.map(f64::to_le_bytes).concat());
         }
     }
 

@@ -1,9 +1,6 @@
-"""llama.cpp, by the C functions that llama-cpp-python binds: a worker as described in lib.rs."""
+"""llama.cpp, by the C functions that llama-cpp-python binds."""
 
 import ctypes
-import json
-import sys
-import time
 
 import numpy
 import llama_cpp
@@ -30,10 +27,9 @@ class Worker:
         self.context = c.llama_init_from_model(file, params)
         if not self.context:
             raise RuntimeError("llama.cpp can't make a context")
-        return []
 
     def prefill(self, tokens):
-        c.llama_memory_clear(c.llama_get_memory(self.context), True)
+        self.forget()
         for first in range(0, len(tokens), BATCH):
             self.run(tokens[first : first + BATCH])
         return [self.next]
@@ -45,35 +41,40 @@ class Worker:
             tokens.append(self.next)
         return tokens
 
-    def run(self, tokens):
+    def logits(self, tokens, one_by_one, file):
+        self.forget()
+        step = 1 if one_by_one else BATCH
+        with open(file, "wb") as out:
+            for first in range(0, len(tokens), step):
+                batch = tokens[first : first + step]
+                self.run(batch, of_each=True)
+                for i in range(len(batch)):
+                    out.write(self.logits_after(i).astype("<f8").tobytes())
+
+    def forget(self):
+        c.llama_memory_clear(c.llama_get_memory(self.context), True)
+
+    def run(self, tokens, of_each=False):
         # The batch only points at these.
-        tokens = (c.llama_token * len(tokens))(*tokens)
-        status = c.llama_decode(self.context, c.llama_batch_get_one(tokens, len(tokens)))
+        count = len(tokens)
+        tokens = (c.llama_token * count)(*tokens)
+        wanted = (ctypes.c_int8 * count)(*[1] * count)
+        batch = c.llama_batch_get_one(tokens, count)
+        if of_each:
+            batch.logits = wanted
+        status = c.llama_decode(self.context, batch)
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status}")
-        logits = c.llama_get_logits_ith(self.context, -1)
-        self.next = int(numpy.ctypeslib.as_array(logits, (self.vocab,)).argmax())
+        self.next = int(self.logits_after(-1).argmax())
 
-
-def answer(reply):
-    print(json.dumps(reply), flush=True)
+    def logits_after(self, i):
+        return numpy.ctypeslib.as_array(c.llama_get_logits_ith(self.context, i), (self.vocab,))
 
 
 # Kept as long as llama.cpp may call it. Warnings and errors (levels 3 and 4) are worth reading.
 log = c.llama_log_callback(lambda level, text, _: sys.stderr.buffer.write(text) if level in (3, 4) else None)
 c.llama_log_set(log, ctypes.c_void_p(0))
 c.llama_backend_init()
-worker = Worker()
 system = c.llama_print_system_info().decode().removeprefix("CPU : ")
 features = [part.split(" = ")[0].strip() for part in system.split("|") if part.strip().endswith("= 1")]
-version = f"of llama-cpp-python {llama_cpp.__version__}"
-answer({"ready": {"version": version, "notes": " ".join(features)}})
-for line in sys.stdin:
-    request = json.loads(line)
-    what = request.pop("do")
-    started = time.perf_counter()
-    try:
-        tokens = getattr(worker, what)(**request)
-        answer({"done": {"seconds": time.perf_counter() - started, "tokens": tokens}})
-    except Exception as error:
-        answer({"failed": str(error)})
+serve(Worker(), f"of llama-cpp-python {llama_cpp.__version__}", " ".join(features))

@@ -2,12 +2,13 @@
 //!
 //! An engine's every turn is a process of its own, so that threads and memory are its own. In each round every engine
 //! has a turn, in an order that rotates, and before them the machine's limits have theirs: whatever slows the machine
-//! for a while slows all.
+//! for a while slows all. Besides it tells, with `types`, how exact Quantloom and llama.cpp are.
 
 mod engines;
 mod prepare;
 mod results;
 mod series;
+mod types;
 mod worker;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use quantloom::gguf::Gguf;
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom::{Model, bench};
@@ -29,13 +30,16 @@ use quantloom_kernels::{Isa, Supported};
 
 use engines::Engine;
 use prepare::{Pythons, Starter};
-use results::{Agreement, Column, Comparison, Limits, Machine, Results, Setting};
+use results::{Agreement, Column, Comparison, Limits, MARKERS, Machine, Markers, Results, Setting};
+use serde::de::DeserializeOwned;
 use worker::Result;
 
 /// Measures Quantloom beside llama.cpp, Candle and Realizar, in turn
 #[derive(Parser)]
-#[command(name = "peers", version)]
+#[command(name = "peers", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// What to compare; `avx2` compiles llama.cpp once more
     #[arg(long, value_delimiter = ',', default_value = "main,busy", value_name = "WHAT,…")]
     compare: Vec<Comparison>,
@@ -52,28 +56,39 @@ struct Cli {
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
     /// A Python that has llama-cpp-python, compiled for this machine [default: one is made, which takes long]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     llama_python: Option<PathBuf>,
     /// One that has it compiled for AVX2 alone
     #[arg(long, value_name = "FILE")]
     llama_avx2_python: Option<PathBuf>,
     /// Seconds that an engine may take for one answer
-    #[arg(long, default_value_t = 300, value_name = "N")]
+    #[arg(long, global = true, default_value_t = 300, value_name = "N")]
     patience: u64,
-    /// Where the results are kept [default: peers.json in the target folder]
-    #[arg(long, value_name = "FILE")]
+    /// Where the results are kept [default: peers.json, or types.json, in the target folder]
+    #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Add rounds to those that are kept there
-    #[arg(long)]
+    /// Add rounds, or types, to those that are kept there
+    #[arg(long, global = true)]
     append: bool,
     /// Put the results into the project's README, too
-    #[arg(long)]
+    #[arg(long, global = true)]
     readme: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare how far logits of Quantloom and llama.cpp are from exact ones, and their texts, in each type of a model
+    Types(types::Options),
 }
 
 impl Cli {
     fn leaves_out(&self, engine: &str) -> bool {
         self.without.iter().any(|name| name == engine)
+    }
+
+    /// Where results are kept that are `name` where no other place is asked for.
+    fn json(&self, name: &str) -> PathBuf {
+        self.json.clone().unwrap_or_else(|| prepare::target().join(name))
     }
 
     fn patience(&self) -> Duration {
@@ -100,7 +115,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let json = cli.json.clone().unwrap_or_else(|| prepare::target().join("peers.json"));
+    let mut starters = Starters::new(cli);
+    if let Some(Command::Types(options)) = &cli.command {
+        let types = types::run(options, cli, machine(), &mut starters)?;
+        return told(&types, types::MARKERS, cli);
+    }
+    let json = cli.json("peers.json");
     if let Some(unknown) =
         cli.without.iter().find(|name| !engines::ALL.iter().any(|engine| engine.name == **name))
     {
@@ -116,7 +136,6 @@ fn run(cli: &Cli) -> Result<()> {
     if cli.append && json.exists() {
         results = kept(&json, results.machine)?;
     }
-    let mut starters = Starters::new(cli);
     if results.agreement.is_empty() && cli.compare.contains(&Comparison::Main) {
         results.agreement = agreement(cli, &mut starters)?;
     }
@@ -140,8 +159,12 @@ fn run(cli: &Cli) -> Result<()> {
         let text = serde_json::to_string_pretty(&results).expect("results are JSON");
         fs::write(&json, text + "\n").map_err(|error| in_file(&json, error))?;
     }
+    told(&results, MARKERS, cli)
+}
+
+fn told(results: &impl Display, markers: Markers, cli: &Cli) -> Result<()> {
     println!("{results}");
-    if cli.readme { into_readme(&results) } else { Ok(()) }
+    if cli.readme { into_readme(results, markers) } else { Ok(()) }
 }
 
 /// A setting without results, and the model it runs.
@@ -254,7 +277,9 @@ fn agreement(cli: &Cli, starters: &mut Starters) -> Result<Vec<Agreement>> {
         let prompt = model.tokenizer().encode(BEGINNING, options);
         let mut speak = |engine: &Engine| {
             let starter = starters.get(engine)?;
-            series::speak(starter, &path, &prompt, SPOKEN, threads, cli.patience())
+            let context = prompt.len() + SPOKEN;
+            let mut worker = series::loaded(starter, &path, context, threads, cli.patience())?;
+            series::speak(&mut worker, &prompt, SPOKEN)
         };
         let expected = speak(&engines::OURS)?;
         let text = model.tokenizer().decode(&expected, SpecialTokens::Skip);
@@ -303,8 +328,7 @@ fn machine() -> Machine {
 
 /// Results of before, which must be of this machine.
 fn kept(path: &Path, here: Machine) -> Result<Results> {
-    let text = fs::read_to_string(path).map_err(|error| in_file(path, error))?;
-    let kept: Results = serde_json::from_str(&text).map_err(|error| in_file(path, error))?;
+    let kept: Results = read(path)?;
     if kept.machine == here {
         Ok(kept)
     } else {
@@ -315,11 +339,16 @@ fn kept(path: &Path, here: Machine) -> Result<Results> {
     }
 }
 
-fn into_readme(results: &Results) -> Result<()> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|error| in_file(path, error))?;
+    serde_json::from_str(&text).map_err(|error| in_file(path, error))
+}
+
+fn into_readme(results: &impl Display, markers: Markers) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let text = fs::read_to_string(&path).map_err(|error| in_file(&path, error))?;
-    let text = results::replaced(&text, &format!("\n{results}\n"))
-        .ok_or_else(|| in_file(&path, format!("lacks the two lines {:?}", results::MARKERS)))?;
+    let text = results::replaced(&text, markers, &format!("\n{results}\n"))
+        .ok_or_else(|| in_file(&path, format!("lacks the two lines {markers:?}")))?;
     fs::write(&path, text).map_err(|error| in_file(&path, error))
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use quantloom::gguf::{Formats, Gguf};
+use quantloom::gguf::{Formats, Gguf, GgufWriter, Value};
 use quantloom::quantize::{Recipe, quantize_file};
 use quantloom::{bench, pull};
 
@@ -16,6 +16,9 @@ use crate::worker::Result;
 
 /// The llama-cpp-python that is measured.
 const LLAMA: &str = "llama-cpp-python==0.3.36";
+
+/// What reads and dequantizes files for the forward pass in float64: llama.cpp's own package, of which it runs nothing.
+const GGUF: &str = "gguf==0.19.0";
 
 /// How llama.cpp is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,18 @@ impl Starter {
         let (program, arguments) = match engine.start {
             Start::Portable { worker } => (build(worker, None)?, vec![]),
             Start::Native { worker, feature } => (build(worker, Some(feature))?, vec![]),
-            Start::Llama(build) => (build.python(pythons)?, vec!["-c", include_str!("llama.py")]),
+            Start::Llama(build) => (
+                build.python(pythons)?,
+                vec!["-c", concat!(include_str!("serve.py"), include_str!("llama.py"))],
+            ),
+            Start::Exact => {
+                let python = python("exact", "gguf", |python| {
+                    let mut pip = Command::new(python);
+                    pip.args(["-m", "pip", "install", GGUF]);
+                    pip
+                })?;
+                (python, vec!["-c", concat!(include_str!("serve.py"), include_str!("exact.py"))])
+            }
         };
         Ok(Self { program, arguments, environment: engine.environment })
     }
@@ -92,6 +106,19 @@ fn run(command: &mut Command) -> Result<()> {
     }
 }
 
+/// A Python in a folder of its own that has a module, which `install` installs.
+fn python(folder: &str, module: &str, install: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
+    let folder = target().join(folder);
+    let python = folder.join("bin/python");
+    // pip finds out by itself that it is there, but takes its time.
+    let is_there = Command::new(&python).args(["-c", &format!("import {module}")]).output();
+    if !is_there.is_ok_and(|output| output.status.success()) {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        run(&mut install(&python))?;
+    }
+    Ok(python)
+}
+
 impl LlamaBuild {
     fn python(self, pythons: &Pythons) -> Result<PathBuf> {
         let (given, folder) = match self {
@@ -101,20 +128,15 @@ impl LlamaBuild {
         if let Some(python) = given {
             return Ok(python.clone());
         }
-        let folder = target().join(folder);
-        let python = folder.join("bin/python");
-        // pip finds out by itself that it is there, but takes its time.
-        let is_there = Command::new(&python).args(["-c", "import llama_cpp"]).output();
-        if !is_there.is_ok_and(|output| output.status.success()) {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        python(folder, "llama_cpp", |python| {
             eprintln!("compiling {LLAMA}, which takes a while");
-            run(self.install(&python).env("CMAKE_ARGS", self.cmake()))?;
-        }
-        Ok(python)
+            self.install(python)
+        })
     }
 
     fn install(self, python: &Path) -> Command {
         let mut pip = Command::new(python);
+        pip.env("CMAKE_ARGS", self.cmake());
         // A wheel of another build might lie in pip's cache.
         pip.args(["-m", "pip", "install", "--no-cache-dir", "--no-binary", "llama-cpp-python", LLAMA]);
         pip
@@ -152,13 +174,45 @@ fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
     if Gguf::open(&path).is_ok() {
         return Ok(path);
     }
+    quantized(source, &path, format)?;
+    Ok(path)
+}
+
+/// Writes a model whose matrices are all in a format.
+pub fn quantized(source: &Path, path: &Path, format: &str) -> Result<()> {
     let write = || {
         let mut recipe = Recipe::new(format, &Formats::default())?;
         (recipe.pure, recipe.requantize) = (true, true);
-        quantize_file(&Gguf::open(source)?, &path, &recipe, None, |_| ControlFlow::Continue(()))
+        quantize_file(&Gguf::open(source)?, path, &recipe, None, |_| ControlFlow::Continue(()))
     };
-    write().map_err(|error: quantloom::Error| error.to_string())?;
-    Ok(path)
+    write().map(drop).map_err(|error: quantloom::Error| error.to_string())
+}
+
+/// What a file says how many layers it has.
+const LAYERS: &str = "llama.block_count";
+
+/// Writes a model with the first of its layers alone.
+pub fn cut(source: &Path, path: &Path, layers: u32) -> Result<()> {
+    let gguf = Gguf::open(source).map_err(|error| error.to_string())?;
+    let has = gguf.metadata().require_u32(LAYERS).map_err(|error| error.to_string())?;
+    if !(1..=has).contains(&layers) {
+        return Err(format!("{}: --layers {layers}, and it has {has}", source.display()));
+    }
+    let write = || {
+        let mut file = GgufWriter::new(path);
+        for (key, value) in gguf.metadata().iter() {
+            file.metadata(key, if key == LAYERS { Value::from(layers) } else { value.clone() })?;
+        }
+        let is_left = |name: &str| {
+            let layer = name.strip_prefix("blk.").and_then(|name| name.split('.').next()?.parse().ok());
+            layer.is_none_or(|layer: u32| layer < layers)
+        };
+        for tensor in gguf.tensors().iter().filter(|tensor| is_left(tensor.name())) {
+            file.tensor(tensor.name(), tensor.dims(), tensor.ty(), |out| out.write_all(tensor.data()))?;
+        }
+        file.write()
+    };
+    write().map_err(|error: quantloom::gguf::Error| error.to_string())
 }
 
 /// Has a file in the page cache.
@@ -169,6 +223,8 @@ pub fn warm(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use quantloom::gguf::TensorType;
+
     use super::*;
 
     #[test]
@@ -183,6 +239,29 @@ mod tests {
         let arguments: Vec<_> = pip.get_args().filter_map(|argument| argument.to_str()).collect();
         let expected = "-m pip install --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36";
         assert_eq!(arguments.join(" "), expected);
+    }
+
+    #[test]
+    fn a_cut_model_has_its_first_layers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [whole, path] = ["whole.gguf", "cut.gguf"].map(|name| folder.path().join(name));
+        let mut file = GgufWriter::new(&whole);
+        file.metadata("llama.block_count", 12_u32).expect("a new key");
+        file.metadata("general.name", "Twelve").expect("a new key");
+        for (name, byte) in [("token_embd.weight", 1), ("blk.1.a.weight", 2), ("blk.2.a", 3), ("blk.10.a", 4)]
+        {
+            let data = move |out: &mut dyn io::Write| out.write_all(&[byte; 4]);
+            file.tensor(name, &[1], TensorType::F32, data).expect("a new tensor");
+        }
+        file.write().expect("it is written");
+
+        assert_eq!(cut(&whole, &path, 2), Ok(()));
+        let file = Gguf::open(&path).expect("it is whole");
+        assert_eq!(file.metadata().require_u32("llama.block_count").ok(), Some(2));
+        assert_eq!(file.metadata().require_str("general.name").ok(), Some("Twelve"));
+        let tensors: Vec<_> = file.tensors().iter().map(|tensor| (tensor.name(), tensor.data()[0])).collect();
+        assert_eq!(tensors, [("token_embd.weight", 1), ("blk.1.a.weight", 2)]);
+        assert!(cut(&path, &whole, 3).is_err(), "it has but two");
     }
 
     #[test]

@@ -310,7 +310,7 @@ impl Display for Spoken {
 }
 
 /// What would end a cell does not.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace('|', "/").replace(char::is_control, " ")
 }
 
@@ -381,12 +381,14 @@ impl Display for Setting {
     }
 }
 
-/// Where results stand in a text.
-pub const MARKERS: [&str; 2] = ["<!-- written by bench/peers -->\n", "<!-- end of bench/peers -->\n"];
+/// Two lines of a text between which results stand.
+pub type Markers = [&'static str; 2];
+
+/// Those of [`Results`].
+pub const MARKERS: Markers = ["<!-- written by bench/peers -->\n", "<!-- end of bench/peers -->\n"];
 
 /// A text with what stands between the markers replaced; `None` where it doesn't have each of them once, in order.
-pub fn replaced(text: &str, results: &str) -> Option<String> {
-    let [begin, end] = MARKERS;
+pub fn replaced(text: &str, [begin, end]: Markers, results: &str) -> Option<String> {
     let (before, rest) = text.split_once(begin)?;
     let (old, after) = rest.split_once(end)?;
     let again = [before, old, after].iter().any(|part| part.contains(begin) || part.contains(end));
@@ -528,7 +530,7 @@ Greedy text of SmolLM2-135M-Instruct beside Quantloom's:
             (format!("{begin}old\n{end}{begin}"), None),
             (format!("{begin}{begin}{end}"), None),
         ] {
-            assert_eq!(replaced(&text, "new\n"), expected, "{text:?}");
+            assert_eq!(replaced(&text, MARKERS, "new\n"), expected, "{text:?}");
         }
     }
 }

@@ -70,17 +70,21 @@ pub fn turn(
     Ok(Turn { version: worker.version.clone(), notes: worker.notes.clone(), samples })
 }
 
-/// What an engine says after a prompt, greedily.
-pub fn speak(
+/// An engine's worker that has loaded a model.
+pub fn loaded(
     starter: &Starter,
     model: &Path,
-    prompt: &[u32],
-    count: usize,
+    context: usize,
     threads: usize,
     patience: Duration,
-) -> Result<Vec<u32>> {
+) -> Result<Worker> {
     let mut worker = Worker::start(starter.command(threads), patience)?;
-    load(&mut worker, model, threads, prompt.len() + count)?;
+    load(&mut worker, model, threads, context)?;
+    Ok(worker)
+}
+
+/// What an engine says after a prompt, greedily.
+pub fn speak(worker: &mut Worker, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
     let mut spoken = worker.ask(&Request::Prefill { tokens: prompt.to_vec() })?.tokens;
     spoken.extend(worker.ask(&Request::Decode { count: count - 1 })?.tokens);
     Ok(spoken)

@@ -37,6 +37,22 @@ impl Engine for Quantloom {
         let logits = self.model.forward_single_with_scratch(token, &mut self.cache, &mut self.scratch)?;
         Ok(sample::greedy(logits))
     }
+
+    fn logits(&mut self, tokens: &[u32], one_by_one: bool) -> Result<Vec<f32>> {
+        self.cache.truncate(0);
+        if !one_by_one {
+            return Ok(self.model.forward_all_with_cache(tokens, &mut self.cache)?);
+        }
+        let mut logits = Vec::new();
+        for &token in tokens {
+            logits.extend_from_slice(self.model.forward_single_with_scratch(
+                token,
+                &mut self.cache,
+                &mut self.scratch,
+            )?);
+        }
+        Ok(logits)
+    }
 }
 
 fn main() -> ExitCode {
