@@ -144,8 +144,23 @@ pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub fn splat_f16<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256 {
-    let bits = i16::from_le_bytes(*crate::bytes::field::<OFFSET, 2, N>(block));
-    _mm256_cvtph_ps(_mm_set1_epi16(bits))
+    const { assert!(OFFSET + 2 <= N) };
+    match block[OFFSET..].first_chunk() {
+        // The next bytes are converted in vain: from memory that takes two shuffles less than of the f16 in all lanes. With
+        // blocks of 32 weights kernels are up to 14 % faster on Sapphire Rapids, with those of 256 they are not.
+        Some(eight) if N < 64 => {
+            let mut four = _mm_cvtph_ps(_mm_cvtsi64_si128(i64::from_le_bytes(*eight)));
+            // SAFETY: it is no instruction at all; the compiler has to convert before it.
+            unsafe {
+                core::arch::asm!("/* {0} */", inout(xmm_reg) four, options(pure, nomem, nostack, preserves_flags));
+            }
+            _mm256_broadcastss_ps(four)
+        }
+        _ => {
+            let bits = i16::from_le_bytes(*crate::bytes::field::<OFFSET, 2, N>(block));
+            _mm256_cvtph_ps(_mm_set1_epi16(bits))
+        }
+    }
 }
 
 /// The 32 activations of a block.
