@@ -182,7 +182,7 @@ fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
 pub fn quantized(source: &Path, path: &Path, format: &str) -> Result<()> {
     let write = || {
         let mut recipe = Recipe::new(format, &Formats::default())?;
-        (recipe.pure, recipe.requantize) = (true, true);
+        (recipe.pure, recipe.requantize, recipe.unweighted) = (true, true, true);
         quantize_file(&Gguf::open(source)?, path, &recipe, None, |_| ControlFlow::Continue(()))
     };
     write().map(drop).map_err(|error: quantloom::Error| error.to_string())
