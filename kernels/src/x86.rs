@@ -83,7 +83,7 @@ pub fn first_trits(bytes: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) -> __m256i {
-    let [a, b, c, d] = indices.map(|index| i64::from_le_bytes(book[index].map(|weight| weight as u8)));
+    let [a, b, c, d] = indices.map(|index| i64::from_le_bytes(entry(book, index).map(|weight| weight as u8)));
     _mm256_setr_epi64x(a, b, c, d)
 }
 
@@ -92,8 +92,23 @@ pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) ->
 #[target_feature(enable = "avx2")]
 pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) -> __m256i {
     let [a, b, c, d, e, f, g, h] =
-        indices.map(|index| i32::from_le_bytes(book[index].map(|weight| weight as u8)));
+        indices.map(|index| i32::from_le_bytes(entry(book, index).map(|weight| weight as u8)));
     _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+}
+
+/// An entry of a codebook, by an index that the compiler computes for itself and in its turn: it would compute many in one
+/// vector, and taking each out again costs more than that saves (IQ3_S is 1.6 times as fast without on Sapphire Rapids).
+#[inline]
+fn entry<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N], index: usize) -> [i8; WEIGHTS] {
+    let mut alone = index;
+    // SAFETY: it is no instruction at all, and leaves the index as it is. That it is not said to be pure keeps it in place.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) alone, options(nomem, nostack, preserves_flags));
+    }
+    assert!(index < N, "codes have no more bits than the codebook's index");
+    // SAFETY: both are the same.
+    unsafe { core::hint::assert_unchecked(alone < N) };
+    book[alone]
 }
 
 /// Signed codes, negated where there is a bit for them.

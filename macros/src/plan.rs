@@ -273,7 +273,9 @@ impl Plan<'_> {
         let signs = if first.signs.is_some() { 3 } else { 0 };
         let step =
             STEP + 2 * planes + first.codes.constants() + signs + usize::from(self.scale.group.is_some());
-        [4, 2].into_iter().find(|rows| rows * per_row + step <= registers).unwrap_or(1)
+        // Indices of entries are computed in general registers, which have no room for those of more rows.
+        let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
+        [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
     }
 
     /// In how many parts a chunk has scales of its own, 1 or 2, and whether a panel takes them: not more than that.
