@@ -232,7 +232,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
 
     let (block, a) = (quote!(block), quote!(a));
     let (acc, len, each, of_block) = match vectors {
-        Vectors::One => (quote!(acc[r]), quote!(activations.len()), quote!(), quote!(activations[b])),
+        Vectors::One => (quote!(acc[r]), quote!(activations.len()), quote!(), quote!(a)),
         Vectors::Several => (
             quote!(acc[t][r]),
             quote!(activations[0].len()),
@@ -338,6 +338,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 #cut_rows
                 let mut acc = [#zero; R];
                 for b in 0..#len {
+                    let a = &activations[b];
                     #prefetch
                     #load_minima
                     #add_minima
