@@ -298,8 +298,10 @@ impl Plan<'_> {
         lanes(group, eighth * LANES, 1)
     }
 
-    /// What makes sums over the groups of `scale` of vectors that have a lane for each four weights, one for each chunk:
-    /// for each vector of the scale vectors to be cut into eight runs, each the sum of those of so many chunks.
+    /// How totals of chunks, a vector each with a lane for every four weights, become sums over the groups of `scale`.
+    ///
+    /// An entry for each of its [`scale_vectors`](Self::scale_vectors): the vectors whose lanes, one after the other, are to
+    /// be cut into eight runs, a group each; a vector is itself the sum over a range of chunks, empty beyond the last group.
     pub fn sums(&self, scale: &Scale) -> Vec<Vec<Range<usize>>> {
         let chunks = self.format.chunks();
         let Some(group) = scale.group else { return vec![vec![0..chunks]] };
