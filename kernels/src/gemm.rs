@@ -1,32 +1,37 @@
 //! A matrix times many vectors: what a prompt needs.
 //!
-//! Rows of weights are expanded once, 16 to a panel, to unsigned bytes that lie as a core wants them, and each
-//! panel is multiplied with all tokens, 12 to a tile. Expansion follows from a format's declaration; the core
-//! knows no format and is written once for each instruction set that has one of its own:
+//! Rows of weights are expanded once, 32 to a panel, to signed bytes that lie as a core wants them, and each panel is
+//! multiplied with all tokens, 12 to a tile. Expansion follows from a format's declaration; the core knows no format
+//! and is written once for each instruction set that has one of its own:
 //!
 //! ```text
-//! for each 4 panels of 16 rows             they stay in L2
+//! for each 2 panels of 32 rows             they stay in L2
 //!     expand the rows
-//!     for each tile of 12 tokens           it is read once for all 4 panels
-//!         for each panel                   12 sums of 16 floats stay in registers
-//!             for each 32 weights          12 sums of 16 integers stay in registers
-//!                 integers  = corrections
-//!                 integers += codes · codes            32 / 4 steps of vpdpbusd for each token
-//!                 floats   += integers · scale · scale
+//!     for each tile of 12 tokens           the next one is on its way from L3 meanwhile
+//!         for each panel
+//!             for each 6 tokens            6 · 2 sums of 16 floats stay in registers
+//!                 for each 32 weights      6 · 2 sums of 16 integers stay in registers
+//!                     integers  = corrections
+//!                     integers += codes · codes        32 / 4 steps of vpdpbusd for each token
+//!                     floats   += integers · scale · scale
 //! ```
 //!
-//! With w = d (q − z) and activations x = s (a − c), of which there are a scale s and a zero point c to each 32, a
-//! sum over 32 is d s (Σ q a − z Σ a − c Σ (q − z)). The first sum is the core's work; the other two are known
-//! before: Σ a with the activations, Σ (q − z) with the panel. One `vpdpwssd` on two pairs of 16-bit integers,
-//! (Σ (q − z), z) · (−c, −Σ a), begins the integer sum with both.
+//! With w = d q and activations x = s (a − c), of which there are a scale s and a zero point c to each 32, a sum over 32
+//! is d s (Σ q a − c Σ q). The first sum is the core's work, of signed codes q and unsigned ones a; the last one is known
+//! with the panel.
+//!
+//! No integer is converted. Its sum begins with the bits of 1.5, of which the last place is 2⁻²³, so that in the end its
+//! bits are those of f = 1.5 + 2⁻²³ · sum, while that is between 1 and 2: and f · d − 1.5 · d, of one rounding, is
+//! 2⁻²³ d times the sum. One `vpdpwssd` on pairs of 16-bit integers, (Σ q, −2¹⁵) · (−c, −32640), begins it with both,
+//! as 2¹⁵ · 32640 is the bits of 1.5. The factor of 2²³ is that of the outputs.
 //!
 //! Zero points make the codes of activations fit the range of each 32 values: where an outlier stretches it, it does
 //! so to one side. On ten prompts to SmolLM2-135M in Q4_1 logits come out at a third of the distance from exact
 //! ones that a scale without zero point gives (0.087 against 0.268), with all else in f32.
 //!
-//! The tile's size follows from the registers of AVX-512: 12 integer sums, 12 float sums, and 8 for codes, scales and
-//! corrections. Of 11 multiplying instructions per token and 32 weights 8 are `vpdpbusd`: at most 73 % of a
-//! CPU's peak where all of them share its pipelines.
+//! A tile of 6 tokens by 32 rows follows from the registers of AVX-512: 12 integer sums, 12 float sums, and 8 for codes,
+//! scales and corrections; a broadcast activation serves two multiplications. Of 11 instructions per token, 16 rows and
+//! 32 weights 8 are `vpdpbusd`: at most 73 % of a CPU's peak where all of them share its pipelines.
 
 use crate::{Isa, Kernels, ShapeError, Supported};
 
@@ -36,13 +41,19 @@ mod x86;
 
 /// Tokens of a tile.
 pub const TOKENS: usize = 12;
-/// Rows of a panel: the lanes of a 512-bit vector.
-pub const ROWS: usize = 16;
+/// Rows of a panel: the lanes of two 512-bit vectors.
+pub const ROWS: usize = 32;
 /// Panels that share the reading of a tile. With TinyLlama's longest rows, 5,632 weights, they
 /// take 440 KiB in Q4_0: what is L2 elsewhere than on the smallest cores.
-pub const PANELS: usize = 4;
+pub const PANELS: usize = 2;
 /// Weights that share a scale and a zero point of their activations.
 const CHUNK: usize = 32;
+/// Of a pair of corrections that of weights: with [`TOKEN_CORRECTION`] it makes the bits of 1.5.
+const WEIGHTS_CORRECTION: i16 = i16::MIN;
+/// See [`WEIGHTS_CORRECTION`].
+const TOKEN_CORRECTION: i16 = -32640;
+/// What the last place of 1.5 counts.
+const PLACE: f32 = f32::EPSILON;
 
 /// 32 activations of each of 12 tokens: x = s (a − c).
 ///
@@ -50,13 +61,13 @@ const CHUNK: usize = 32;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct ActivationTile {
-    /// a from -127 to 127, four to an i32.
+    /// a from 1 to 255, four to an i32.
     codes: [[i32; CHUNK / 4]; TOKENS],
     /// s
     scales: [f32; TOKENS],
-    /// (−c, −Σ a) as two i16: of all 32, of the first 16 and of the last 16.
-    corrections: [[i32; TOKENS]; 3],
-    /// Σ x of the same.
+    /// −c and [`TOKEN_CORRECTION`] as two i16.
+    corrections: [i32; TOKENS],
+    /// Σ x of all 32, of the first 16 and of the last 16.
     totals: [[f32; TOKENS]; 3],
 }
 
@@ -64,21 +75,19 @@ pub struct ActivationTile {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct PanelFormat {
-    /// What is taken off an unsigned code.
-    pub zero: i32,
+    /// The largest magnitude of a code.
+    pub reach: u8,
     /// Scales to each 32 weights: 1 or 2.
     pub groups: usize,
     /// Whether something is added to the product.
     pub has_minimum: bool,
-    /// Whether codes are signed bytes, 128 above themselves; else they are at most 127.
-    pub is_signed: bool,
 }
 
 /// 32 weights of a row on their way to a panel.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExpandedChunk {
-    /// Unsigned codes.
+    /// Signed codes, their zero point taken off.
     pub codes: [u8; CHUNK],
     /// Of each half.
     pub scales: [f32; 2],
@@ -86,25 +95,32 @@ pub struct ExpandedChunk {
     pub minima: [f32; 2],
 }
 
-/// 16 rows of weights as a core wants them.
+/// 32 rows of weights as a core wants them.
 #[derive(Clone, Debug, Default)]
 struct Panel {
-    /// `[cols / 32]`, each `[8, 16, 4]`: four codes of each row in turn.
-    codes: Vec<[[[u8; 4]; ROWS]; CHUNK / 4]>,
-    /// `[cols / 32 * groups, 16]`
-    scales: Vec<[f32; ROWS]>,
-    /// (Σ (q − z), z)
-    corrections: Vec<[[i16; 2]; ROWS]>,
-    /// As the scales, where the format has minima.
-    minima: Vec<[f32; ROWS]>,
+    /// `[cols / 32, 8]`: four codes of each row in turn.
+    codes: Vec<[Lanes<[u8; 4]>; CHUNK / 4]>,
+    /// `[cols / 32 * groups]`, of at most 22 bits, so that 1.5 times one is exact.
+    scales: Vec<Lanes<f32>>,
+    /// Σ q and [`WEIGHTS_CORRECTION`].
+    corrections: Vec<Lanes<[i16; 2]>>,
+    /// As the scales, where the format has minima: 2⁻²³ of them.
+    minima: Vec<Lanes<f32>>,
 }
+
+/// A word of each row, in whole cache lines.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Lanes<T>([T; ROWS]);
 
 /// Memory for panels, which grows with the longest rows that it has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
     panels: [Panel; PANELS],
-    /// `[16, cols / 32]`: the rows of a panel before they are interleaved.
+    /// `[32, cols / 32]`: the rows of a panel before they are interleaved.
     rows: Vec<ExpandedChunk>,
+    /// `[cols / 32]`: a tile for a core that takes signed activations.
+    signed: Vec<ActivationTile>,
 }
 
 /// Why a matrix can't be multiplied with many vectors at once.
@@ -118,15 +134,15 @@ pub enum GemmError {
     NoPanels(&'static str),
 }
 
-/// A panel times a tile: 16 outputs of 12 tokens.
-type Core = unsafe fn(&Panel, &[ActivationTile], &mut [[f32; ROWS]; TOKENS]);
+/// A panel times a tile: 32 outputs of 12 tokens. Meanwhile the beginning of what is needed next comes to L2.
+type Core = unsafe fn(&Panel, &[ActivationTile], &[ActivationTile], &mut [[f32; ROWS]; TOKENS]);
 
 impl ActivationTile {
     /// All activations 0.
     pub const ZERO: Self = Self {
         codes: [[0; CHUNK / 4]; TOKENS],
         scales: [0.0; TOKENS],
-        corrections: [[0; TOKENS]; 3],
+        corrections: [pair(0, TOKEN_CORRECTION); TOKENS],
         totals: [[0.0; TOKENS]; 3],
     };
 
@@ -143,19 +159,32 @@ impl ActivationTile {
     /// # Panics
     /// `token` is not below 12, or `i` not below 32.
     pub fn get(&self, token: usize, i: usize) -> f64 {
-        let code = self.codes[token][i / 4].to_le_bytes()[i % 4] as i8;
-        let minus_zero = self.corrections[0][token] as i16;
+        let code = self.codes[token][i / 4].to_le_bytes()[i % 4];
+        let minus_zero = self.corrections[token] as i16;
         f64::from(self.scales[token]) * f64::from(i16::from(code) + minus_zero)
     }
 
-    /// Sets all of a token but its codes, of which the sums of both halves are given.
+    /// The same with 128 taken off codes and zero points.
+    fn signed(&self) -> Self {
+        let codes = self.codes.map(|token| token.map(|four| four ^ i32::from_ne_bytes([128; 4])));
+        let corrections = self.corrections.map(|both| pair(both as i16 + 128, TOKEN_CORRECTION));
+        Self { codes, corrections, ..*self }
+    }
+
+    /// Sets all of a token but its codes, of which the sums of both halves are given, 128 taken off each code.
     fn set(&mut self, token: usize, scale: f32, zero: i32, [low, high]: [i32; 2]) {
         self.scales[token] = scale;
-        let sets = [(low + high, CHUNK), (low, CHUNK / 2), (high, CHUNK / 2)];
-        for (set, (sum, count)) in sets.into_iter().enumerate() {
-            self.corrections[set][token] = -zero & 0xFFFF | -sum << 16;
-            self.totals[set][token] = scale * (sum - zero * count as i32) as f32;
+        self.corrections[token] = pair(-(zero + 128) as i16, TOKEN_CORRECTION);
+        let sums = [(low + high, CHUNK), (low, CHUNK / 2), (high, CHUNK / 2)];
+        for (totals, (sum, count)) in self.totals.iter_mut().zip(sums) {
+            totals[token] = scale * (sum - zero * count as i32) as f32;
         }
+    }
+
+    /// Σ x of a group of the weights' scales, for each token.
+    #[inline]
+    fn totals<const GROUPS: usize>(&self, group: usize) -> &[f32; TOKENS] {
+        &self.totals[if GROUPS == 1 { 0 } else { 1 + group }]
     }
 
     /// How many hold `[tokens, cols]` activations, `cols` being a multiple of 32.
@@ -164,8 +193,25 @@ impl ActivationTile {
     }
 }
 
+/// The largest magnitude in a codebook.
+#[doc(hidden)]
+pub const fn reach<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N]) -> u8 {
+    let (weights, mut most, mut i) = (book.as_flattened(), 0, 0);
+    while i < weights.len() {
+        let magnitude = weights[i].unsigned_abs();
+        most = if magnitude > most { magnitude } else { most };
+        i += 1;
+    }
+    most
+}
+
+/// Two 16-bit integers as one of 32 bits.
+const fn pair(low: i16, high: i16) -> i32 {
+    low as u16 as i32 | (high as i32) << 16
+}
+
 /// Quantizes up to 12 tokens' activations `x`, `[tokens, cols]`, to one tile, `[cols / 32]`: for each 32 of a token
-/// the scale (max − min) / 254, with 0 in the range, and the zero point that takes min to −127.
+/// the scale (max − min) / 254, with 0 in the range, and the zero point that takes min to 1.
 ///
 /// Activations among which there is an infinity or NaN get a scale that is NaN, and so are all products with them.
 ///
@@ -207,7 +253,7 @@ impl Kernels {
     /// Y = X Wᵀ: each row of a row-major matrix, of shape `[rows, cols]`, times each of `tokens` vectors.
     ///
     /// `tiles` are the tokens' activations, `[⌈tokens / 12⌉, cols / 32]`, by [`quantize_tile`]. `y` is given, in any
-    /// order, a token, a row, and the outputs of up to 16 rows from there on.
+    /// order, a token, a row, and the outputs of up to 32 rows from there on.
     ///
     /// # Errors
     /// The slices don't fit, or the format is none that [`has_gemm`](Self::has_gemm).
@@ -236,8 +282,7 @@ impl Kernels {
             (0..tokens).for_each(|token| (0..rows).for_each(|row| y(token, row, &[0.0])));
             return Ok(());
         }
-        let (core, is_biased) = core(self.isa(), &format);
-        let zero = if format.is_signed && !is_biased { 0 } else { format.zero as i16 };
+        let (core, takes_signed) = core(self.isa(), &format);
         let empty = ExpandedChunk { codes: [0; CHUNK], scales: [0.0; 2], minima: [0.0; 2] };
         panels.rows.resize(ROWS * chunks, empty);
         let mut out = [[0.0; ROWS]; TOKENS];
@@ -257,16 +302,27 @@ impl Kernels {
                     #[cfg(target_arch = "x86_64")]
                     isa if isa.includes(Isa::Avx2Fma) => {
                         // SAFETY: the supported instruction set includes AVX2.
-                        unsafe { x86::interleave(&panels.rows, panel, &format, zero) }
+                        unsafe { x86::interleave(&panels.rows, panel, format.groups) }
                     }
-                    _ => portable::interleave(&panels.rows, panel, &format, zero),
+                    _ => portable::interleave(&panels.rows, panel, format.groups),
                 }
             }
+            let Panels { panels, signed, .. } = panels;
+            let panels = &panels[..count.div_ceil(ROWS)];
             for (i, tile) in tiles.chunks_exact(chunks).enumerate() {
                 let tokens = i * TOKENS..tokens.min((i + 1) * TOKENS);
-                for (p, panel) in panels.panels[..count.div_ceil(ROWS)].iter().enumerate() {
+                let next = &tiles[(i + 1) * chunks..];
+                let tile = if takes_signed {
+                    signed.clear();
+                    signed.extend(tile.iter().map(ActivationTile::signed));
+                    &signed[..]
+                } else {
+                    tile
+                };
+                for (p, panel) in panels.iter().enumerate() {
+                    let next = next.get(p * chunks / panels.len()..).unwrap_or_default();
                     // SAFETY: `core` is of an instruction set that the supported one includes.
-                    unsafe { core(panel, tile, &mut out) };
+                    unsafe { core(panel, tile, next, &mut out) };
                     let rows = ROWS.min(count - p * ROWS);
                     for (token, out) in tokens.clone().zip(&out) {
                         y(token, first + p * ROWS, &out[..rows]);
@@ -278,28 +334,29 @@ impl Kernels {
     }
 }
 
-/// The core for `isa`, and whether it takes signed codes with their bias, or takes that off itself.
+/// The core for `isa`, and whether it takes activations [signed](ActivationTile::signed).
 fn core(isa: Isa, format: &PanelFormat) -> (Core, bool) {
     macro_rules! by_shape {
-        ($module:ident::$core:ident $(, $is_signed:literal)?) => {
+        ($module:ident::$core:ident $(, $is_wide:literal)?) => {
             match (format.groups, format.has_minimum) {
-                (1, false) => $module::$core::<1, false $(, $is_signed)?>,
-                (1, true) => $module::$core::<1, true $(, $is_signed)?>,
-                (_, false) => $module::$core::<2, false $(, $is_signed)?>,
-                (_, true) => $module::$core::<2, true $(, $is_signed)?>,
+                (1, false) => $module::$core::<1, false $(, $is_wide)?>,
+                (1, true) => $module::$core::<1, true $(, $is_wide)?>,
+                (_, false) => $module::$core::<2, false $(, $is_wide)?>,
+                (_, true) => $module::$core::<2, true $(, $is_wide)?>,
             }
         };
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(Isa::Avx512Vnni) => (by_shape!(x86::avx512_vnni), true),
+        isa if isa.includes(Isa::Avx512Vnni) => (by_shape!(x86::avx512_vnni), false),
         #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(Isa::AvxVnni) => (by_shape!(x86::avx_vnni), true),
+        isa if isa.includes(Isa::AvxVnni) => (by_shape!(x86::avx_vnni), false),
+        // Sums of two products with activations, 16 bits: 2 · 64 · 255 fits.
         #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(Isa::Avx2Fma) && format.is_signed => (by_shape!(x86::avx2_fma, true), false),
+        isa if isa.includes(Isa::Avx2Fma) && format.reach > 64 => (by_shape!(x86::avx2_fma, true), true),
         #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(Isa::Avx2Fma) => (by_shape!(x86::avx2_fma, false), true),
-        _ => (by_shape!(portable::core), true),
+        isa if isa.includes(Isa::Avx2Fma) => (by_shape!(x86::avx2_fma, false), false),
+        _ => (by_shape!(portable::core), false),
     }
 }
 
@@ -308,10 +365,10 @@ impl Panel {
     /// reads.
     fn shape(&mut self, format: &PanelFormat, chunks: usize) {
         let groups = chunks * format.groups;
-        self.codes.resize(chunks, [[[0; 4]; ROWS]; CHUNK / 4]);
-        self.scales.resize(groups, [0.0; ROWS]);
-        self.corrections.resize(groups, [[0; 2]; ROWS]);
-        self.minima.resize(if format.has_minimum { groups } else { 0 }, [0.0; ROWS]);
+        self.codes.resize(chunks, [Lanes([[0; 4]; ROWS]); CHUNK / 4]);
+        self.scales.resize(groups, Lanes([0.0; ROWS]));
+        self.corrections.resize(groups, Lanes([[0, WEIGHTS_CORRECTION]; ROWS]));
+        self.minima.resize(if format.has_minimum { groups } else { 0 }, Lanes([0.0; ROWS]));
     }
 
     /// Sets the scales and minima of row `r`.
@@ -319,9 +376,10 @@ impl Panel {
         let groups = format.groups;
         for (c, chunk) in row.iter().enumerate() {
             for g in 0..groups {
-                self.scales[c * groups + g][r] = chunk.scales[g];
+                // What the last two bits count is less than a rounding.
+                self.scales[c * groups + g].0[r] = f32::from_bits(chunk.scales[g].to_bits() & !3);
                 if format.has_minimum {
-                    self.minima[c * groups + g][r] = chunk.minima[g];
+                    self.minima[c * groups + g].0[r] = chunk.minima[g] * PLACE;
                 }
             }
         }

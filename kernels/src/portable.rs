@@ -76,10 +76,10 @@ pub fn or(a: Codes, b: Codes) -> Codes {
     each(|i| a[i] | b[i])
 }
 
-/// Signed codes plus 128.
+/// Each code minus `zero`, of which 8 bits are kept.
 #[inline(always)]
-pub fn biased(codes: Codes) -> Codes {
-    each(|i| codes[i] ^ 0x80)
+pub fn minus(codes: Codes, zero: u8) -> Codes {
+    each(|i| codes[i].wrapping_sub(zero))
 }
 
 /// Signed codes from a table.

@@ -300,6 +300,17 @@ pub fn prefetch<const N: usize>(block: &[u8; N], distance: usize) {
     _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(distance).cast())
 }
 
+/// Fetches the `part`-th `LINES` cache lines of `values` to L2, wherever they are.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn fetch<const LINES: usize, T>(values: &[T], part: usize) {
+    for line in 0..LINES {
+        // As above: beyond the last one it fetches in vain.
+        let address = values.as_ptr().cast::<i8>().wrapping_add(64 * (part * LINES + line));
+        _mm_prefetch::<_MM_HINT_T1>(address)
+    }
+}
+
 /// The sums of each two lanes.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -758,14 +758,12 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     };
     let panel = match plan.panel_groups() {
         Some(groups) => {
-            let signed = lower::is_signed(plan);
-            let zero = lower::zero_point(plan, lower::BIAS);
+            let reach = lower::reach(plan);
             let minimum = format.weight.minimum.is_some();
             quote!(::core::option::Option::Some(::quantloom_kernels::gemm::PanelFormat {
-                zero: #zero,
+                reach: #reach,
                 groups: #groups,
                 has_minimum: #minimum,
-                is_signed: #signed,
             }))
         }
         None => quote!(::core::option::Option::None),

@@ -6,7 +6,7 @@
 //! name a base and state only what differs from it. To add one: a file beside the others, its `mod`, and a
 //! line in [`ALL`].
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::model::{CHUNK, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
@@ -132,9 +132,9 @@ pub trait Isa: Sync {
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_unsigned(seed, codes, activations)
     }
-    /// Codes: signed ones plus [`BIAS`], which makes them unsigned.
-    fn biased(&self, codes: TokenStream) -> TokenStream {
-        self.base().biased(codes)
+    /// Codes: each minus `zero`, of which 8 bits are kept.
+    fn minus(&self, codes: TokenStream, zero: i32) -> TokenStream {
+        self.base().minus(codes, zero)
     }
     /// Lanes: seed + Σ₄ codes · activations, codes signed.
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
@@ -297,7 +297,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         let dot = match (signed, isa.signed_bias()) {
             (false, _) => isa.dot_unsigned(quote!(seed), codes, quote!(activations)),
             (true, 0) => isa.dot_signed(quote!(seed), codes, quote!(activations)),
-            (true, _) => isa.dot_unsigned(quote!(seed), isa.biased(codes), quote!(activations)),
+            (true, bias) => isa.dot_unsigned(quote!(seed), isa.minus(codes, -bias), quote!(activations)),
         };
         let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
         let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
@@ -474,8 +474,9 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let steps = plan.chunks.iter().map(|chunk| {
         let c = chunk.number;
         let codes = codes(isa, plan, chunk, &block);
-        let unsigned = if is_signed(plan) { isa.biased(codes) } else { codes };
-        let store = isa.store_codes(quote!(out[#c].codes), unsigned);
+        let zero = zero_point(plan, 0);
+        let signed = if zero == 0 { codes } else { isa.minus(codes, zero) };
+        let store = isa.store_codes(quote!(out[#c].codes), signed);
         let scales = halves(&scale_array, &plan.scale, c);
         let minima = plan.minimum.as_ref().map(|minimum| {
             let minima = halves(&minimum_array, &minimum.scale, c);
@@ -514,6 +515,22 @@ pub fn zero_point(plan: &Plan, bias: i32) -> i32 {
 /// Whether what codes stand for has two signs before a zero point is taken off.
 pub fn is_signed(plan: &Plan) -> bool {
     plan.format.weight_codes().signed || !matches!(plan.format.weight.value, Value::Linear { .. })
+}
+
+/// The largest magnitude of a weight's code, its zero point taken off: a constant `u8`.
+pub fn reach(plan: &Plan) -> TokenStream {
+    let codes = plan.format.weight_codes();
+    let reach = match &plan.format.weight.value {
+        Value::Linear { .. } if codes.signed => 128,
+        Value::Linear { zero } => (codes.max() as i32 - zero).max(*zero),
+        Value::Table { entries } => entries.iter().map(|entry| i32::from(entry.unsigned_abs())).max().unwrap_or(0),
+        Value::Codebook { name, .. } => {
+            let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
+            return quote!(::quantloom_kernels::gemm::reach(#format::#book));
+        }
+    };
+    let reach = Literal::i32_unsuffixed(reach);
+    quote!(#reach)
 }
 
 /// The codes of a chunk, looked up where the format has a table or a codebook.

@@ -1,6 +1,6 @@
 //! The core and the quantizer of activations in plain Rust.
 
-use super::{ActivationTile, CHUNK, ExpandedChunk, Panel, PanelFormat, ROWS, TOKENS};
+use super::{ActivationTile, CHUNK, ExpandedChunk, PLACE, Panel, ROWS, TOKENS, WEIGHTS_CORRECTION};
 
 /// Added to a number of up to 2²² in magnitude, it leaves the nearest whole number in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -45,69 +45,63 @@ fn quantize(x: &[f32; CHUNK], t: usize, tile: &mut ActivationTile) {
         sums[i / (CHUNK / 2)] += *code;
     }
     for (four, [a, b, c, d]) in tile.codes[t].iter_mut().zip(codes.as_chunks::<4>().0) {
-        *four = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
+        *four = i32::from_le_bytes([a, b, c, d].map(|code| (code + 128) as u8));
     }
     tile.set(t, scale + poison, zero, sums);
 }
 
-/// Lays the codes of 16 expanded rows, `[16, cols / 32]`, side by side, and sums them up for the corrections, beside
-/// which `zero` is put.
-pub fn interleave(rows: &[ExpandedChunk], panel: &mut Panel, format: &PanelFormat, zero: i16) {
-    let (chunks, groups) = (rows.len() / ROWS, format.groups);
-    let per_group = CHUNK / groups;
+/// Lays the codes of 32 expanded rows, `[32, cols / 32]`, side by side, and sums them up for the corrections.
+pub fn interleave(rows: &[ExpandedChunk], panel: &mut Panel, groups: usize) {
+    let chunks = rows.len() / ROWS;
     for c in 0..chunks {
         for r in 0..ROWS {
             let codes = &rows[r * chunks + c].codes;
             let (fours, _) = codes.as_chunks::<4>();
             for (side_by_side, four) in panel.codes[c].iter_mut().zip(fours) {
-                side_by_side[r] = *four;
+                side_by_side.0[r] = *four;
             }
-            for (g, codes) in codes.chunks_exact(per_group).enumerate() {
-                let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+            for (g, codes) in codes.chunks_exact(CHUNK / groups).enumerate() {
                 // At most 32 · 128 either way.
-                let sum = sum - format.zero * per_group as i32;
-                panel.corrections[c * groups + g][r] = [sum as i16, zero];
+                let sum: i16 = codes.iter().map(|&code| i16::from(code as i8)).sum();
+                panel.corrections[c * groups + g].0[r] = [sum, WEIGHTS_CORRECTION];
             }
         }
     }
 }
 
-/// See [`super::Core`].
+/// See [`super::Core`]. Integers are converted here: what saves that takes fused instructions.
 pub fn core<const GROUPS: usize, const MINIMUM: bool>(
     panel: &Panel,
     tile: &[ActivationTile],
+    _: &[ActivationTile],
     y: &mut [[f32; ROWS]; TOKENS],
 ) {
     const QUADS: usize = CHUNK / 4;
     *y = [[0.0; ROWS]; TOKENS];
     for (c, (codes, tile)) in panel.codes.iter().zip(tile).enumerate() {
         for g in 0..GROUPS {
-            let (group, set) = (c * GROUPS + g, set::<GROUPS>(g));
+            let group = c * GROUPS + g;
+            let totals = tile.totals::<GROUPS>(g);
             for (t, y) in y.iter_mut().enumerate() {
-                let pair = tile.corrections[set][t];
-                let (minus_zero, minus_sum) = (i32::from(pair as i16), pair >> 16);
+                let minus_zero = i32::from(tile.corrections[t] as i16);
                 let mut sums = [0_i32; ROWS];
-                for (sum, [weights, zero]) in sums.iter_mut().zip(panel.corrections[group]) {
-                    *sum = i32::from(weights) * minus_zero + i32::from(zero) * minus_sum;
+                for (sum, [weights, _]) in sums.iter_mut().zip(panel.corrections[group].0) {
+                    *sum = i32::from(weights) * minus_zero;
                 }
                 for j in g * (QUADS / GROUPS)..(g + 1) * (QUADS / GROUPS) {
-                    let four = tile.codes[t][j].to_le_bytes().map(|code| i32::from(code as i8));
-                    for (sum, codes) in sums.iter_mut().zip(&codes[j]) {
-                        *sum += (0..4).map(|i| i32::from(codes[i]) * four[i]).sum::<i32>();
+                    let four = tile.codes[t][j].to_le_bytes().map(i32::from);
+                    for (sum, codes) in sums.iter_mut().zip(&codes[j].0) {
+                        *sum += (0..4).map(|i| i32::from(codes[i] as i8) * four[i]).sum::<i32>();
                     }
                 }
                 for r in 0..ROWS {
-                    y[r] += sums[r] as f32 * (panel.scales[group][r] * tile.scales[t]);
+                    y[r] += sums[r] as f32 * PLACE * panel.scales[group].0[r] * tile.scales[t];
                     if MINIMUM {
-                        y[r] += panel.minima[group][r] * tile.totals[set][t];
+                        y[r] += panel.minima[group].0[r] * totals[t];
                     }
                 }
             }
         }
     }
-}
-
-/// Which of a tile's corrections and totals are those of a group.
-pub const fn set<const GROUPS: usize>(group: usize) -> usize {
-    if GROUPS == 1 { 0 } else { 1 + group }
+    y.as_flattened_mut().iter_mut().for_each(|y| *y /= PLACE);
 }

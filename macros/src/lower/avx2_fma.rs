@@ -186,8 +186,9 @@ impl Isa for Avx2Fma {
         ))
     }
 
-    fn biased(&self, codes: TokenStream) -> TokenStream {
-        quote!(_mm256_xor_si256(#codes, _mm256_set1_epi8(-128)))
+    fn minus(&self, codes: TokenStream, zero: i32) -> TokenStream {
+        let zero = Literal::i8_unsuffixed(zero as i8);
+        quote!(_mm256_sub_epi8(#codes, _mm256_set1_epi8(#zero)))
     }
 
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {

@@ -128,8 +128,9 @@ impl Isa for Scalar {
         quote!(portable::dot_unsigned(#seed, #codes, #activations))
     }
 
-    fn biased(&self, codes: TokenStream) -> TokenStream {
-        quote!(portable::biased(#codes))
+    fn minus(&self, codes: TokenStream, zero: i32) -> TokenStream {
+        let zero = Literal::u8_unsuffixed(zero as u8);
+        quote!(portable::minus(#codes, #zero))
     }
 
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
