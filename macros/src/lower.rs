@@ -523,7 +523,9 @@ pub fn reach(plan: &Plan) -> TokenStream {
     let reach = match &plan.format.weight.value {
         Value::Linear { .. } if codes.signed => 128,
         Value::Linear { zero } => (codes.max() as i32 - zero).max(*zero),
-        Value::Table { entries } => entries.iter().map(|entry| i32::from(entry.unsigned_abs())).max().unwrap_or(0),
+        Value::Table { entries } => {
+            entries.iter().map(|entry| i32::from(entry.unsigned_abs())).max().unwrap_or(0)
+        }
         Value::Codebook { name, .. } => {
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
             return quote!(::quantloom_kernels::gemm::reach(#format::#book));

@@ -158,46 +158,44 @@ fn several(
 /// Rows that are no multiple of a panel's, or of the panels that share a tile, and tokens that fill no tile.
 fn gemm(subject: &Subject, isa: Supported, seed: u64) {
     let mut panels = Panels::default();
-    let mut check = |name: &str,
-                     (rows, tokens, blocks): (usize, usize, usize),
-                     seed,
-                     halves,
-                     bytes,
-                     x: &[f32]| {
-        let cols = blocks * subject.format.block_len;
-        let x = &x[..tokens * cols];
-        let mut tiles = vec![ActivationTile::ZERO; ActivationTile::count(tokens, cols)];
-        for (x, tile) in x.chunks(TOKENS * cols).zip(tiles.chunks_mut(cols / 32)) {
-            quantize_tile(isa, x, tile).expect("shapes fit");
-        }
-        let matrix = subject.random_blocks(rows * blocks, seed, halves, bytes);
-        let mut y = vec![f32::NAN; tokens * rows];
-        let kernels = subject.format.kernels(isa);
-        let store = |token: usize, row: usize, values: &[f32]| {
-            y[token * rows + row..][..values.len()].copy_from_slice(values);
-        };
-        kernels.gemm(&matrix, rows, &tiles, tokens, &mut panels, store).expect("shapes fit");
-        for (r, row) in matrix.chunks_exact(blocks * subject.format.block_bytes).enumerate() {
-            let weights: Vec<_> =
-                row.chunks_exact(subject.format.block_bytes).flat_map(subject.weights).collect();
-            for t in 0..tokens {
-                let case = || format!("{name}, row {r} of {rows}, token {t} of {tokens}, {blocks} blocks");
-                // What a tile keeps of the activations is what it multiplies.
-                let kept =
-                    (0..cols).map(|i| tiles[t / TOKENS * (cols / 32) + i / 32].get(t % TOKENS, i % 32));
-                let distance =
-                    (0..cols).zip(kept.clone()).map(|(i, kept)| (kept - f64::from(x[t * cols + i])).abs());
-                let steps =
-                    (0..cols).map(|i| f64::from(tiles[t / TOKENS * (cols / 32) + i / 32].scale(t % TOKENS)));
-                let near = |(distance, step): (f64, f64)| distance <= 0.501 * step;
-                assert!(distance.zip(steps.clone()).all(near), "{}", case());
-                // Each of two groups to 32 weights is added up as 2⁻²³ of itself, and before as much of it without
-                // the activations' scale.
-                let lost = steps.step_by(32).map(|step| 2.0 * (1.0 + step)).sum();
-                subject.check_close_to(y[t * rows + r], &weights, kept, cols / 32, lost, case);
+    let mut check =
+        |name: &str, (rows, tokens, blocks): (usize, usize, usize), seed, halves, bytes, x: &[f32]| {
+            let cols = blocks * subject.format.block_len;
+            let x = &x[..tokens * cols];
+            let mut tiles = vec![ActivationTile::ZERO; ActivationTile::count(tokens, cols)];
+            for (x, tile) in x.chunks(TOKENS * cols).zip(tiles.chunks_mut(cols / 32)) {
+                quantize_tile(isa, x, tile).expect("shapes fit");
             }
-        }
-    };
+            let matrix = subject.random_blocks(rows * blocks, seed, halves, bytes);
+            let mut y = vec![f32::NAN; tokens * rows];
+            let kernels = subject.format.kernels(isa);
+            let store = |token: usize, row: usize, values: &[f32]| {
+                y[token * rows + row..][..values.len()].copy_from_slice(values);
+            };
+            kernels.gemm(&matrix, rows, &tiles, tokens, &mut panels, store).expect("shapes fit");
+            for (r, row) in matrix.chunks_exact(blocks * subject.format.block_bytes).enumerate() {
+                let weights: Vec<_> =
+                    row.chunks_exact(subject.format.block_bytes).flat_map(subject.weights).collect();
+                for t in 0..tokens {
+                    let case =
+                        || format!("{name}, row {r} of {rows}, token {t} of {tokens}, {blocks} blocks");
+                    // What a tile keeps of the activations is what it multiplies.
+                    let kept =
+                        (0..cols).map(|i| tiles[t / TOKENS * (cols / 32) + i / 32].get(t % TOKENS, i % 32));
+                    let distance = (0..cols)
+                        .zip(kept.clone())
+                        .map(|(i, kept)| (kept - f64::from(x[t * cols + i])).abs());
+                    let steps = (0..cols)
+                        .map(|i| f64::from(tiles[t / TOKENS * (cols / 32) + i / 32].scale(t % TOKENS)));
+                    let near = |(distance, step): (f64, f64)| distance <= 0.501 * step;
+                    assert!(distance.zip(steps.clone()).all(near), "{}", case());
+                    // Each of two groups to 32 weights is added up as 2⁻²³ of itself, and before as much of it without
+                    // the activations' scale.
+                    let lost = steps.step_by(32).map(|step| 2.0 * (1.0 + step)).sum();
+                    subject.check_close_to(y[t * rows + r], &weights, kept, cols / 32, lost, case);
+                }
+            }
+        };
     let wave: Vec<f32> =
         (0..40 * 5632).map(|i| ((i as f64) * 0.7391).sin() as f32 * (1.0 + (i % 7) as f32)).collect();
     // One activation of each 32 far from the others, to either side: zero points at both ends.
