@@ -33,6 +33,9 @@
 //! scales and corrections; a broadcast activation serves two multiplications. Of 11 instructions per token, 16 rows and
 //! 32 weights 8 are `vpdpbusd`: at most 73 % of a CPU's peak where all of them share its pipelines.
 
+use std::ops::Range;
+
+use crate::dispatch::Expand;
 use crate::{Isa, Kernels, ShapeError, Supported};
 
 mod portable;
@@ -266,6 +269,19 @@ impl Kernels {
         panels: &mut Panels,
         mut y: impl FnMut(usize, usize, &[f32]),
     ) -> Result<(), GemmError> {
+        gemm_together([(self, matrix)], rows, tiles, tokens, panels, |token, row, [outputs]| {
+            y(token, row, outputs);
+        })
+    }
+
+    /// Checks what goes into [`gemm`](Self::gemm).
+    fn factor<'a>(
+        &self,
+        matrix: &'a [u8],
+        rows: usize,
+        tiles: &[ActivationTile],
+        tokens: usize,
+    ) -> Result<Factor<'a>, GemmError> {
         let (Some(format), Some(expand)) = (self.format().panel, self.variant().expand) else {
             return Err(GemmError::NoPanels(self.format().name));
         };
@@ -277,60 +293,109 @@ impl Kernels {
         if tokens > 0 {
             self.check("gemm", "matrix", matrix.len(), row_bytes.saturating_mul(rows))?;
         }
-        if row_bytes == 0 {
-            // Products without terms.
-            (0..tokens).for_each(|token| (0..rows).for_each(|row| y(token, row, &[0.0])));
-            return Ok(());
-        }
         let (core, takes_signed) = core(self.isa(), &format);
-        let empty = ExpandedChunk { codes: [0; CHUNK], scales: [0.0; 2], minima: [0.0; 2] };
-        panels.rows.resize(ROWS * chunks, empty);
-        let mut out = [[0.0; ROWS]; TOKENS];
-        for (group, rows) in matrix.chunks(PANELS * ROWS * row_bytes).enumerate() {
-            let first = group * PANELS * ROWS;
-            let count = rows.len() / row_bytes;
-            for (panel, rows) in panels.panels.iter_mut().zip(rows.chunks(ROWS * row_bytes)) {
-                panel.shape(&format, chunks);
-                let expanded = panels.rows.chunks_exact_mut(chunks);
-                for (r, (row, expanded)) in rows.chunks_exact(row_bytes).zip(expanded).enumerate() {
-                    // SAFETY: the variant was found by a `Supported`, which proves that the CPU has its
-                    // instruction set; that is all `Variant::new` leaves to the caller.
-                    unsafe { expand(row, expanded) };
-                    panel.set_scales(r, expanded, &format);
-                }
-                match self.isa() {
-                    #[cfg(target_arch = "x86_64")]
-                    isa if isa.includes(Isa::Avx2Fma) => {
-                        // SAFETY: the supported instruction set includes AVX2.
-                        unsafe { x86::interleave(&panels.rows, panel, format.groups) }
-                    }
-                    _ => portable::interleave(&panels.rows, panel, format.groups),
-                }
+        Ok(Factor { isa: self.isa(), format, expand, core, takes_signed, matrix, chunks, row_bytes })
+    }
+}
+
+/// As [`Kernels::gemm`], of several matrices of one shape, 1 or 2, that take the same vectors: `y` is given the outputs of
+/// the same rows of each.
+///
+/// # Errors
+/// As of [`Kernels::gemm`], of any matrix.
+pub fn gemm_together<const M: usize>(
+    matrices: [(&Kernels, &[u8]); M],
+    rows: usize,
+    tiles: &[ActivationTile],
+    tokens: usize,
+    panels: &mut Panels,
+    mut y: impl FnMut(usize, usize, [&[f32]; M]),
+) -> Result<(), GemmError> {
+    const { assert!(M > 0 && PANELS.is_multiple_of(M)) };
+    let factors = matrices.map(|(kernels, matrix)| kernels.factor(matrix, rows, tiles, tokens));
+    if let Some(error) = factors.iter().find_map(|factor| factor.as_ref().err()) {
+        return Err(*error);
+    }
+    let factors = factors.map(|factor| factor.expect("none of them is an error"));
+    let chunks = factors[0].chunks;
+    if chunks == 0 {
+        // Products without terms.
+        (0..tokens).for_each(|token| (0..rows).for_each(|row| y(token, row, [&[0.0]; M])));
+        return Ok(());
+    }
+    let mut out = [[[0.0; ROWS]; TOKENS]; M];
+    for first in (0..rows).step_by(PANELS / M * ROWS) {
+        let last = rows.min(first + PANELS / M * ROWS);
+        let mut count = 0;
+        for from in (first..last).step_by(ROWS) {
+            for factor in &factors {
+                panels.expand(count, factor, from..last.min(from + ROWS));
+                count += 1;
             }
-            let Panels { panels, signed, .. } = panels;
-            let panels = &panels[..count.div_ceil(ROWS)];
-            for (i, tile) in tiles.chunks_exact(chunks).enumerate() {
-                let tokens = i * TOKENS..tokens.min((i + 1) * TOKENS);
-                let next = &tiles[(i + 1) * chunks..];
-                let tile = if takes_signed {
-                    signed.clear();
-                    signed.extend(tile.iter().map(ActivationTile::signed));
-                    &signed[..]
-                } else {
-                    tile
-                };
-                for (p, panel) in panels.iter().enumerate() {
-                    let next = next.get(p * chunks / panels.len()..).unwrap_or_default();
-                    // SAFETY: `core` is of an instruction set that the supported one includes.
-                    unsafe { core(panel, tile, next, &mut out) };
-                    let rows = ROWS.min(count - p * ROWS);
-                    for (token, out) in tokens.clone().zip(&out) {
-                        y(token, first + p * ROWS, &out[..rows]);
-                    }
+        }
+        let Panels { panels, signed, .. } = panels;
+        let panels = &panels[..count];
+        for (i, tile) in tiles.chunks_exact(chunks).enumerate() {
+            let next = &tiles[(i + 1) * chunks..];
+            if factors.iter().any(|factor| factor.takes_signed) {
+                signed.clear();
+                signed.extend(tile.iter().map(ActivationTile::signed));
+            }
+            for (p, panels_of_rows) in panels.chunks_exact(M).enumerate() {
+                for (m, (factor, panel)) in factors.iter().zip(panels_of_rows).enumerate() {
+                    let next = next.get((p * M + m) * chunks / count..).unwrap_or_default();
+                    let tile = if factor.takes_signed { &signed[..] } else { tile };
+                    // SAFETY: `core` is of an instruction set that the one of its kernels includes, which is supported.
+                    unsafe { (factor.core)(panel, tile, next, &mut out[m]) };
+                }
+                let row = first + p * ROWS;
+                let rows = ROWS.min(last - row);
+                for (t, token) in (i * TOKENS..tokens.min((i + 1) * TOKENS)).enumerate() {
+                    y(token, row, std::array::from_fn(|m| &out[m][t][..rows]));
                 }
             }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// A matrix on its way to panels.
+#[derive(Clone, Copy)]
+struct Factor<'a> {
+    isa: Isa,
+    format: PanelFormat,
+    expand: Expand,
+    core: Core,
+    takes_signed: bool,
+    matrix: &'a [u8],
+    /// Of a row.
+    chunks: usize,
+    row_bytes: usize,
+}
+
+impl Panels {
+    /// Expands some rows, at most 32.
+    fn expand(&mut self, panel: usize, factor: &Factor, rows: Range<usize>) {
+        let Factor { isa, format, expand, matrix, chunks, row_bytes, .. } = *factor;
+        let panel = &mut self.panels[panel];
+        panel.shape(&format, chunks);
+        let empty = ExpandedChunk { codes: [0; CHUNK], scales: [0.0; 2], minima: [0.0; 2] };
+        self.rows.resize(ROWS * chunks, empty);
+        let rows = matrix[rows.start * row_bytes..rows.end * row_bytes].chunks_exact(row_bytes);
+        for (r, (row, expanded)) in rows.zip(self.rows.chunks_exact_mut(chunks)).enumerate() {
+            // SAFETY: the variant was found by a `Supported`, which proves that the CPU has its
+            // instruction set; that is all `Variant::new` leaves to the caller.
+            unsafe { expand(row, expanded) };
+            panel.set_scales(r, expanded, &format);
+        }
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            isa if isa.includes(Isa::Avx2Fma) => {
+                // SAFETY: the supported instruction set includes AVX2.
+                unsafe { x86::interleave(&self.rows, panel, format.groups) }
+            }
+            _ => portable::interleave(&self.rows, panel, format.groups),
+        }
     }
 }
 

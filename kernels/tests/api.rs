@@ -1,7 +1,7 @@
 //! What is not the work of a kernel: the quantization of activations, the checks of lengths, and the choice of
 //! an instruction set.
 
-use quantloom_kernels::gemm::{ActivationTile, Panels, quantize_tile};
+use quantloom_kernels::gemm::{ActivationTile, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{ActivationBlock, FORMATS, Format, Isa, Supported, quantize_activations};
 
 /// Activations of many magnitudes.
@@ -92,6 +92,49 @@ fn products_are_those_of_dequantized_weights() {
                 format.name,
                 isa.isa()
             );
+        }
+    }
+}
+
+#[test]
+fn matrices_multiplied_together_give_what_each_gives_alone() {
+    let (rows, cols, tokens) = if cfg!(miri) { (33, 32, 2) } else { (101, 256, 14) };
+    // Codes of either reach, with minima and without.
+    for isa in Supported::all() {
+        for names in [["Q4_0", "Q8_0"], ["IQ4_NL", "Q4_1"]] {
+            let pair = names.map(|name| FORMATS.iter().find(|format| format.name == name).unwrap());
+            let kernels = pair.map(|format| format.kernels(isa));
+            let matrices = kernels.map(|kernels| {
+                let mut matrix = vec![0; kernels.format().bytes_for(rows * cols)];
+                kernels.quantize(&ramp(rows * cols, 9), &mut matrix).unwrap();
+                matrix
+            });
+            let mut tiles = vec![ActivationTile::ZERO; ActivationTile::count(tokens, cols)];
+            let x = ramp(tokens * cols, 4);
+            for (x, tile) in x.chunks(12 * cols).zip(tiles.chunks_mut(cols / 32)) {
+                quantize_tile(isa, x, tile).unwrap();
+            }
+            let mut panels = Panels::default();
+            let alone = [0, 1].map(|m| {
+                let mut y = vec![f32::NAN; tokens * rows];
+                let store = |token: usize, row: usize, values: &[f32]| {
+                    y[token * rows + row..][..values.len()].copy_from_slice(values);
+                };
+                kernels[m].gemm(&matrices[m], rows, &tiles, tokens, &mut panels, store).unwrap();
+                y
+            });
+            let mut together = [(); 2].map(|()| vec![f32::NAN; tokens * rows]);
+            let both = [(&kernels[0], &matrices[0][..]), (&kernels[1], &matrices[1][..])];
+            let store = |token: usize, row: usize, values: [&[f32]; 2]| {
+                for (y, values) in together.iter_mut().zip(values) {
+                    y[token * rows + row..][..values.len()].copy_from_slice(values);
+                }
+            };
+            gemm_together(both, rows, &tiles, tokens, &mut panels, store).unwrap();
+            assert_eq!(together, alone, "{names:?} on {}", isa.isa());
+
+            let short = [both[0], (both[1].0, &both[1].1[1..])];
+            assert!(gemm_together(short, rows, &tiles, tokens, &mut panels, |_, _, _| ()).is_err());
         }
     }
 }

@@ -163,7 +163,15 @@ pub fn pass(
         let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up]);
         clock.end(Phase::Norm);
         let rows = chunk_rows(team, gate, gate.rows(), &inputs);
+        let together = inputs.in_tiles(gate) && inputs.in_tiles(up);
         team.for_columns(hidden, config.feed_forward, rows, |rows, mut columns| {
+            if together {
+                return Matrix::multiply_both([gate, up], rows.clone(), &inputs, |token, row, [gate, up]| {
+                    let hidden = &mut columns.row(token)[row - rows.start..][..gate.len()];
+                    hidden.copy_from_slice(gate);
+                    ops::gate(isa, hidden, up);
+                });
+            }
             gate.multiply(rows.clone(), &inputs, |token, row, y| {
                 columns.row(token)[row - rows.start..][..y.len()].copy_from_slice(y);
             });

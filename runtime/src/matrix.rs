@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use quantloom_kernels::dense::Dense;
-use quantloom_kernels::gemm::{self, ActivationTile, Panels, quantize_tile};
+use quantloom_kernels::gemm::{self, ActivationTile, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
 use crate::gguf::Tensor;
@@ -92,19 +92,10 @@ impl Matrix {
     /// y = W x for some of the rows, at most [`MAX_ROWS`], and all tokens of `x`: `y` is given a token, a row, and
     /// outputs from there on.
     pub fn multiply(&self, rows: Range<usize>, x: &Inputs, mut y: impl FnMut(usize, usize, &[f32])) {
-        let row = self.row_bytes();
-        let data = &self.tensor.data()[rows.start * row..rows.end * row];
+        let data = self.data(&rows);
         if let (AnyKernels::Quantized(kernels), true) = (&self.kernels, x.in_tiles(self)) {
-            let mut scaled = [0.0; gemm::ROWS];
-            let y = |token, row, values: &[f32]| {
-                if self.scale == 1.0 {
-                    return y(token, rows.start + row, values);
-                }
-                let scaled = &mut scaled[..values.len()];
-                scaled.copy_from_slice(values);
-                self.apply_scale(scaled);
-                y(token, rows.start + row, scaled);
-            };
+            let mut room = [0.0; gemm::ROWS];
+            let y = |token, row, values: &[f32]| y(token, rows.start + row, self.scaled(values, &mut room));
             let done =
                 PANELS.with_borrow_mut(|panels| kernels.gemm(data, rows.len(), x.tiles, x.tokens, panels, y));
             return done.expect(CHECKED);
@@ -133,6 +124,33 @@ impl Matrix {
         }
     }
 
+    /// As [`multiply`](Self::multiply), of two matrices of one shape, where [both take many tokens](Inputs::in_tiles):
+    /// `y` is given the outputs of the same rows of both.
+    pub fn multiply_both(
+        matrices: [&Self; 2],
+        rows: Range<usize>,
+        x: &Inputs,
+        mut y: impl FnMut(usize, usize, [&[f32]; 2]),
+    ) {
+        let [a, b] = matrices.map(|matrix| match &matrix.kernels {
+            AnyKernels::Quantized(kernels) => (kernels, matrix.data(&rows)),
+            AnyKernels::Dense(..) => unreachable!("only quantized matrices take many tokens"),
+        });
+        let mut room = [[0.0; gemm::ROWS]; 2];
+        let y = |token, row, [a, b]: [&[f32]; 2]| {
+            let [room_a, room_b] = &mut room;
+            y(token, rows.start + row, [matrices[0].scaled(a, room_a), matrices[1].scaled(b, room_b)]);
+        };
+        let done =
+            PANELS.with_borrow_mut(|panels| gemm_together([a, b], rows.len(), x.tiles, x.tokens, panels, y));
+        done.expect(CHECKED);
+    }
+
+    /// Rows in the file.
+    fn data(&self, rows: &Range<usize>) -> &[u8] {
+        &self.tensor.data()[rows.start * self.row_bytes()..rows.end * self.row_bytes()]
+    }
+
     /// The weights of one row.
     pub fn row(&self, row: usize, weights: &mut [f32]) {
         let data = &self.tensor.data()[row * self.row_bytes()..][..self.row_bytes()];
@@ -142,6 +160,17 @@ impl Matrix {
         }
         .expect(CHECKED);
         self.apply_scale(weights);
+    }
+
+    /// Outputs times the scale, in `room` where that is another number.
+    fn scaled<'a>(&self, values: &'a [f32], room: &'a mut [f32; gemm::ROWS]) -> &'a [f32] {
+        if self.scale == 1.0 {
+            return values;
+        }
+        let scaled = &mut room[..values.len()];
+        scaled.copy_from_slice(values);
+        self.apply_scale(scaled);
+        scaled
     }
 
     fn apply_scale(&self, values: &mut [f32]) {

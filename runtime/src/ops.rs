@@ -93,7 +93,17 @@ pub fn gate(isa: Supported, hidden: &mut [f32], up: &[f32]) {
         // Fused, as these instruction sets can.
         gate(hidden, up, |a, b, c| a.mul_add(b, c));
     }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw")]
+    fn avx512(hidden: &mut [f32], up: &[f32]) {
+        gate(hidden, up, |a, b, c| a.mul_add(b, c));
+    }
     match isa.isa() {
+        #[cfg(target_arch = "x86_64")]
+        isa if isa.includes(Isa::Avx512Vnni) => {
+            // SAFETY: that `isa` is supported proves that the CPU has AVX-512.
+            unsafe { avx512(hidden, up) }
+        }
         #[cfg(target_arch = "x86_64")]
         isa if isa.includes(Isa::Avx2Fma) => {
             // SAFETY: that `isa` is supported proves that the CPU has AVX2 and FMA.
