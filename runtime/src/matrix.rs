@@ -153,7 +153,7 @@ impl Matrix {
 
     /// The weights of one row.
     pub fn row(&self, row: usize, weights: &mut [f32]) {
-        let data = &self.tensor.data()[row * self.row_bytes()..][..self.row_bytes()];
+        let data = self.data(&(row..row + 1));
         match &self.kernels {
             AnyKernels::Dense(dense, _) => dense.widen(data, weights),
             AnyKernels::Quantized(kernels) => kernels.dequantize(data, weights),
