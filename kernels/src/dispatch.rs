@@ -1,7 +1,7 @@
 //! Formats as values: what the macro emits for each, and the checked way to its kernels.
 
 use crate::gemm::{ExpandedChunk, PanelFormat};
-use crate::{ActivationBlock, Isa, Supported};
+use crate::{ActivationBlock, FloatField, Isa, Supported};
 
 /// A type declared with [`quant_format!`](crate::quant_format).
 pub trait BlockFormat {
@@ -20,6 +20,8 @@ pub struct Format {
     pub block_len: usize,
     /// Bytes per block.
     pub block_bytes: usize,
+    /// The numbers of a block by which its weights may be NaN or infinite.
+    pub floats: &'static [FloatField],
     /// What panels of it are like; `None` where scales are for less than 16 weights.
     #[doc(hidden)]
     pub panel: Option<PanelFormat>,

@@ -42,6 +42,7 @@ mod codebooks;
 mod cpu;
 pub mod dense;
 mod dispatch;
+mod finite;
 // Unit tests need none of their kernels, which take a minute to compile.
 #[cfg(not(test))]
 pub mod formats;
@@ -59,6 +60,7 @@ pub mod x86;
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
 pub use dispatch::{BlockFormat, Format, Kernels, Quantize, QuantizeError, ShapeError, Variant};
+pub use finite::{FloatField, FloatType};
 #[cfg(not(test))]
 pub use formats::FORMATS;
 pub use half::{bf16, f16};

@@ -96,6 +96,7 @@ pub fn stubs(declarations: &parse::Declarations, errors: Errors) -> TokenStream 
                         gguf_id: ::core::option::Option::None,
                         block_len: 32,
                         block_bytes: 1,
+                        floats: &[],
                         panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],
@@ -768,6 +769,7 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         }
         None => quote!(::core::option::Option::None),
     };
+    let floats = format.fields.iter().flat_map(floats);
     let variants = isas.iter().map(|isa| {
         let target = isa.target();
         let arch = target.arch.map(|arch| quote!(#[cfg(target_arch = #arch)]));
@@ -801,12 +803,33 @@ fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 gguf_id: #gguf,
                 block_len: #len,
                 block_bytes: #bytes,
+                floats: &[#(#floats),*],
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],
             };
         }
     }
+}
+
+/// The field's numbers, if products with them may be no finite numbers.
+fn floats(field: &Field) -> Vec<TokenStream> {
+    let (ty, bytes) = match field.ty {
+        FieldType::F16 => ("F16", 2),
+        FieldType::F32 => ("F32", 4),
+        FieldType::E8M0 => ("E8M0", 1),
+        // At most 480, and never NaN.
+        FieldType::Ue4m3 | FieldType::U8 | FieldType::I8 => return Vec::new(),
+    };
+    let ty = format_ident!("{ty}");
+    let numbers = 0..field.count.unwrap_or(1);
+    let float = |i| {
+        let offset = field.offset + i * bytes;
+        quote! {
+            ::quantloom_kernels::FloatField { ty: ::quantloom_kernels::FloatType::#ty, offset: #offset }
+        }
+    };
+    numbers.map(float).collect()
 }
 
 /// The `Isa` enum of `quantloom_kernels`.

@@ -33,7 +33,7 @@ fn generate() -> Result<(), Box<dyn Error>> {
     let model = Model::load(path, None)?;
     let tokenizer = model.tokenizer();
     let mut cache = model.create_kv_cache()?;
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch()?;
 
     // The prompt, any number of tokens at once.
     let tokens =

@@ -1,8 +1,13 @@
-//! An allocator that counts, so that "allocates nothing" is a measurement.
+//! An allocator that counts, so that "allocates nothing" is a measurement; and large buffers that need not exist.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout, System, alloc_zeroed};
 use std::ops::Sub;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Zeroable;
+
+use crate::Error;
 
 /// The system's allocator, counting every request of the process for memory.
 ///
@@ -57,29 +62,97 @@ impl Sub for Count {
     }
 }
 
+/// Requests from this size on may fail: whoever makes them handles that. Where fewer bytes are not to be had there is
+/// nothing left to handle anything with.
+const LARGE: usize = 1 << 20;
+
+/// What ends the process where a small request fails.
+static END: OnceLock<fn() -> !> = OnceLock::new();
+
+/// Has `end` end the process where the system has no memory for a small request (below 1 MiB) of a
+/// [`CountingAllocator`]; without it the standard library aborts. Larger requests fail as ever, so that
+/// `Vec::try_reserve` works. `end` may allocate nothing.
+#[cfg(feature = "cli")]
+pub(crate) fn when_exhausted(end: fn() -> !) {
+    // The first stays.
+    let _ = END.set(end);
+}
+
+/// Returns `memory`, unless that is null for a request so small that the process must end.
+fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
+    if memory.is_null()
+        && bytes < LARGE
+        && let Some(end) = END.get()
+    {
+        end();
+    }
+    memory
+}
+
+/// `len` zeros for `what`. Pages that nothing touches cost no memory.
+///
+/// # Errors
+/// There is no memory for them.
+pub(crate) fn zeros<T: Zeroable>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let fail = || Error::Memory { what, bytes: len.saturating_mul(size_of::<T>()) };
+    let layout = Layout::array::<T>(len).map_err(|_| fail())?;
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the size is not 0.
+    let memory = unsafe { alloc_zeroed(layout) };
+    if memory.is_null() {
+        return Err(fail());
+    }
+    // SAFETY: the global allocator has made the memory for exactly `len` of `T`, of which all bits 0 are a value.
+    Ok(unsafe { Vec::from_raw_parts(memory.cast(), len, len) })
+}
+
+/// An empty list with room for `len` of `what`.
+///
+/// # Errors
+/// There is no memory for them.
+pub(crate) fn room<T>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let mut list = Vec::new();
+    let fail = |_| Error::Memory { what, bytes: len.saturating_mul(size_of::<T>()) };
+    list.try_reserve_exact(len).map_err(fail)?;
+    Ok(list)
+}
+
+/// `len` copies of `value` for `what`.
+///
+/// # Errors
+/// There is no memory for them.
+pub(crate) fn copies<T: Clone>(what: &'static str, value: T, len: usize) -> Result<Vec<T>, Error> {
+    let mut list = room(what, len)?;
+    list.resize(len, value);
+    Ok(list)
+}
+
 fn note(bytes: usize) {
     ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
-// SAFETY: every request goes to the system's allocator as it came; counting neither allocates nor unwinds.
+// SAFETY: every request goes to the system's allocator as it came, and its answer comes back; counting neither allocates
+// nor unwinds.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller keeps the promises of `alloc`.
-        unsafe { System.alloc(layout) }
+        checked(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller keeps the promises of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
+        checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
         // SAFETY: the caller keeps the promises of `realloc`.
-        unsafe { System.realloc(old, layout, size) }
+        checked(unsafe { System.realloc(old, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {

@@ -192,7 +192,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
         model.forward_with_cache(&[token], &mut cache).map(|logits| greedy(&logits))
     })?);
     cache.truncate(start.len());
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch()?;
     if options.profile {
         scratch.start_profile();
     }
@@ -204,7 +204,7 @@ pub fn measure(options: &Options) -> Result<Report, Error> {
 
     let prompt = tokens(&model, prompt);
     let mut prompt_cache = model.create_kv_cache_for(prompt.len())?;
-    let mut prompt_scratch = model.create_prompt_scratch(prompt.len());
+    let mut prompt_scratch = model.create_prompt_scratch(prompt.len())?;
     if options.profile {
         prompt_scratch.start_profile();
     }

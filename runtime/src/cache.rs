@@ -12,6 +12,7 @@ use memmap2::MmapMut;
 use quantloom_kernels::dense::widen_f16;
 use quantloom_kernels::{Format, Kernels, Supported};
 
+use crate::check::are_finite;
 use crate::gguf::TensorType;
 use crate::threads::Team;
 use crate::{Config, Error};
@@ -68,6 +69,8 @@ pub struct KvCache {
     head_dim: usize,
     capacity: usize,
     len: usize,
+    /// Whether a number that is not finite was to be kept in a quantized type, which has no code for it.
+    lost_infinity: bool,
 }
 
 /// Positions of a tile.
@@ -204,7 +207,7 @@ impl KvCache {
         let bytes = bytes.into_iter().try_fold(1_usize, usize::checked_mul).ok_or_else(too_large)?;
         // Anonymous memory is zero, page-aligned and costs nothing until touched.
         let memory = MmapMut::map_anon(bytes).map_err(|_| too_large())?;
-        Ok(Self { memory, keys, values, layers, kv_heads, head_dim, capacity, len: 0 })
+        Ok(Self { memory, keys, values, layers, kv_heads, head_dim, capacity, len: 0, lost_infinity: false })
     }
 
     /// Bytes that one token's keys and values take in all layers.
@@ -240,6 +243,17 @@ impl KvCache {
     /// Forgets the tokens from position `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    /// Forgets the tokens from position `len` on, and that there was a number among them that is not finite.
+    pub(crate) fn forget_from(&mut self, len: usize) {
+        self.truncate(len);
+        self.lost_infinity = false;
+    }
+
+    /// Whether all numbers that were to be kept were finite, or are kept as they were.
+    pub(crate) fn is_faithful(&self) -> bool {
+        !self.lost_infinity
     }
 
     pub(crate) fn advance(&mut self, tokens: usize) {
@@ -294,6 +308,11 @@ impl KvCache {
         let range = self.range(layer, 0..heads);
         let head_len = range.len() / heads;
         let tokens = keys_values.len().div_ceil(stride);
+        let is_quantized = [key_codec, value_codec].iter().any(|codec| matches!(codec, Codec::Quantized(_)));
+        if is_quantized {
+            let stored = |token: &[f32]| are_finite(&token[..2 * heads * head_dim]);
+            self.lost_infinity |= !keys_values.chunks(stride).all(stored);
+        }
         // One token is too little to share.
         let share = if tokens == 1 { heads } else { 1 };
         team.for_tiles(&mut self.memory[range], head_len, (share, head_len), |rows, _, mut tile| {

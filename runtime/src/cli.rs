@@ -20,6 +20,9 @@ mod imatrix;
 mod inspect;
 mod kernels;
 mod logits;
+#[cfg(unix)]
+mod lost_file;
+mod output;
 mod perplexity;
 mod pull;
 mod quantize;
@@ -33,8 +36,7 @@ mod value;
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use quantloom_kernels::{Format, Supported};
 
+use self::output::{Output, failed, note, report};
+use crate::alloc::when_exhausted;
 use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
 use crate::pull::{DEFAULT, resolve};
@@ -91,6 +95,23 @@ struct ModelArgs {
     /// Model file, GGUF, or a name that `pull` knows [default: the one that GGUF_MODEL names, else smollm2]
     #[arg(short, long)]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// How a model's file is read.
+#[derive(Args, Clone, Copy)]
+struct AccessArgs {
+    /// Read the model into memory instead of mapping its file: for files that other programs write to, and disks that
+    /// may go away
+    #[arg(long)]
+    no_mmap: bool,
+}
+
+impl AccessArgs {
+    fn open(self, path: PathBuf, formats: &Formats) -> Result<Gguf> {
+        Ok(if self.no_mmap { Gguf::read_with(path, formats)? } else { Gguf::open_with(path, formats)? })
+    }
 }
 
 /// On how many threads.
@@ -135,15 +156,19 @@ fn create_cache(model: &Model, context: usize, types: CacheTypes) -> Result<KvCa
 
 impl ModelArgs {
     /// The file of the model that the user named, by the flag or in the environment, or else of the default.
-    fn path(self) -> Result<PathBuf> {
-        match self.model.or_else(model_from_environment) {
+    fn path(&self) -> Result<PathBuf> {
+        match self.model.clone().or_else(model_from_environment) {
             Some(model) => Ok(resolve(model)?),
             None => Ok(DEFAULT.fetch()?),
         }
     }
 
-    fn open(self, formats: &Formats) -> Result<Gguf> {
-        Ok(Gguf::open_with(self.path()?, formats)?)
+    fn open(&self, formats: &Formats) -> Result<Gguf> {
+        self.access.open(self.path()?, formats)
+    }
+
+    fn load(&self, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
+        load(self.path()?, formats, self.access, threads)
     }
 }
 
@@ -152,9 +177,9 @@ fn model_from_environment() -> Option<PathBuf> {
 }
 
 /// The model in a file.
-fn load(path: PathBuf, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
+fn load(path: PathBuf, formats: &Formats, access: AccessArgs, threads: ThreadArgs) -> Result<Model> {
     let isa = Supported::selected().map_err(crate::Error::from)?;
-    Ok(Model::from_gguf(Gguf::open_with(path, formats)?, isa, threads.count())?)
+    Ok(Model::from_gguf(access.open(path, formats)?, isa, threads.count())?)
 }
 
 impl ThreadArgs {
@@ -174,21 +199,40 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
     };
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
-        Err(error) => {
-            let Some(problem) = value_problem(&error) else { error.exit() };
-            report(&problem);
-            return ExitCode::from(2);
-        }
+        Err(error) => return usage(&error),
     };
-    match cli.command.run(&formats) {
+    #[cfg(unix)]
+    {
+        when_exhausted(output::end_without_memory);
+        lost_file::watch();
+    }
+    let out = &mut Output::standard();
+    match cli.command.run(&formats, out).and_then(|()| Ok(out.finish()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match error.downcast_ref::<io::Error>() {
-                Some(error) => report(&format!("can't write the output: {error}")),
-                None => report(&error.to_string()),
+        Err(error) => match error.downcast_ref::<io::Error>() {
+            Some(error) => failed(error),
+            None => {
+                report(&error.to_string());
+                ExitCode::FAILURE
             }
-            ExitCode::FAILURE
-        }
+        },
+    }
+}
+
+/// Prints what clap has to say: an error, or the help or the version that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    if let Some(problem) = value_problem(error) {
+        report(&problem);
+        return ExitCode::from(2);
+    }
+    if error.use_stderr() {
+        // There is nowhere to tell that it can't be written.
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    match Output::standard().print(error) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
     }
 }
 
@@ -210,9 +254,7 @@ fn arguments() -> Vec<OsString> {
 }
 
 impl Command {
-    fn run(self, formats: &Formats) -> Result {
-        // Locked by each line only: tokens are shown as they come.
-        let out = &mut io::stdout();
+    fn run(self, formats: &Formats, out: &mut Output) -> Result {
         match self {
             Self::Run(args) => run::run(args, formats, out),
             Self::Tokenize(args) => tokenize::run(args, formats, out),
@@ -243,15 +285,4 @@ fn value_problem(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Tells an error in one line, whatever is in its text.
-fn report(problem: &str) {
-    let line = problem.replace(char::is_control, " ");
-    note(format_args!("error: {line}"));
-}
-
-/// A line on standard error. There is nowhere to tell that it can't be written.
-fn note(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -20,6 +20,7 @@
 use std::iter::successors;
 use std::mem;
 
+use crate::alloc::{room, zeros};
 use crate::{Error, KvCache, Model, Scratch};
 
 /// The longest draft that [`PromptLookup`] makes.
@@ -100,14 +101,14 @@ impl<'a> PromptLookup<'a> {
         let room = cache.capacity() - cache.len();
         let longest = longest.min(MAX_DRAFT).min(room.saturating_sub(1));
         // Nothing is looked up where nothing may be drafted.
-        let mut known = Context::new(if longest == 0 { 0 } else { context.len() + room });
+        let mut known = Context::new(if longest == 0 { 0 } else { context.len() + room })?;
         if longest > 0 {
             context.iter().for_each(|&token| known.push(token));
         }
         Ok(Self {
             model,
             cache,
-            scratch: model.create_scratch_for(1 + longest),
+            scratch: model.create_scratch_for(1 + longest)?,
             context: known,
             pass: Vec::with_capacity(1 + longest),
             given: 0,
@@ -184,10 +185,12 @@ struct Context {
 
 impl Context {
     /// With room for `capacity` tokens.
-    fn new(capacity: usize) -> Self {
-        let mut earlier = Vec::with_capacity(1 + capacity);
+    fn new(capacity: usize) -> Result<Self, Error> {
+        const WHAT: &str = "the tokens that drafts are looked up in";
+        let mut earlier = room(WHAT, 1 + capacity)?;
         earlier.push(0);
-        Self { tokens: Vec::with_capacity(capacity), latest: vec![0; capacity.next_power_of_two()], earlier }
+        let latest = zeros(WHAT, capacity.next_power_of_two())?;
+        Ok(Self { tokens: room(WHAT, capacity)?, latest, earlier })
     }
 
     fn push(&mut self, token: u32) {
@@ -258,7 +261,7 @@ mod tests {
             ("no luck so far, but long", &[1, 2, 3, 4, 9, 1, 2, 3, 4], 0, 8, &[9]),
         ];
         for (case, tokens, length, longest, expected) in cases {
-            let mut context = Context::new(tokens.len());
+            let mut context = Context::new(tokens.len()).unwrap();
             tokens.iter().for_each(|&token| context.push(token));
             let mut pass = vec![5];
             context.draft(length, longest, &mut pass);
@@ -269,7 +272,7 @@ mod tests {
     #[test]
     fn n_grams_of_one_hash_are_told_apart() {
         // Two slots for all n-grams.
-        let mut context = Context::new(2);
+        let mut context = Context::new(2).unwrap();
         for token in (0..60).chain([0, 1]) {
             context.push(token);
         }

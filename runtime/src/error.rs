@@ -30,6 +30,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A weight is NaN or infinite.
+    #[error("{}: {weight}; the file is damaged, fetch or convert it again", path.display())]
+    Weight {
+        /// The model file.
+        path: PathBuf,
+        /// Which.
+        weight: crate::check::NotFinite,
+    },
     /// What a model was to be quantized to can't be made.
     #[error("{0}")]
     Recipe(String),
@@ -74,6 +82,14 @@ pub enum Error {
     CacheMemory {
         /// Its capacity.
         context: usize,
+    },
+    /// A buffer doesn't fit in memory.
+    #[error("no memory for {what}, {bytes} bytes: close other programs, or ask for less at once")]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
     },
     /// Keys or values can't be kept in a type.
     #[error("the KV cache can't keep {what} in {format}: {problem}; take f16, which fits every model")]

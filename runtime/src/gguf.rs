@@ -17,6 +17,7 @@
 
 mod error;
 mod formats;
+mod map;
 mod metadata;
 mod read;
 mod tensor;
@@ -24,15 +25,15 @@ mod value;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-
-use memmap2::{Mmap, MmapMut};
 
 use error::Kind;
 pub use error::{Error, Result};
 pub use formats::{FormatConflict, Formats};
+use map::FileMap;
+#[cfg(feature = "cli")]
+pub(crate) use map::mapped_file_at;
 pub use metadata::Metadata;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};
@@ -49,7 +50,7 @@ const DEFAULT_ALIGNMENT: u32 = 32;
 /// An open, validated GGUF file.
 #[derive(Debug)]
 pub struct Gguf {
-    map: Arc<Mmap>,
+    map: Arc<FileMap>,
     version: u32,
     alignment: usize,
     metadata: Metadata,
@@ -63,7 +64,7 @@ impl Gguf {
     ///
     /// The file must stay as it is while it is open. Where another process rewrites it, the weights change
     /// under the model; where it is cut short, touching the lost pages ends this process (`SIGBUS` on Unix).
-    /// Replacing it by a rename, as [`GgufWriter`] does, is harmless.
+    /// Replacing it by a rename, as [`GgufWriter`] does, is harmless. [`read_with`](Self::read_with) maps nothing.
     ///
     /// # Errors
     ///
@@ -80,7 +81,19 @@ impl Gguf {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, formats: &Formats) -> Result<Self> {
         let path = Arc::from(path.as_ref());
-        let map = map_file(&path).map_err(|kind| Error::new(&path, kind))?;
+        let map = FileMap::map(&path).map_err(|kind| Error::new(&path, kind))?;
+        read::parse(&path, map, formats)
+    }
+
+    /// [`open_with`](Self::open_with), but the whole file is read into memory of this process: for a file that others
+    /// write to, or on a disk that may go away. It takes the time to read it, and memory that no other process shares.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), or where there is no memory for it.
+    pub fn read_with(path: impl AsRef<Path>, formats: &Formats) -> Result<Self> {
+        let path = Arc::from(path.as_ref());
+        let map = FileMap::read(&path).map_err(|kind| Error::new(&path, kind))?;
         read::parse(&path, map, formats)
     }
 
@@ -92,7 +105,7 @@ impl Gguf {
     /// As [`open`](Self::open).
     pub fn from_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         let path = Arc::from(name.as_ref());
-        let map = map_copy(bytes).map_err(|kind| Error::new(&path, kind))?;
+        let map = FileMap::copy(bytes).map_err(|kind| Error::new(&path, kind))?;
         read::parse(&path, map, &Formats::default())
     }
 
@@ -141,30 +154,4 @@ impl Gguf {
             Error::new(self.metadata.shared_path(), Kind::MissingTensor { tensor: name.into() })
         })
     }
-}
-
-fn map_file(path: &Path) -> Result<Mmap, Kind> {
-    let file = File::open(path).map_err(Kind::Io)?;
-    let about = file.metadata().map_err(Kind::Io)?;
-    if !about.is_file() {
-        return Err(Kind::NotAFile);
-    }
-    if about.len() == 0 {
-        return Err(Kind::Empty);
-    }
-    // SAFETY: the map is read-only, and nothing in this process writes to the file. Another process can:
-    // then bytes change under shared references, which Rust can't rule out for any mapped file. What decides
-    // about memory (lengths, offsets, strings) is copied before it is checked and never read again; what
-    // stays in the map are weights, which are valid whatever their bits. A file cut short raises SIGBUS,
-    // which ends the process before a wrong byte is read. `open` tells its callers both.
-    unsafe { Mmap::map(&file) }.map_err(Kind::Io)
-}
-
-fn map_copy(bytes: &[u8]) -> Result<Mmap, Kind> {
-    if bytes.is_empty() {
-        return Err(Kind::Empty);
-    }
-    let mut map = MmapMut::map_anon(bytes.len()).map_err(Kind::Io)?;
-    map.copy_from_slice(bytes);
-    map.make_read_only().map_err(Kind::Io)
 }

@@ -8,11 +8,13 @@ pub mod alloc;
 pub mod bench;
 mod cache;
 pub mod chat;
+pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod config;
 pub mod draft;
 mod error;
+mod escape;
 pub mod file;
 mod forward;
 pub mod gguf;

@@ -7,6 +7,8 @@ use quantloom_kernels::dense::Dense;
 use quantloom_kernels::gemm::{self, ActivationTile, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{ActivationBlock, Kernels, Supported, quantize_activations};
 
+use crate::Error;
+use crate::alloc::copies;
 use crate::gguf::Tensor;
 use crate::imatrix::Collector;
 use crate::profile::Work;
@@ -202,20 +204,27 @@ pub struct Quantized {
     pub collector: Option<Collector>,
 }
 
+/// What the memory of [`Quantized`] is for.
+const ROOM: &str = "quantized activations";
+
 impl Quantized {
     /// For inputs of up to `tokens` tokens of up to `cols` values.
-    pub fn new(tokens: usize, cols: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn new(tokens: usize, cols: usize) -> Result<Self, Error> {
         let tiles = if tokens < MIN_TILE { 0 } else { ActivationTile::count(tokens, cols) };
-        Self { tiles: vec![ActivationTile::ZERO; tiles], ..Self::one_by_one(tokens, cols) }
+        let tiles = copies(ROOM, ActivationTile::ZERO, tiles)?;
+        Ok(Self { tiles, ..Self::one_by_one(tokens, cols)? })
     }
 
     /// The same without tiles: every product is, bit for bit, that of its token alone.
-    pub fn one_by_one(tokens: usize, cols: usize) -> Self {
-        Self {
-            blocks: vec![ActivationBlock::ZERO; tokens * (cols / ActivationBlock::LEN)],
-            tiles: Vec::new(),
-            collector: None,
-        }
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn one_by_one(tokens: usize, cols: usize) -> Result<Self, Error> {
+        let blocks = tokens.saturating_mul(cols / ActivationBlock::LEN);
+        Ok(Self { blocks: copies(ROOM, ActivationBlock::ZERO, blocks)?, tiles: Vec::new(), collector: None })
     }
 }
 

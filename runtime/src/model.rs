@@ -9,7 +9,9 @@ use std::thread::available_parallelism;
 
 use quantloom_kernels::Supported;
 
+use crate::alloc::room;
 use crate::cache::{CacheTypes, KvCache};
+use crate::check::{NotFinite, are_finite, explain};
 use crate::config::refuse_unbuilt;
 use crate::forward;
 use crate::gguf::{Gguf, Tensor};
@@ -37,7 +39,7 @@ const BATCH_OF_LOGITS: usize = 48;
 ///
 /// let model = Model::load("model.gguf", None)?;
 /// let mut cache = model.create_kv_cache()?;
-/// let mut scratch = model.create_scratch();
+/// let mut scratch = model.create_scratch()?;
 ///
 /// // The prompt, any number of tokens at once.
 /// let options = EncodeOptions { add_bos: true, add_eos: true, parse_special: false };
@@ -229,13 +231,19 @@ impl Model {
     }
 
     /// An arena for [`forward_single_with_scratch`](Self::forward_single_with_scratch), on this thread.
-    pub fn create_scratch(&self) -> Scratch {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn create_scratch(&self) -> Result<Scratch, Error> {
         self.create_scratch_for(1)
     }
 
     /// An arena for [`forward_several_with_scratch`](Self::forward_several_with_scratch) of up to `tokens` tokens, on
     /// this thread.
-    pub fn create_scratch_for(&self, tokens: usize) -> Scratch {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn create_scratch_for(&self, tokens: usize) -> Result<Scratch, Error> {
         forward::prepare(self.config());
         Scratch::one_by_one(self.config(), tokens, tokens)
     }
@@ -260,17 +268,19 @@ impl Model {
     /// and BF16 it is the same to the last bit.
     ///
     /// # Errors
-    /// No tokens, more than the cache has room for, one outside the vocabulary, or the cache of a model of
-    /// another shape. The cache is then as it was.
+    /// No tokens, more than the cache has room for, one outside the vocabulary, the cache of a model of another shape, no
+    /// memory, or logits that are no finite numbers, as weights are not. The cache is then as it was.
     pub fn forward_with_cache(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, Error> {
         self.check(tokens, cache)?;
-        let mut scratch = self.create_prompt_scratch(tokens.len());
+        let mut scratch = self.create_prompt_scratch(tokens.len())?;
+        let before = cache.len();
         self.pass_prompt(tokens, cache, &mut scratch);
+        self.check_logits(scratch.logits(), cache, before)?;
         Ok(scratch.logits().to_vec())
     }
 
     /// An arena for [`pass_prompt`](Self::pass_prompt).
-    pub(crate) fn create_prompt_scratch(&self, tokens: usize) -> Scratch {
+    pub(crate) fn create_prompt_scratch(&self, tokens: usize) -> Result<Scratch, Error> {
         Scratch::new(self.config(), tokens.min(BATCH), 1)
     }
 
@@ -305,11 +315,14 @@ impl Model {
         self.check(tokens, cache)?;
         let vocab = self.config().vocab;
         let batch = tokens.len().min(BATCH_OF_LOGITS);
-        let mut scratch = Scratch::new(self.config(), batch, batch);
-        let mut logits = Vec::with_capacity(tokens.len() * vocab);
+        let mut scratch = Scratch::new(self.config(), batch, batch)?;
+        let mut logits = room("logits", tokens.len().saturating_mul(vocab))?;
+        let before = cache.len();
         for batch in tokens.chunks(BATCH_OF_LOGITS) {
             self.pass(batch, cache, &mut scratch, batch.len());
-            logits.extend_from_slice(&scratch.logits()[..batch.len() * vocab]);
+            let new = &scratch.logits()[..batch.len() * vocab];
+            self.check_logits(new, cache, before)?;
+            logits.extend_from_slice(new);
         }
         Ok(logits)
     }
@@ -348,8 +361,26 @@ impl Model {
         if tokens.len() > scratch.tokens() {
             return Err(Error::Arena { tokens: tokens.len(), room: scratch.tokens() });
         }
+        let before = cache.len();
         self.pass(tokens, cache, scratch, tokens.len());
-        Ok(&scratch.logits()[..tokens.len() * self.config().vocab])
+        let logits = &scratch.logits()[..tokens.len() * self.config().vocab];
+        self.check_logits(logits, cache, before)?;
+        Ok(logits)
+    }
+
+    /// An error that names the weight to blame where `logits` are no finite numbers; then `cache` goes back to `before`
+    /// tokens.
+    fn check_logits(&self, logits: &[f32], cache: &mut KvCache, before: usize) -> Result<(), Error> {
+        if are_finite(logits) && cache.is_faithful() {
+            return Ok(());
+        }
+        cache.forget_from(before);
+        Err(self.explain_logits())
+    }
+
+    /// Why logits are no finite numbers.
+    pub(crate) fn explain_logits(&self) -> Error {
+        explain(&self.gguf, self.isa)
     }
 
     pub(crate) fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), Error> {
@@ -416,13 +447,13 @@ impl Weights {
         let matrix = |name: &str, dims: [usize; 2]| -> Result<Matrix, Error> {
             let scale = format!("{name}.scale");
             let scale = match gguf.tensor(&scale) {
-                Some(_) => norm(take(&scale, &[1])?, fail)?[0],
+                Some(_) => norm(take(&scale, &[1])?, gguf.path())?[0],
                 None => 1.0,
             };
             Ok(Matrix::new(take(&format!("{name}.weight"), &dims)?, isa).with_scale(scale))
         };
         let token_embedding = matrix("token_embd", [e, config.vocab])?;
-        let output_norm = norm(take("output_norm.weight", &[e])?, fail)?;
+        let output_norm = norm(take("output_norm.weight", &[e])?, gguf.path())?;
         let output = match gguf.tensor("output.weight") {
             Some(_) => Some(matrix("output", [e, config.vocab])?),
             None => None,
@@ -438,8 +469,8 @@ impl Weights {
             let gate = matrix("ffn_gate", e, ff)?;
             let up = matrix("ffn_up", e, ff)?;
             let down = matrix("ffn_down", ff, e)?;
-            let attention_norm = norm(take(&format!("blk.{l}.attn_norm.weight"), &[e])?, fail)?;
-            let feed_forward_norm = norm(take(&format!("blk.{l}.ffn_norm.weight"), &[e])?, fail)?;
+            let attention_norm = norm(take(&format!("blk.{l}.attn_norm.weight"), &[e])?, gguf.path())?;
+            let feed_forward_norm = norm(take(&format!("blk.{l}.ffn_norm.weight"), &[e])?, gguf.path())?;
             layers.push(Layer {
                 attention_norm,
                 q,
@@ -483,18 +514,18 @@ impl Weights {
 }
 
 /// The weights of a norm, or a scale: few, used in f32, and all finite.
-fn norm(tensor: Tensor, fail: impl Fn(String) -> Error) -> Result<Vec<f32>, Error> {
-    let dense = tensor.ty().dense().map_err(|format| {
-        fail(format!("tensor `{}` is {}; it must be F32, F16 or BF16", tensor.name(), format.name))
+fn norm(tensor: Tensor, path: &Path) -> Result<Vec<f32>, Error> {
+    let dense = tensor.ty().dense().map_err(|format| Error::Model {
+        path: path.into(),
+        problem: format!("tensor `{}` is {}; it must be F32, F16 or BF16", tensor.name(), format.name),
     })?;
     let mut weights = vec![0.0; tensor.dims()[0]];
     dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");
     match weights.iter().position(|weight| !weight.is_finite()) {
         None => Ok(weights),
-        Some(i) => Err(fail(format!(
-            "tensor `{}` holds {} at index {i}; the file is damaged, fetch or convert it again",
-            tensor.name(),
-            weights[i]
-        ))),
+        Some(index) => {
+            let weight = NotFinite { tensor: tensor.name().into(), index, weight: weights[index] };
+            Err(Error::Weight { path: path.into(), weight })
+        }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) use statistics::quantile;
 use statistics::{Comparison, Sums};
 pub use statistics::{Divergence, Estimate, Means, Percentiles, Perplexity};
 
+use crate::alloc::zeros;
 use crate::cache::{CacheTypes, KvCache};
 use crate::gguf::{Formats, Gguf};
 use crate::imatrix::Collector;
@@ -251,7 +252,7 @@ pub fn write_base<E: From<Error>>(
     let vocab = model.config().vocab;
     let mut writer = base::Writer::new(path.as_ref(), chunks, vocab)?;
     let width = row_bytes(vocab);
-    let mut rows = vec![0; chunks.scored_at_once() * width];
+    let mut rows = zeros("rows of logits", chunks.scored_at_once().saturating_mul(width))?;
     let write = |logits: &[f32]| {
         let rows = &mut rows[..logits.len() / vocab * width];
         model.team().for_tiles(rows, width, (1, width), |position, _, mut row| {
@@ -286,8 +287,8 @@ fn score<E: From<Error>>(
                 let token = followers[position.start] as usize;
                 nll.row(0)[0] = softmax(model.isa(), logits).log_sum - f64::from(logits[token]);
             });
-            if nlls.iter().any(|nll| nll.is_nan()) {
-                return Err(not_numbers(model).into());
+            if !nlls.iter().all(|nll| nll.is_finite()) {
+                return Err(model.explain_logits().into());
             }
             nlls.iter().for_each(|&nll| sums.add(nll));
             also(logits)?;
@@ -324,21 +325,13 @@ pub fn compare<E: From<Error>>(
             });
             if let Some(score) = scores.iter().find(|score| score.is_nan()) {
                 let is_own = score.nll.is_nan();
-                return Err(if is_own { not_numbers(model) } else { source.not_numbers() }.into());
+                return Err(if is_own { model.explain_logits() } else { source.not_numbers() }.into());
             }
             comparisons.extend(scores);
         }
         progress(&comparisons.means(chunks, i + 1))?;
     }
     Ok(comparisons.divergence(chunks))
-}
-
-fn not_numbers(model: &Model) -> Error {
-    Error::Model {
-        path: model.gguf().path().into(),
-        problem: "its logits are no numbers: the weights are damaged, fetch or convert the model again"
-            .into(),
-    }
 }
 
 /// A model, and what it runs chunks with.
@@ -386,7 +379,7 @@ impl<'m> Runner<'m> {
             every_logit,
             bos: model.tokenizer().added_bos(),
             cache,
-            scratch: Scratch::new(model.config(), batch, logits.max().unwrap_or(1)),
+            scratch: Scratch::new(model.config(), batch, logits.max().unwrap_or(1))?,
             tokens: Vec::with_capacity(batch),
         })
     }
@@ -440,7 +433,7 @@ impl<'a> Source<'a> {
 
     fn not_numbers(&self) -> Error {
         match self {
-            Self::Runner(runner) => not_numbers(runner.model),
+            Self::Runner(runner) => runner.model.explain_logits(),
             Self::File(file) => file.not_numbers(),
         }
     }

@@ -1,11 +1,12 @@
 //! The arena: every buffer of a forward pass, made once.
 
-use crate::Config;
+use crate::alloc::zeros;
 use crate::forward::TOKENS;
 use crate::imatrix::Collector;
 use crate::matrix::Quantized;
 use crate::ops::attention::{PART, partial_len};
 use crate::profile::{Clock, Profile};
+use crate::{Config, Error};
 
 /// Working memory for forward passes of up to a number of tokens.
 #[derive(Debug)]
@@ -44,9 +45,9 @@ pub(crate) struct Buffers<'a> {
     pub clock: Clock<'a>,
 }
 
-/// Enough for the partial results of one token at two million positions, of 16 tokens at some hundred thousand, with
+/// Enough for the partial results of one token at a million positions, of 16 tokens at some fifty thousand, with
 /// TinyLlama's heads. Metadata may promise any context.
-const MAX_PARTIALS: usize = 16 << 20;
+const MAX_PARTIALS: usize = 8 << 20;
 
 /// Lengths of the float buffers for one token, in the order of [`Buffers`], logits aside.
 fn lengths(config: &Config) -> [usize; 6] {
@@ -67,28 +68,37 @@ fn longest_input(config: &Config) -> usize {
 
 impl Scratch {
     /// For passes of up to `tokens` tokens, of which `logits` have their logits kept.
-    pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Self {
-        Self::with(Quantized::new(tokens, longest_input(config)), config, tokens, logits)
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn new(config: &Config, tokens: usize, logits: usize) -> Result<Self, Error> {
+        Self::with(Quantized::new(tokens, longest_input(config))?, config, tokens, logits)
     }
 
     /// The same where matrices take tokens one by one, so that each comes out as if it were alone.
-    pub(crate) fn one_by_one(config: &Config, tokens: usize, logits: usize) -> Self {
-        Self::with(Quantized::one_by_one(tokens, longest_input(config)), config, tokens, logits)
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn one_by_one(config: &Config, tokens: usize, logits: usize) -> Result<Self, Error> {
+        Self::with(Quantized::one_by_one(tokens, longest_input(config))?, config, tokens, logits)
     }
 
-    fn with(quantized: Quantized, config: &Config, tokens: usize, logits: usize) -> Self {
-        let floats = tokens * lengths(config).iter().sum::<usize>();
+    fn with(quantized: Quantized, config: &Config, tokens: usize, logits: usize) -> Result<Self, Error> {
+        // Metadata may promise any shape: what overflows is more than there is.
+        let floats =
+            tokens.saturating_mul(lengths(config).iter().fold(0, |sum, len| sum.saturating_add(*len)));
         let partial = partial_len(config.heads, config.head_dim) * tokens.min(TOKENS);
-        Self {
-            floats: vec![0.0; floats],
-            // Of what a short context leaves untouched nothing becomes resident.
-            partials: vec![0.0; config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS)],
-            logits: vec![0.0; logits * config.vocab],
+        // Pages that a short context never touches stay unmapped.
+        let partials = config.context.div_ceil(PART).saturating_mul(partial).min(MAX_PARTIALS);
+        Ok(Self {
+            floats: zeros("activations", floats)?,
+            partials: zeros("partial results of attention", partials)?,
+            logits: zeros("logits", logits.saturating_mul(config.vocab))?,
             quantized,
             tokens,
             config: config.clone(),
             profile: None,
-        }
+        })
     }
 
     /// The most tokens of a pass.

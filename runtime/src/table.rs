@@ -4,6 +4,9 @@ use std::array;
 use std::fmt;
 use std::iter;
 
+#[cfg(feature = "cli")]
+use crate::escape::Visible;
+
 /// Where the cells of a column stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -53,10 +56,7 @@ pub fn write<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> std::io::Result<()> {
-    let escape = |cell: &str| {
-        let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        cell.chars().map(escape).collect()
-    };
+    let escape = |text: &str| Visible { text, keep: &[] }.to_string();
     Table::new(align, header, rows, escape)
         .rows()
         .try_for_each(|row| writeln!(out, "{}", row.join("  ").trim_end()))

@@ -68,7 +68,7 @@ fn a_steady_state_token_allocates_nothing() {
 /// their buffers.
 fn steady_state(model: &Model, temperature: f32) -> Count {
     let mut cache = model.create_kv_cache().unwrap();
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch().unwrap();
     let mut sampler = Sampler::new(SamplerOptions { temperature, seed: 1, ..Default::default() });
     let tokenizer = model.tokenizer();
     let mut decoder = tokenizer.decoder(SpecialTokens::Render);

@@ -55,13 +55,13 @@ fn several_tokens_give_the_bits_of_one_after_the_other() {
     for_models(|place, model| {
         let tokens: Vec<u32> = (0..70).map(|i| (i * 7919 + 13) % 263).collect();
         let mut cache = model.create_kv_cache().unwrap();
-        let mut scratch = model.create_scratch();
+        let mut scratch = model.create_scratch().unwrap();
         let mut expected = Vec::new();
         for &token in &tokens {
             expected
                 .extend(bits(model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap()));
         }
-        let mut scratch = model.create_scratch_for(33);
+        let mut scratch = model.create_scratch_for(33).unwrap();
         for at_once in [1, 2, 3, 4, 5, 8, 13, 16, 17, 30] {
             cache.clear();
             let mut ours = Vec::new();
@@ -86,7 +86,7 @@ fn what_several_tokens_can_not_do() {
     TinyModel::new(&SHAPE).write(&path);
     let model = Model::load(path, Some(1)).unwrap();
     let mut cache = model.create_kv_cache_for(8).unwrap();
-    let mut scratch = model.create_scratch_for(5);
+    let mut scratch = model.create_scratch_for(5).unwrap();
     model.forward_with_cache(&[1, 2, 3, 4], &mut cache).unwrap();
     let cases: [(&[u32], &str); 4] = [
         (&[], "there are no tokens"),
@@ -124,7 +124,7 @@ fn compare(
 ) -> (Vec<u32>, Counts) {
     let caches = [(); 2].map(|()| model.create_kv_cache_for(context).unwrap());
     let [mut plain, mut drafted]: [KvCache; 2] = caches;
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch().unwrap();
     let mut all = prompt.to_vec();
     let logits = model.forward_with_cache(prompt, &mut plain).unwrap();
     model.forward_with_cache(prompt, &mut drafted).unwrap();

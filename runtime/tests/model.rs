@@ -348,7 +348,7 @@ fn an_arena_keeps_nothing_between_tokens() {
     let tokens = tokens(5);
     let expected = one_by_one(&model, &tokens);
     let (mut cache, mut other) = (model.create_kv_cache().unwrap(), model.create_kv_cache().unwrap());
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch().unwrap();
     for (i, token) in tokens.iter().enumerate() {
         model.forward_single_with_scratch(9, &mut other, &mut scratch).unwrap();
         let logits = model.forward_single_with_scratch(*token, &mut cache, &mut scratch).unwrap();
@@ -365,7 +365,7 @@ fn errors_leave_the_cache_as_it_was() {
         ("no tokens, all logits", |m, c, _| m.forward_all_with_cache(&[], c).map(drop), "there are no tokens"),
         ("last token outside", |m, c, _| m.forward_with_cache(&[1, 2, 263], c).map(drop), "token 263 is outside the vocabulary of 263"),
         ("first token outside", |m, c, _| m.forward_all_with_cache(&[u32::MAX, 2], c).map(drop), "token 4294967295 is"),
-        ("one token outside", |m, c, _| m.forward_single_with_scratch(263, c, &mut m.create_scratch()).map(drop), "token 263 is"),
+        ("one token outside", |m, c, _| m.forward_single_with_scratch(263, c, &mut m.create_scratch().unwrap()).map(drop), "token 263 is"),
         ("too many tokens", |m, c, _| m.forward_with_cache(&[1; 6], c).map(drop), "6 tokens do not fit the context of 8, of which 3 are used"),
         ("too many tokens, all logits", |m, c, _| m.forward_all_with_cache(&[1; 600], c).map(drop), "600 tokens do not fit"),
         ("another model's arena", |m, c, other| m.forward_single_with_scratch(1, c, other).map(drop), "the arena was made for a model of another shape"),
@@ -378,13 +378,13 @@ fn errors_leave_the_cache_as_it_was() {
     for (case, run, fragment) in cases {
         let mut cache = model.create_kv_cache_for(8).unwrap();
         model.forward_with_cache(&tokens[..3], &mut cache).unwrap();
-        let text = run(&model, &mut cache, &mut other.create_scratch()).expect_err(case).to_string();
+        let text = run(&model, &mut cache, &mut other.create_scratch().unwrap()).expect_err(case).to_string();
         assert!(text.contains(fragment) && text.lines().count() == 1, "{case}: {text}");
         assert_eq!((cache.len(), cache.capacity()), (3, 8), "{case}");
         let logits = model.forward_all_with_cache(&tokens[3..], &mut cache).unwrap();
         assert!(logits == expected[3 * SHAPE.vocab..], "{case}: other logits afterwards");
 
-        let mut scratch = model.create_scratch();
+        let mut scratch = model.create_scratch().unwrap();
         let full = model.forward_single_with_scratch(1, &mut cache, &mut scratch);
         assert!(matches!(full, Err(Error::Context { tokens: 1, used: 8, context: 8 })), "{case}: {full:?}");
     }
@@ -443,7 +443,7 @@ fn contexts_of_several_parts_give_the_same_logits_however_they_are_run() {
     for (case, keys, values, bytes) in cases {
         let cache = || model.create_kv_cache_with(CONTEXT, CacheTypes { keys, values }).unwrap();
         assert_eq!(cache().bytes(), 2 * 2 * 608 * bytes, "{case}");
-        let (mut one, mut scratch) = (cache(), model.create_scratch());
+        let (mut one, mut scratch) = (cache(), model.create_scratch().unwrap());
         let single =
             |&token: &u32| model.forward_single_with_scratch(token, &mut one, &mut scratch).unwrap().to_vec();
         let ours: Vec<f32> = tokens.iter().flat_map(single).collect();
@@ -479,7 +479,7 @@ fn tokens(count: usize) -> Vec<u32> {
 
 /// The logits after each token, by the path that allocates nothing.
 fn one_by_one(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let (mut cache, mut scratch) = (model.create_kv_cache().unwrap(), model.create_scratch());
+    let (mut cache, mut scratch) = (model.create_kv_cache().unwrap(), model.create_scratch().unwrap());
     let logits =
         |&token: &u32| model.forward_single_with_scratch(token, &mut cache, &mut scratch).unwrap().to_vec();
     tokens.iter().flat_map(logits).collect()

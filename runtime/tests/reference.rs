@@ -62,7 +62,7 @@ fn check(path: &Path, reference: &Reference, isas: impl Iterator<Item = Supporte
                 count += 1;
             }
 
-            let mut scratch = model.create_scratch();
+            let mut scratch = model.create_scratch().unwrap();
             let mut token = greedy(&logits);
             let clear = case.greedy_margin.iter().take_while(|margin| **margin >= CLEAR_MARGIN).count();
             for (step, expected) in case.greedy_ids.iter().take(clear).enumerate() {
@@ -189,7 +189,7 @@ fn any_number_of_tokens_at_once_gives_nearly_the_same_logits() {
     let model = Model::load(path, Some(2)).unwrap();
     let tokens: Vec<u32> = (0..70).map(|i| (i * 7919 + 13) % 49152).collect();
     let mut cache = model.create_kv_cache_for(70).unwrap();
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch().unwrap();
     let one_by_one: Vec<f32> = tokens
         .iter()
         .flat_map(|&token| {

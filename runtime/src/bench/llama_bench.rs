@@ -131,7 +131,7 @@ pub fn measure<E: From<Error>>(
     let Options { repetitions, warm_up, delay, types } = *options;
     let test_time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut cache = model.create_kv_cache_with(test.context(), types)?;
-    let mut scratch = model.create_scratch();
+    let mut scratch = model.create_scratch()?;
     let mut random = SplitMix64(0);
     let mut tokens = |count: usize| -> Vec<u32> {
         (0..count).map(|_| (random.next() % model.config().vocab as u64) as u32).collect()

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::perplexity::{Format, Output, read_text};
-use super::{ModelArgs, Result, ThreadArgs, load, note, value};
+use super::{ModelArgs, Result, ThreadArgs, note, value};
 use crate::gguf::Formats;
 use crate::imatrix::{check_target, compute};
 use crate::perplexity::{Chunks, DEFAULT_CONTEXT};
@@ -38,7 +38,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let text = read_text(&args.file)?;
     // Before anything is computed, so that nothing is computed in vain.
     check_target(&args.output)?;
-    let model = load(args.model.path()?, formats, args.threads)?;
+    let model = args.model.load(formats, args.threads)?;
     let chunks = Chunks::of_text(&model, &text, args.ctx_size, args.chunks)?;
     let mut imatrix = None;
     Output { format: Format::Text, model: &model, out }.perplexity(&chunks, |each| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::file::{persist, temporary_beside};
 use crate::gguf::Formats;
 
-use super::{ModelArgs, Result, ThreadArgs, load, value};
+use super::{ModelArgs, Result, ThreadArgs, value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, formats: &Formats) -> Result {
-    let model = load(args.model.path()?, formats, args.threads)?;
+    let model = args.model.load(formats, args.threads)?;
     let mut cache = model.create_kv_cache_for(args.ids.len())?;
     let logits = model.forward_all_with_cache(&args.ids, &mut cache)?;
     write(&args.output, &logits).map_err(|error| format!("{}: {error}", args.output.display()))?;

@@ -10,7 +10,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::stop::Stop;
-use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
+use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, note, value};
 use crate::gguf::Formats;
 use crate::perplexity::{
     Base, Chunks, Divergence, Estimate, Means, OpenBase, Perplexity, compare, evaluate, write_base,
@@ -66,7 +66,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         }
         (true, Some(path)) => (Some(OpenBase::open(resolve(path)?, formats)?), None),
     };
-    let model = load(args.model.path()?, formats, args.threads)?;
+    let model = args.model.load(formats, args.threads)?;
     // Where types don't fit, the error names the flag.
     create_cache(&model, 1, types)?;
     let logits = match &base {

@@ -10,8 +10,8 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use super::recipe::RecipeArgs;
 use super::stop::Stop;
 use super::table::{self, Align::*};
-use super::{Result, ThreadArgs, note};
-use crate::gguf::{Formats, Gguf};
+use super::{AccessArgs, Result, ThreadArgs, note};
+use crate::gguf::Formats;
 use crate::imatrix::Imatrix;
 use crate::pull::resolve;
 use crate::quantize::{Plan, Planned, Recipe, plan, quantize_file};
@@ -35,6 +35,8 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     threads: ThreadArgs,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
@@ -42,7 +44,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     args.recipe.apply(&mut recipe, formats, args.recipe.importance()?.as_ref())?;
     recipe.unweighted = args.allow_unweighted;
 
-    let source = Gguf::open_with(resolve(args.model)?, formats)?;
+    let source = args.access.open(resolve(args.model)?, formats)?;
     let total = source.tensors().iter().map(|tensor| tensor.data().len() as u64).sum();
     if args.dry_run {
         let plan = plan(&source, &recipe)?;

@@ -94,7 +94,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let types = args.cache.types(formats)?;
     let path = args.model.path()?;
     let start = Instant::now();
-    let model = load(path, formats, args.threads)?;
+    let model = load(path, formats, args.model.access, args.threads)?;
     let load = start.elapsed();
 
     let prompt = args.prompt.positional.or(args.prompt.prompt).unwrap_or_default();

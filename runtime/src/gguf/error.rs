@@ -1,9 +1,11 @@
 //! What can be wrong with a file: one line each, naming the file, the key or tensor, and the remedy.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::escape::Visible;
 
 /// A GGUF file that can't be read, used or written.
 ///
@@ -45,6 +47,8 @@ pub(super) enum Kind {
     NotAFile,
     #[error("the file is empty")]
     Empty,
+    #[error("there is no memory for its {len} bytes; mapped, without --no-mmap, it takes none of its own")]
+    NoMemory { len: u64 },
     #[error("is not a GGUF file: it begins with \"{}\", not \"GGUF\"", .0.escape_ascii())]
     Magic([u8; 4]),
     #[error("is a big-endian GGUF file; convert it to little-endian")]
@@ -133,19 +137,11 @@ impl Display for Name {
     }
 }
 
-/// `text` with its control characters escaped; cut after `max_chars` with an ellipsis.
+/// `text` with the characters escaped that a terminal may obey; cut after `max_chars` with an ellipsis.
 pub(super) fn one_line(text: &str, max_chars: usize) -> String {
-    let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == max_chars {
-            out.push('…');
-            break;
-        }
-        if c.is_control() {
-            write!(out, "{}", c.escape_default()).expect("a String takes every write");
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    let (text, rest) = match text.char_indices().nth(max_chars) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
+    };
+    format!("{}{rest}", Visible { text, keep: &[] })
 }

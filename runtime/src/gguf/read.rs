@@ -10,9 +10,8 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
-
 use super::error::{Error, Kind, Name, Result};
+use super::map::FileMap;
 use super::tensor::{MAX_DIMS, Tensor, TensorType, data_len};
 use super::value::Value;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Formats, Gguf, MAGIC, Metadata};
@@ -37,7 +36,7 @@ const MIN_KEY_BYTES: usize = 8 + 4 + 1;
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 8 + 4 + 8;
 
 /// Parses and validates a whole file.
-pub(super) fn parse(path: &Arc<Path>, map: Mmap, formats: &Formats) -> Result<Gguf> {
+pub(super) fn parse(path: &Arc<Path>, map: FileMap, formats: &Formats) -> Result<Gguf> {
     let fail = |kind| Error::new(path, kind);
     let map = Arc::new(map);
     let mut cursor = Cursor::new(&map);
@@ -135,7 +134,7 @@ impl TensorEntry {
         Ok(Self { name, dims, ty, len, offset })
     }
 
-    fn place(self, data_start: usize, alignment: usize, map: &Arc<Mmap>) -> Result<Tensor, Kind> {
+    fn place(self, data_start: usize, alignment: usize, map: &Arc<FileMap>) -> Result<Tensor, Kind> {
         let Self { name, dims, ty, len, offset } = self;
         if !offset.is_multiple_of(alignment as u64) {
             return Err(Kind::Unaligned { tensor: (&*name).into(), offset, alignment });

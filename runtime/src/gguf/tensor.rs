@@ -4,12 +4,12 @@ use std::fmt::{self, Debug, Display};
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use quantloom_kernels::Format;
 use quantloom_kernels::dense::Dense;
 
 use super::Formats;
 use super::error::{Kind, Result};
+use super::map::FileMap;
 
 /// ggml's limit for the number of dimensions.
 pub(super) const MAX_DIMS: usize = 4;
@@ -169,7 +169,7 @@ pub struct Tensor {
     pub(super) name: String,
     pub(super) dims: Vec<usize>,
     pub(super) ty: TensorType,
-    pub(super) map: Arc<Mmap>,
+    pub(super) map: Arc<FileMap>,
     pub(super) range: Range<usize>,
 }
 

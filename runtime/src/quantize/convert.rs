@@ -16,6 +16,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::alloc::room;
 use crate::gguf::{Tensor, TensorType};
 use crate::threads::pool;
 
@@ -69,7 +70,8 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
         let threads = threads.max(1);
         let pool = pool(threads)?;
         // Room for F32, the widest; of it only what is used becomes memory.
-        let buffers = [(); 2].map(|()| Vec::with_capacity(JOBS * threads * JOB * size_of::<f32>()));
+        let buffer = || room("weights that are converted", JOBS * threads * JOB * size_of::<f32>());
+        let buffers = [buffer()?, buffer()?];
         Ok(Self { pool, isa, buffers, progress, problem: None })
     }
 

@@ -1,0 +1,55 @@
+//! A mapped file that another program cuts short, or whose disk fails, while it is in use.
+//!
+//! Touching a page that is gone raises SIGBUS. The handler names the file and ends the process: there is nothing that
+//! the interrupted instruction could be given instead.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use libc::{c_int, c_void, sigaction, siginfo_t};
+
+use crate::gguf::mapped_file_at;
+
+/// What was done about the signal before: the standard library looks there for overflows of the stack.
+static BEFORE: OnceLock<sigaction> = OnceLock::new();
+
+/// From here on a lost page ends the process with one line of error and status 1.
+pub fn watch() {
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: `sigaction` is plain numbers and may be all zeros; `handle` has the signature that SA_SIGINFO asks for;
+    // the system writes `before` whole where it returns 0, and `handle` reads it only once it is set.
+    unsafe {
+        let mut action: sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handle as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        if sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) == 0 {
+            let _ = BEFORE.set(before.assume_init());
+            sigaction(libc::SIGBUS, &action, ptr::null_mut());
+        }
+    }
+}
+
+/// Does only what a handler may: it reads atomics, writes, and ends the process.
+extern "C" fn handle(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
+    // SAFETY: the system gives a handler of SA_SIGINFO a valid `info`, and the signal is a fault, which has an address.
+    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the interrupted thread was reading at `address`, so that a map there is in use, and stays: the process
+    // ends before the handler returns.
+    let Some(name) = (unsafe { mapped_file_at(address) }) else {
+        // Whatever it is, it happens again, and is treated as it would have been.
+        if let Some(before) = BEFORE.get() {
+            // SAFETY: `before` is what the system said.
+            unsafe { sigaction(libc::SIGBUS, before, ptr::null_mut()) };
+        }
+        return;
+    };
+    const AFTER: &[u8] = b": the file was cut short, or its disk failed, while it was in use; \
+        --no-mmap reads a file that other programs write to\n";
+    for part in [b"error: ", name, AFTER] {
+        // SAFETY: `part` is that many bytes. There is nowhere to tell that it can't be written.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
+    // SAFETY: it runs nothing of this process any more.
+    unsafe { libc::_exit(1) }
+}

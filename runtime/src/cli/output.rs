@@ -1,0 +1,233 @@
+//! Standard output and standard error: what becomes of text on a terminal, and where nobody reads it.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::str;
+
+use crate::escape::Visible;
+
+/// Characters that a terminal may have as they are.
+const KEPT: &[char] = &['\n', '\t'];
+
+/// Standard output.
+///
+/// A terminal gets no characters that it would obey: what a model generates, and names in its file, are a stranger's.
+/// A pipe or a file gets every byte as it is.
+pub enum Output {
+    /// It was closed when the process began.
+    Closed,
+    /// A terminal.
+    Terminal(Terminal<io::Stdout>),
+    /// A pipe, a file or a device.
+    Bytes(io::Stdout),
+}
+
+impl Output {
+    /// The process's. Locked by each write only, and written at the end of a line or by a flush, so that tokens are
+    /// shown as they come.
+    pub fn standard() -> Self {
+        let out = io::stdout();
+        if before_main::is_stdout_closed() {
+            Self::Closed
+        } else if out.is_terminal() {
+            Self::Terminal(Terminal::new(out))
+        } else {
+            Self::Bytes(out)
+        }
+    }
+
+    /// Prints clap's help or version, which knows no strangers, with its own styles.
+    pub fn print(&mut self, text: &clap::Error) -> io::Result<()> {
+        self.open()?;
+        text.print()
+    }
+
+    /// Writes out what is left; without it an error at the very end would be lost.
+    pub fn finish(&mut self) -> io::Result<()> {
+        match self {
+            // Nothing was written, or the command has failed already.
+            Self::Closed => Ok(()),
+            _ => self.flush(),
+        }
+    }
+
+    /// Where writes go.
+    ///
+    /// # Errors
+    /// It was closed: the standard library has put `/dev/null` in its place, in which all would be lost without a word.
+    fn open(&mut self) -> io::Result<&mut dyn Write> {
+        match self {
+            Self::Closed => Err(io::Error::new(io::ErrorKind::BrokenPipe, Closed)),
+            Self::Terminal(out) => Ok(out),
+            Self::Bytes(out) => Ok(out),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.open()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.open()?.flush()
+    }
+}
+
+/// Why nothing can be written to a standard output that is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+struct Closed;
+
+/// Ends a command that could not write its output: with a line of error, or, where the reader of a pipe went away, as
+/// a filter that SIGPIPE kills, without a word.
+pub fn failed(error: &io::Error) -> ExitCode {
+    let is_closed = error.get_ref().is_some_and(|inner| inner.is::<Closed>());
+    if error.kind() == io::ErrorKind::BrokenPipe && !is_closed {
+        end_by_broken_pipe();
+    } else {
+        report(&format!("can't write the output: {error}"));
+    }
+    ExitCode::FAILURE
+}
+
+/// Raises the signal that the standard library has the process ignore.
+fn end_by_broken_pipe() {
+    #[cfg(unix)]
+    // SAFETY: the default action is no function of this program, and raising a signal touches no memory.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::raise(libc::SIGPIPE);
+    }
+}
+
+/// Tells an error in one line, whatever is in its text.
+pub fn report(problem: &str) {
+    let line = problem.replace(['\n', '\r'], " ");
+    note(format_args!("error: {line}"));
+}
+
+/// A line on standard error, where nothing is obeyed. There is nowhere to tell that it can't be written.
+pub fn note(line: impl Display) {
+    let line = line.to_string();
+    let _ = writeln!(io::stderr(), "{}", Visible { text: &line, keep: KEPT });
+}
+
+/// Ends the process with one line of error where there is no memory even for small things. It allocates nothing.
+#[cfg(unix)]
+pub fn end_without_memory() -> ! {
+    const LINE: &[u8] =
+        b"error: there is no memory left: close other programs, or raise this process's limit\n";
+    // SAFETY: `LINE` is that many bytes; ending runs nothing of this process any more.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len());
+        libc::_exit(1)
+    }
+}
+
+/// Makes visible what a terminal would obey.
+pub struct Terminal<W> {
+    out: W,
+    /// The beginning of a character whose end comes with the next write.
+    begun: Vec<u8>,
+}
+
+impl<W: Write> Terminal<W> {
+    fn new(out: W) -> Self {
+        Self { out, begun: Vec::new() }
+    }
+
+    fn show(&mut self, text: &str) -> io::Result<()> {
+        write!(self.out, "{}", Visible { text, keep: KEPT })
+    }
+}
+
+impl<W: Write> Write for Terminal<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut all = std::mem::take(&mut self.begun);
+        all.extend_from_slice(bytes);
+        let mut rest = &all[..];
+        loop {
+            match str::from_utf8(rest) {
+                Ok(text) => {
+                    self.show(text)?;
+                    break;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    self.show(str::from_utf8(valid).unwrap_or_default())?;
+                    let Some(bad) = error.error_len() else {
+                        self.begun = after.to_vec();
+                        break;
+                    };
+                    // A byte alone may be a C1 control to a terminal that reads no UTF-8.
+                    self.show("\u{fffd}")?;
+                    rest = &after[bad..];
+                }
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// What only the process's very beginning tells: before `main` the standard library opens `/dev/null` in the place of
+/// a standard stream that is closed.
+mod before_main {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+    pub fn is_stdout_closed() -> bool {
+        STDOUT_IS_CLOSED.load(Ordering::Relaxed)
+    }
+
+    /// A function that the loader calls before `main`.
+    #[cfg(unix)]
+    #[used]
+    // SAFETY: the section holds pointers to functions of this type, which may be called with more arguments than they
+    // take. The function needs nothing of what `main` finds prepared.
+    #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+    #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+    static LOOK: extern "C" fn() = {
+        extern "C" fn look() {
+            // SAFETY: asking for the flags of a descriptor changes nothing, whether it is open or not.
+            let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+            STDOUT_IS_CLOSED.store(flags == -1, Ordering::Relaxed);
+        }
+        look
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(writes: &[&[u8]]) -> String {
+        let mut terminal = Terminal::new(Vec::new());
+        for bytes in writes {
+            assert_eq!(terminal.write(bytes).unwrap(), bytes.len());
+        }
+        String::from_utf8(terminal.out).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_gets_whole_characters_and_no_commands() {
+        let cases: [(&[&[u8]], &str); 7] = [
+            (&[b"text\n"], "text\n"),
+            (&[b"\x1b", b"[2J"], "\\u{1b}[2J"),
+            ("漢".as_bytes().chunks(1).collect::<Vec<_>>().leak(), "漢"),
+            ("\u{9b}31m".as_bytes().chunks(1).collect::<Vec<_>>().leak(), "\\u{9b}31m"),
+            ("\u{202e}x".as_bytes().chunks(2).collect::<Vec<_>>().leak(), "\\u{202e}x"),
+            (&[b"a\x9b31mb"], "a\u{fffd}31mb"),
+            (&[b"\xe6\xbc", b"x"], "\u{fffd}x"),
+        ];
+        for (writes, expected) in cases {
+            assert_eq!(shown(writes), expected, "{writes:?}");
+        }
+    }
+}
