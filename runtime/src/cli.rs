@@ -165,6 +165,7 @@ impl ThreadArgs {
 
 /// Does what the process's arguments say, with `formats` besides the built-in ones.
 pub fn main(formats: &[&'static Format]) -> ExitCode {
+    stop::fail_writes_at_size_limit();
     let formats = match Formats::default().with(formats) {
         Ok(formats) => formats,
         Err(conflict) => {

@@ -24,7 +24,6 @@ mod value;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +36,8 @@ pub use metadata::Metadata;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};
 pub use write::GgufWriter;
+
+use crate::file::open_regular;
 
 const MAGIC: [u8; 4] = *b"GGUF";
 
@@ -144,12 +145,8 @@ impl Gguf {
 }
 
 fn map_file(path: &Path) -> Result<Mmap, Kind> {
-    let file = File::open(path).map_err(Kind::Io)?;
-    let about = file.metadata().map_err(Kind::Io)?;
-    if !about.is_file() {
-        return Err(Kind::NotAFile);
-    }
-    if about.len() == 0 {
+    let file = open_regular(path).map_err(Kind::Io)?;
+    if file.metadata().map_err(Kind::Io)?.len() == 0 {
         return Err(Kind::Empty);
     }
     // SAFETY: the map is read-only, and nothing in this process writes to the file. Another process can:

@@ -13,7 +13,7 @@ pub mod cli;
 mod config;
 pub mod draft;
 mod error;
-pub mod file;
+mod file;
 mod forward;
 pub mod gguf;
 pub mod imatrix;

@@ -650,6 +650,9 @@ fn told<'a, E>(
 fn folder(keep: Option<&Path>) -> Result<TempDir, Error> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("quantloom-report");
+    // The names in it can be guessed, and the folder for temporary files is everybody's.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let (path, made) = match keep {
         Some(path) => (path.to_owned(), fs::create_dir_all(path).and_then(|()| builder.tempdir_in(path))),
         None => (std::env::temp_dir(), builder.tempdir()),

@@ -41,8 +41,6 @@ impl Error {
 pub(super) enum Kind {
     #[error("{0}")]
     Io(io::Error),
-    #[error("is not a regular file")]
-    NotAFile,
     #[error("the file is empty")]
     Empty,
     #[error("is not a GGUF file: it begins with \"{}\", not \"GGUF\"", .0.escape_ascii())]
