@@ -92,17 +92,12 @@ impl OutputFile {
     /// A file with a temporary name, which any file system can have.
     fn create_named(place: PathBuf) -> io::Result<Self> {
         let folder = folder_of(&place);
-        let mut builder = tempfile::Builder::new();
-        builder.suffix(SUFFIX);
-        // A temporary file is its owner's alone by default; this one is an ordinary file once renamed.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
         // The name of the temporary file would tell nobody anything.
-        let temporary = builder.tempfile_in(folder).map_err(|error| {
-            let problem = error
-                .raw_os_error()
-                .map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string());
-            io::Error::new(error.kind(), format!("can't write to the folder {}: {problem}", folder.display()))
+        let temporary = tempfile::Builder::new().suffix(SUFFIX).make_in(folder, |path| options.open(path));
+        let temporary = temporary.map_err(|error| {
+            io::Error::new(error.kind(), format!("can't write to the folder {}: {error}", folder.display()))
         })?;
         let (file, temporary) = temporary.into_parts();
         Ok(Self { file, place, temporary: Some(temporary) })
@@ -244,7 +239,7 @@ mod tests {
                 for (link, to) in links {
                     assert_eq!(fs::read_link(path(link)).unwrap(), Path::new(to), "{way}, {case}: {link}");
                 }
-                fs::File::create(path("plain")).unwrap();
+                File::create(path("plain")).unwrap();
                 let [mode, plain] =
                     [place, "plain"].map(|name| fs::metadata(path(name)).unwrap().permissions().mode());
                 assert_eq!(mode, plain, "{way}, {case}: an ordinary file");

@@ -7,7 +7,7 @@ mod tiny;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,12 @@ impl World {
 
     /// Whose commands take many seconds.
     fn slow() -> Self {
-        Self::new(&Shape { embedding: 256, vocab: 60_000, context: 30_000, ..SHAPE }, 20_000)
+        Self::new(&Shape { context: 30_000, ..SHAPE }, 20_000)
+    }
+
+    /// In which a model takes seconds to be quantized.
+    fn large() -> Self {
+        Self::new(&Shape { embedding: 256, vocab: 60_000, ..SHAPE }, 12)
     }
 
     fn new(shape: &Shape, words: usize) -> Self {
@@ -87,13 +92,11 @@ impl World {
     /// The arguments of `command`, which reads the model and the text and writes to `output`.
     fn arguments(&self, command: &str, output: &str) -> Vec<String> {
         let (model, text) = (self.name("model.gguf"), self.name("text.txt"));
-        // Of one byte each, as tokens 0 to 2 are special.
-        let ids = (0..20_000).map(|i| (3 + i % 256).to_string()).collect::<Vec<_>>().join(",");
-        let ids =
-            if self.before.is_empty() || fs::metadata(&text).unwrap().len() < 1000 { "3,4,5" } else { &ids };
+        // As many as the text has words.
+        let ids = vec!["65"; fs::metadata(&text).unwrap().len() as usize / 8].join(",");
         let arguments: &[&str] = match command {
             "quantize" => &["quantize", &model, output, "q8_0", "-t", "1"],
-            "logits" => &["logits", "-m", &model, "--ids", ids, "-t", "1", "-o", output],
+            "logits" => &["logits", "-m", &model, "--ids", &ids, "-t", "1", "-o", output],
             "imatrix" => &["imatrix", "-m", &model, "-f", &text, "-c", "16", "-t", "1", "-o", output],
             "perplexity" => &[
                 "perplexity",
@@ -147,7 +150,7 @@ fn end(mut child: Child, case: &str) -> Output {
 }
 
 #[track_caller]
-fn run(mut command: Command, case: &str) -> Output {
+fn run(command: &mut Command, case: &str) -> Output {
     end(command.spawn().unwrap(), case)
 }
 
@@ -204,13 +207,19 @@ fn wait_until_begun(world: &World, command: &str, child: &mut Child) {
 fn signals_leave_an_error_and_no_file() {
     const ALL: &[&str] =
         &["INT", "TERM", "HUP", "QUIT", "ALRM", "USR1", "USR2", "VTALRM", "PROF", "XCPU", "IO", "PWR"];
-    let world = World::slow();
+    let [slow, large] = [World::slow(), World::large()];
     for command in COMMANDS {
+        let world = if command == "quantize" { &large } else { &slow };
         let signals = if command == "quantize" { ALL } else { &ALL[..5] };
         for signal in signals {
             let case = format!("{command}, SIG{signal}");
             let mut child = world.command(&world.arguments(command, &world.name("out"))).spawn().unwrap();
-            wait_until_begun(&world, command, &mut child);
+            wait_until_begun(world, command, &mut child);
+            if command == "report" {
+                // Nobody else may put files there.
+                let folder = fs::read_dir(world.path("tmp")).unwrap().next().unwrap().unwrap();
+                assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{case}");
+            }
             send(signal, &child);
             let output = end(child, &case);
             let by = if *signal == "INT" { String::new() } else { format!(" by SIG{signal}") };
@@ -268,14 +277,14 @@ fn the_limit_for_files_is_an_error() {
     for (command, blocks) in cases {
         let world = World::quick();
         let arguments = world.arguments(command, &world.name("out"));
-        let output = run(world.command_after(&format!("ulimit -f {blocks}"), &arguments), command);
+        let output = run(&mut world.command_after(&format!("ulimit -f {blocks}"), &arguments), command);
         let name = if command == "report" { "model.Q8_0.gguf" } else { "out" };
         assert_error(&output, &format!("{name}: File too large"), command);
         world.assert_nothing_left(command);
         // What was there stays.
         if ["quantize", "logits"].contains(&command) {
             fs::write(world.path("out"), "from before").unwrap();
-            let output = run(world.command_after(&format!("ulimit -f {blocks}"), &arguments), command);
+            let output = run(&mut world.command_after(&format!("ulimit -f {blocks}"), &arguments), command);
             assert_error(&output, "out: File too large", command);
             assert_eq!(fs::read(world.path("out")).unwrap(), b"from before", "{command}");
         }
@@ -284,7 +293,7 @@ fn the_limit_for_files_is_an_error() {
     let world = World::quick();
     let mut inspect = world.command_after("ulimit -f 1", &["inspect".into(), world.name("model.gguf")]);
     inspect.stdout(fs::File::create(world.path("printed")).unwrap());
-    assert_error(&run(inspect, "inspect"), "can't write the output: File too large", "inspect");
+    assert_error(&run(&mut inspect, "inspect"), "can't write the output: File too large", "inspect");
 }
 
 #[test]
@@ -300,7 +309,7 @@ fn the_limit_of_time_leaves_no_file() {
                 let world = World::slow();
                 let case = format!("{limit}; {command}");
                 let mut process = world.command_after(limit, &world.arguments(command, &world.name("out")));
-                let output = run_unread(process.stdout(Stdio::null()), &case);
+                let output = run(process.stdout(Stdio::null()), &case);
                 if killed {
                     assert_eq!(output.status.signal(), Some(9), "{case}: {}", output.status);
                 } else {
@@ -312,11 +321,6 @@ fn the_limit_of_time_leaves_no_file() {
             });
         }
     });
-}
-
-#[track_caller]
-fn run_unread(command: &mut Command, case: &str) -> Output {
-    end(command.spawn().unwrap(), case)
 }
 
 fn make_pipe(path: &Path) {
@@ -349,7 +353,7 @@ fn outputs_that_are_no_regular_files_are_refused() {
         };
         for path in outputs.iter().map(|path| &**path).chain(["/dev/null", "/dev/stdout"]) {
             let case = format!("{command} to {path}");
-            let output = run(world.command(&world.arguments(command, path)), &case);
+            let output = run(&mut world.command(&world.arguments(command, path)), &case);
             assert_error(&output, &format!("{path}: {problem}"), &case);
             assert!(output.stdout.is_empty(), "{case}");
             world.assert_nothing_left(&case);
@@ -390,7 +394,7 @@ fn pipes_are_refused_where_a_file_is_mapped() {
         let case = arguments.join(" ");
         let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).into()).collect();
         let mut command = world.command(&arguments);
-        let output = run_unread(command.stdin(Stdio::piped()), &case);
+        let output = run(command.stdin(Stdio::piped()), &case);
         assert_error(&output, "is not a regular file", &case);
         world.assert_nothing_left(&case);
     }
@@ -409,7 +413,7 @@ fn texts_may_come_from_pipes() {
         arguments
     };
     for command in ["imatrix", "perplexity"] {
-        let expected = run(world.command(&arguments(command, &world.name("text.txt"))), command).stdout;
+        let expected = run(&mut world.command(&arguments(command, &world.name("text.txt"))), command).stdout;
         let written = fs::read(world.path("out")).unwrap();
         for path in ["-", "/dev/stdin", &world.name("pipe")] {
             let case = format!("{command} -f {path}");
@@ -473,7 +477,7 @@ fn outputs_go_where_links_lead() {
     for command in ["quantize", "logits", "imatrix", "perplexity"] {
         let world = World::quick();
         let out = world.name("out");
-        let output = run(world.command(&world.arguments(command, &out)), command);
+        let output = run(&mut world.command(&world.arguments(command, &out)), command);
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         let expected = fs::read(&out).unwrap();
         fs::remove_file(&out).unwrap();
@@ -490,7 +494,7 @@ fn outputs_go_where_links_lead() {
                 // What may be overwritten.
                 fs::write(world.path("tmp/other"), &expected).unwrap();
             }
-            let output = run(world.command(&world.arguments(command, &out)), &case);
+            let output = run(&mut world.command(&world.arguments(command, &out)), &case);
             assert!(output.status.success(), "{case}: {}", String::from_utf8_lossy(&output.stderr));
             assert_eq!(fs::read_link(&out).unwrap(), Path::new(to), "{case}");
             assert!(!fs::symlink_metadata(world.path("tmp/other")).unwrap().is_symlink(), "{case}");
@@ -505,7 +509,7 @@ fn outputs_go_where_links_lead() {
         {
             symlink(to, &out).unwrap();
             let case = format!("{command} to {to}");
-            let output = run(world.command(&world.arguments(command, &out)), &case);
+            let output = run(&mut world.command(&world.arguments(command, &out)), &case);
             assert_error(&output, problem, &case);
             assert_eq!(fs::read_link(&out).unwrap(), Path::new(to), "{case}");
             fs::remove_file(&out).unwrap();
@@ -514,6 +518,6 @@ fn outputs_go_where_links_lead() {
     }
     let world = World::quick();
     symlink("model.gguf", world.path("link")).unwrap();
-    let output = run(world.command(&world.arguments("quantize", &world.name("link"))), "quantize");
+    let output = run(&mut world.command(&world.arguments("quantize", &world.name("link"))), "quantize");
     assert_error(&output, "is the same file, and would be lost", "quantize to a link to its source");
 }

@@ -29,8 +29,8 @@ pub fn run(args: Args, formats: &Formats) -> Result {
     let path = args.model.path()?;
     let io = |source| Error::Io { path: args.output.clone(), source };
     // Before anything is computed, so that nothing is computed in vain.
-    let mut file = BufWriter::new(OutputFile::create(&args.output).map_err(io)?);
     let stop = Stop::watch()?;
+    let mut file = BufWriter::new(OutputFile::create(&args.output).map_err(io)?);
     let model = load(path, formats, args.threads)?;
     let mut cache = model.create_kv_cache_for(args.ids.len())?;
     model.check_tokens(&args.ids)?;

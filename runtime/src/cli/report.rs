@@ -90,12 +90,14 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let text = args.file.as_deref().map(read_text).transpose()?;
     let text = Text { text, context: args.ctx_size, chunks: args.chunks };
     let model = resolve(args.model)?;
+    let base = args.base.map(resolve).transpose()?;
+    let stop = Stop::watch()?;
     // Before anything is measured, so that nothing is measured in vain.
     let svg = args.svg.as_deref().map(Svg::create).transpose()?;
     let options = Options {
         formats: formats.clone(),
         recipes,
-        base: args.base.map(resolve).transpose()?,
+        base,
         text: (!args.no_quality).then_some(text),
         prompt: args.n_prompt,
         generate: args.n_gen,
@@ -104,7 +106,6 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         threads: args.threads.threads,
     };
 
-    let stop = Stop::watch()?;
     let comparison = Comparison::new(&model, &options).map_err(|error| match error {
         Error::NoText => {
             format!("{error}, as that of WikiText-2, or do without perplexity by --no-quality").into()
