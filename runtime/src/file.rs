@@ -185,8 +185,13 @@ mod tests {
 
     use super::*;
 
+    type Create = fn(&Path) -> io::Result<OutputFile>;
+
+    /// A link, and where it leads.
+    type Link = (&'static str, &'static str);
+
     /// Both ways to write, of which the file system decides.
-    const WAYS: [(&str, fn(&Path) -> io::Result<OutputFile>); 2] = [
+    const WAYS: [(&str, Create); 2] = [
         ("as the file system likes", OutputFile::create),
         ("with a temporary name", |path| OutputFile::create_named(output_place(path)?)),
     ];
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn outputs_go_where_their_paths_lead() {
         // Links and where they lead, a file that is there, and the one that is written to `out`.
-        let cases: [(&str, &[(&str, &str)], &str, &str); 7] = [
+        let cases: [(&str, &[Link], &str, &str); 7] = [
             ("nothing", &[], "", "out"),
             ("a file", &[], "out", "out"),
             ("a link to a file", &[("out", "other/file")], "other/file", "other/file"),

@@ -233,6 +233,27 @@ fn signals_leave_an_error_and_no_file() {
     }
 }
 
+/// Models that are only measured have no name by then: even SIGKILL leaves but an empty folder.
+#[test]
+fn a_report_that_is_killed_leaves_no_model() {
+    let world = World::quick();
+    let mut arguments = world.arguments("report", &world.name("out"));
+    arguments.retain(|argument| argument != "--no-quality");
+    arguments.extend(["-f", &world.name("text.txt"), "-c", "16"].map(String::from));
+    let mut child = world.command(&arguments).spawn().unwrap();
+    let start = Instant::now();
+    let is_mapped = |map: &str| map.contains("model.Q8_0.gguf (deleted)");
+    while !fs::read_to_string(format!("/proc/{}/maps", child.id())).is_ok_and(|maps| is_mapped(&maps)) {
+        assert!(start.elapsed() < Duration::from_secs(60), "no model is made");
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    end(child, "report");
+    let folder = fs::read_dir(world.path("tmp")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_dir(folder).expect("an empty folder");
+    world.assert_nothing_left("report");
+}
+
 /// As `nohup` ignores SIGHUP, and a shell SIGINT for what runs behind `&`.
 #[test]
 fn signals_that_are_ignored_stay_ignored() {

@@ -5,7 +5,8 @@
 mod tiny;
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -565,21 +566,19 @@ fn trap(world: &World) -> PathBuf {
     }
     fs::write(folder.join("package.json"), r#"{"workspaces": ["**"]}"#).unwrap();
     fs::write(folder.join(".npmrc"), "registry=http://127.0.0.1:1/\nfetch-retries=0\n").unwrap();
-    fs::write(folder.join("hook.js"), format!("require('fs').writeFileSync({trapped:?}, '')\n")).unwrap();
     folder
 }
 
 #[test]
 fn nothing_of_the_current_folder_is_run() {
-    let own = |world: &World| world.path("programs").to_str().unwrap().to_owned();
-    // How a relative entry may stand in PATH.
-    let cases: [(&str, fn(String) -> String); 6] = [
-        ("none", |own| own),
-        ("a point", |own| format!(".:{own}")),
-        ("an empty one", |own| format!(":{own}")),
-        ("an empty one at the end", |own| format!("{own}/none:{own}:")),
-        ("a folder above", |own| format!("../trap:{own}")),
-        ("a folder below", |own| format!("./:./bin:{own}")),
+    // How a relative entry may stand in PATH, beside the one that is to be searched.
+    let cases = [
+        ("none", "OWN"),
+        ("a point", ".:OWN"),
+        ("an empty one", ":OWN"),
+        ("an empty one at the end", "OWN/none:OWN:"),
+        ("a folder above", "../trap:OWN"),
+        ("a folder below", "./:./bin:OWN"),
     ];
     for (case, path) in cases {
         for (model, calls) in [("wheel", &["hello==1.0"][..]), ("tarballs", &["hello@1.0", "world@1.0"])] {
@@ -595,7 +594,9 @@ fn nothing_of_the_current_folder_is_run() {
                 seen.display()
             ));
             let mut command = world.command(model);
-            command.current_dir(&folder).env("PATH", path(own(&world)));
+            command
+                .current_dir(&folder)
+                .env("PATH", path.replace("OWN", world.path("programs").to_str().unwrap()));
             command.env("PYTHONPATH", ".:/absolute::x").env("NODE_PATH", "node_modules:/absolute");
             let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{case}, {model}: {said}"));
             assert!(fs::read_to_string(path).unwrap().starts_with("hello"), "{case}, {model}");
@@ -652,25 +653,65 @@ fn pip_is_isolated_and_has_the_users_settings() {
         zip.write_all(content.as_bytes()).unwrap();
     }
     let wheel = zip.finish().unwrap().into_inner();
-    for settings in ["a file", "variables"] {
-        let world = World::new();
-        let folder = trap(&world);
-        fs::write(world.path("packages/hello-1.0-py3-none-any.whl"), &wheel).unwrap();
-        let packages = world.path("packages");
-        let configuration = format!("[global]\nno-index = true\nfind-links = {}\n", packages.display());
-        fs::write(world.path("pip.conf"), configuration).unwrap();
-        let mut command = world.command("wheel");
-        command
-            .current_dir(&folder)
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env_remove("PIP_FIND_LINKS");
-        match settings {
-            // Relative to where the user is.
-            "a file" => command.env("PIP_CONFIG_FILE", "../pip.conf"),
-            _ => command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", &packages),
-        };
-        let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{settings}: {said}"));
-        assert_eq!(fs::read_to_string(path).unwrap(), "hello", "{settings}");
-        assert!(!world.path("trapped").exists(), "{settings}");
+    let world = World::new();
+    let folder = trap(&world);
+    fs::write(world.path("packages/hello-1.0-py3-none-any.whl"), &wheel).unwrap();
+    let settings = format!("[global]\nfind-links = {}\n", world.path("packages").display());
+    fs::write(world.path("pip.conf"), settings).unwrap();
+    let mut command = world.command("wheel");
+    command.current_dir(&folder).env("PATH", std::env::var_os("PATH").unwrap()).env_remove("PIP_FIND_LINKS");
+    // Relative to where the user is.
+    command.env("PIP_CONFIG_FILE", "../pip.conf").env("PIP_NO_INDEX", "1");
+    let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(fs::read_to_string(path).unwrap(), "hello");
+    assert!(!world.path("trapped").exists());
+}
+
+/// A registry of npm's on this machine, which has the packages of [`TARBALLS`].
+fn serve_registry() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let line = request.next().unwrap_or_default();
+            request.find(String::is_empty);
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let name = if path.contains("hello") { "hello" } else { "world" };
+            let body = if path.ends_with(".tgz") {
+                tarball("package/model.part", name.as_bytes())
+            } else {
+                format!(
+                    r#"{{"name": "{name}", "dist-tags": {{"latest": "1.0.0"}}, "versions": {{"1.0.0": {{
+                    "name": "{name}", "version": "1.0.0",
+                    "dist": {{"tarball": "http://127.0.0.1:{port}/{name}.tgz"}}}}}}}}"#
+                )
+                .into_bytes()
+            };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            // Whoever has gone away does not need it.
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    port
+}
+
+/// The real npm takes the user's settings, and none of the current folder, nor of one above the cache.
+#[test]
+fn npm_has_the_users_settings_and_no_others() {
+    if !has("npm", &["--version"]) {
+        return;
     }
+    let world = World::new();
+    let folder = trap(&world);
+    fs::write(world.path("npmrc"), format!("registry=http://127.0.0.1:{}/\n", serve_registry())).unwrap();
+    let mut command = world.command("tarballs");
+    command.current_dir(&folder).env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("QUANTLOOM_CACHE", folder.join("cache")).env("NPM_CONFIG_USERCONFIG", "../npmrc");
+    command.env("NO_PROXY", "127.0.0.1").env_remove("NPM_CONFIG_REGISTRY").env_remove("npm_config_registry");
+    let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(fs::read_to_string(path).unwrap(), "helloworld");
+    assert!(!world.path("trapped").exists());
 }

@@ -10,7 +10,7 @@
 //! less likely has code 0.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Chunks, LEAST_CONTEXT};
@@ -139,6 +139,18 @@ impl BaseFile {
         let tokens = bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)).collect();
         let chunks = Chunks { tokens, context };
         Ok(Self { path: path.into(), reader, chunks, vocab, rows: Vec::new() })
+    }
+
+    /// The same file once more, from its first row on. Of the two only one may be read.
+    pub(crate) fn reopen(&self) -> Result<Self, Error> {
+        let rows = (HEADER + size_of_val(self.chunks.tokens())) as u64;
+        let file = self.reader.get_ref().try_clone().and_then(|mut file| {
+            file.seek(SeekFrom::Start(rows))?;
+            Ok(file)
+        });
+        let file = file.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let (path, chunks) = (self.path.clone(), self.chunks.clone());
+        Ok(Self { path, reader: BufReader::new(file), chunks, vocab: self.vocab, rows: Vec::new() })
     }
 
     /// What it was written for.
