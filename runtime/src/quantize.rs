@@ -46,6 +46,7 @@ use self::convert::{Converter, Importance, Problem};
 pub use self::error::{SquaredError, squared_error};
 use self::mix::{MIXES, Mix, Role, Rule, Shape};
 use crate::Error;
+use crate::file::output_place;
 use crate::gguf::{Formats, Gguf, GgufWriter, Tensor, TensorType, Value};
 use crate::imatrix::{Entry, Imatrix};
 use crate::model::default_threads;
@@ -397,8 +398,8 @@ fn shape(source: &Gguf, recipe: &Recipe) -> Shape {
     }
 }
 
-/// Writes what `recipe` makes of `source` to `path`, on `threads` threads or else one for each CPU. The file appears when it is whole: until
-/// then it has a temporary name in the same folder, and where something goes wrong it is removed.
+/// Writes what `recipe` makes of `source` to `path`, on `threads` threads or else one for each CPU. The file appears when it is whole; where
+/// something goes wrong nothing is left of it. If `path` is a symbolic link, the file that it leads to is written.
 ///
 /// Metadata is kept but for `general.file_type`, `general.quantization_version` and what tells of an importance matrix,
 /// which are llama.cpp's, and data streams through at most 2.1 MiB of memory for each thread, and one more, whatever the model's size; the source stays
@@ -419,6 +420,8 @@ pub fn quantize_file(
 ) -> Result<Plan, Error> {
     let path = path.as_ref();
     let fail = |problem: String| Error::Model { path: source.path().into(), problem };
+    // Before the files are compared, which opens both and would wait for a named pipe.
+    output_place(path).map_err(|source| Error::Io { path: path.into(), source })?;
     if same_file::is_same_file(source.path(), path).unwrap_or(false) {
         return Err(fail(format!(
             "{} is the same file, and would be lost with a failure or a bad choice: name another file to write",

@@ -415,7 +415,8 @@ impl<'a> Comparison<'a> {
         mut progress: impl FnMut(Progress<'_>) -> Result<(), E>,
     ) -> Result<Report, E> {
         let perplexity = self.base_perplexity(&mut progress)?;
-        let made = self.recipes().map(|recipe| self.make(recipe, &mut progress));
+        let logits = self.chunks.is_some().then(|| self.open_logits()).transpose()?;
+        let made = self.recipes().map(|recipe| self.make(recipe, logits.as_ref(), &mut progress));
         let made = made.collect::<Result<Vec<_>, _>>()?;
 
         let names = self.recipes().map(Recipe::name);
@@ -482,26 +483,42 @@ impl<'a> Comparison<'a> {
         write_base(&self.base, chunks, CacheTypes::default(), self.logits(), each).map(Some)
     }
 
+    /// Opens the base's logits. A file that was made for them loses its name: open, it lives on, and whatever ends the
+    /// process leaves nothing of it. Where the system can't do that, it goes with the folder.
+    fn open_logits(&self) -> Result<BaseFile, Error> {
+        let path = self.logits();
+        let file = BaseFile::open(&path)?;
+        if self.logits.is_none() {
+            let _ = fs::remove_file(path);
+        }
+        Ok(file)
+    }
+
     fn make<E: From<Error>>(
         &self,
         recipe: &Recipe,
+        logits: Option<&BaseFile>,
         progress: &mut impl FnMut(Progress<'_>) -> Result<(), E>,
     ) -> Result<Made, E> {
         let (name, path) = (recipe.name(), self.path(recipe));
         let plan = self.quantize(recipe, &path, progress)?;
         let gguf = Gguf::open_with(&path, &self.options.formats).map_err(Error::from)?;
+        if self.options.keep.is_none() {
+            // As the logits' file.
+            let _ = fs::remove_file(&path);
+        }
         let matrices = shares(matrices(&gguf).map(|tensor| {
             let planned = plan.tensors.iter().find(|planned| planned.tensor.name() == tensor.name());
             (tensor, planned.and_then(|Planned { instead_of, .. }| *instead_of))
         }));
         let error = self.error(name, &gguf, progress)?;
         let model = Model::from_gguf(gguf, self.isa, self.base.threads())?;
-        let divergence = match &self.chunks {
+        let divergence = match self.chunks.as_ref().zip(logits) {
             None => None,
-            Some(chunks) => {
+            Some((chunks, logits)) => {
                 let mut told = told(name, Step::Text, chunks.len(), progress);
                 told(0)?;
-                let base = Base::File(BaseFile::open(self.logits())?);
+                let base = Base::File(logits.reopen()?);
                 Some(compare(base, &model, chunks, CacheTypes::default(), |_| told(1))?)
             }
         };
@@ -650,6 +667,9 @@ fn told<'a, E>(
 fn folder(keep: Option<&Path>) -> Result<TempDir, Error> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("quantloom-report");
+    // The names in it can be guessed, and the folder for temporary files is everybody's.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let (path, made) = match keep {
         Some(path) => (path.to_owned(), fs::create_dir_all(path).and_then(|()| builder.tempdir_in(path))),
         None => (std::env::temp_dir(), builder.tempdir()),

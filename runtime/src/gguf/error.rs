@@ -43,8 +43,6 @@ impl Error {
 pub(super) enum Kind {
     #[error("{0}")]
     Io(io::Error),
-    #[error("is not a regular file")]
-    NotAFile,
     #[error("the file is empty")]
     Empty,
     #[error("there is no memory for its {len} bytes; mapped, without --no-mmap, it takes none of its own")]

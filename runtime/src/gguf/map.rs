@@ -1,6 +1,6 @@
 //! A file's bytes in memory: mapped, or read into memory of this process.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
@@ -12,6 +12,7 @@ use memmap2::{Mmap, MmapMut};
 
 use super::error::{Kind, Result};
 use crate::escape::Visible;
+use crate::file::open_regular;
 
 /// A file's bytes, page-aligned.
 #[derive(Debug)]
@@ -73,14 +74,8 @@ impl Deref for FileMap {
 
 /// Opens a regular file that is not empty; its length.
 fn open(path: &Path) -> Result<(File, u64), Kind> {
-    // Before it is opened: opening a named pipe waits for a writer.
-    if !fs::metadata(path).map_err(Kind::Io)?.is_file() {
-        return Err(Kind::NotAFile);
-    }
-    let file = File::open(path).map_err(Kind::Io)?;
-    let about = file.metadata().map_err(Kind::Io)?;
-    match about.len() {
-        _ if !about.is_file() => Err(Kind::NotAFile),
+    let file = open_regular(path).map_err(Kind::Io)?;
+    match file.metadata().map_err(Kind::Io)?.len() {
         0 => Err(Kind::Empty),
         len => Ok((file, len)),
     }

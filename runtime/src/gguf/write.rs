@@ -1,7 +1,6 @@
 //! The writer: metadata and tensors in, a version 3 file out, in bounded memory.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use super::read::alignment;
 use super::tensor::{TensorType, data_len};
 use super::value::{Value, write_string, write_u32, write_u64};
 use super::{MAGIC, Metadata};
-use crate::file::{persist, temporary_beside};
+use crate::file::OutputFile;
 
 /// Supplies the data of a tensor.
 type Source<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + 'a>;
@@ -94,8 +93,8 @@ impl<'a> GgufWriter<'a> {
         Ok(())
     }
 
-    /// Writes the file under a temporary name beside its place and renames it when it is complete and on disk: whoever
-    /// finds a file at the path finds all of it.
+    /// Writes the file, which gets its name when it is complete and on disk: whoever finds a file at the path finds all
+    /// of it. If the path is a symbolic link, the file that it leads to is written.
     ///
     /// # Errors
     ///
@@ -114,12 +113,8 @@ fn write_file(
     tensors: Vec<Planned<'_>>,
     alignment: usize,
 ) -> Result<(), Kind> {
-    // A rename would replace a folder's link or a device, such as `/dev/null`.
-    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-        return Err(Kind::NotAFile);
-    }
-    let mut temporary = temporary_beside(path, ".gguf.part").map_err(Kind::Io)?;
-    let mut out = Counted { out: BufWriter::with_capacity(1 << 20, temporary.as_file_mut()), written: 0 };
+    let mut file = OutputFile::create(path).map_err(Kind::Io)?;
+    let mut out = Counted { out: BufWriter::with_capacity(1 << 20, &mut file), written: 0 };
     write_head(&mut out, metadata, &tensors, alignment).map_err(Kind::Io)?;
     for Planned { name, len, source, .. } in tensors {
         let before = out.written;
@@ -133,7 +128,7 @@ fn write_file(
     }
     out.flush().map_err(Kind::Io)?;
     drop(out);
-    persist(temporary, path).map_err(Kind::Io)
+    file.persist().map_err(Kind::Io)
 }
 
 /// Writes all that stands before the data, padding included.

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use super::{CHUNKS_KEY, CONTEXT_KEY, COUNTS, DATASETS_KEY, Entry, Imatrix, SUMS, TYPE, TYPE_KEY};
 use crate::Error;
+use crate::file::open_regular;
 use crate::gguf::{Gguf, Tensor, TensorType};
 
 /// The most values of a file, as a sparse one is as long as it likes. DeepSeek-V3, with 256 experts in each of 58
@@ -30,12 +31,9 @@ const MIN_ENTRY: u64 = 3 * 4 + 4;
 
 pub fn open(path: &Path) -> Result<Imatrix, Error> {
     let io = |source| Error::Io { path: path.into(), source };
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = open_regular(path).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     let fail = |problem: String| Error::Imatrix { path: path.into(), problem };
-    if !about.is_file() {
-        return Err(fail("is not a regular file".into()));
-    }
     let mut magic = Vec::new();
     (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
     let imatrix = if magic == *b"GGUF" {

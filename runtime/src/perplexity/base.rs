@@ -10,13 +10,11 @@
 //! less likely has code 0.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use super::{Chunks, LEAST_CONTEXT};
-use crate::file::{persist, temporary_beside};
+use crate::file::{OutputFile, check_output, open_regular};
 use crate::ops::softmax::Softmax;
 use crate::{Error, Model};
 
@@ -106,11 +104,8 @@ impl BaseFile {
         let path = path.as_ref();
         let fail = |problem: String| Error::Base { path: path.into(), problem };
         let io = |source| Error::Io { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = open_regular(path).map_err(io)?;
         let about = file.metadata().map_err(io)?;
-        if !about.is_file() {
-            return Err(fail("is not a regular file".into()));
-        }
         let mut reader = BufReader::new(file);
         let mut header = [0; HEADER];
         let len = read_up_to(&mut reader, &mut header).map_err(io)?;
@@ -144,6 +139,18 @@ impl BaseFile {
         let tokens = bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)).collect();
         let chunks = Chunks { tokens, context };
         Ok(Self { path: path.into(), reader, chunks, vocab, rows: Vec::new() })
+    }
+
+    /// The same file once more, from its first row on. Of the two only one may be read.
+    pub(crate) fn reopen(&self) -> Result<Self, Error> {
+        let rows = (HEADER + size_of_val(self.chunks.tokens())) as u64;
+        let file = self.reader.get_ref().try_clone().and_then(|mut file| {
+            file.seek(SeekFrom::Start(rows))?;
+            Ok(file)
+        });
+        let file = file.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let (path, chunks) = (self.path.clone(), self.chunks.clone());
+        Ok(Self { path, reader: BufReader::new(file), chunks, vocab: self.vocab, rows: Vec::new() })
     }
 
     /// What it was written for.
@@ -221,18 +228,18 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Writes a file under a temporary name, which it loses when it is whole.
+/// Writes a file, which gets its name when it is whole.
 pub struct Writer {
     path: PathBuf,
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<OutputFile>,
 }
 
 impl Writer {
     /// Begins the file at `path` with what stands before the rows.
     pub fn new(path: &Path, chunks: &Chunks, vocab: usize) -> Result<Self, Error> {
-        refuse_to_overwrite(path)?;
+        check_base_target(path)?;
         let io = |source| Error::Io { path: path.into(), source };
-        let mut out = BufWriter::new(temporary_beside(path, ".part").map_err(io)?);
+        let mut out = BufWriter::new(OutputFile::create(path).map_err(io)?);
         let header = [chunks.context(), vocab, chunks.len()].map(|number| number as u32);
         let mut write = || {
             out.write_all(&MAGIC)?;
@@ -251,21 +258,25 @@ impl Writer {
     pub fn finish(self) -> Result<(), Error> {
         let Self { path, out } = self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|file| persist(file, &path)).map_err(|source| Error::Io { path, source })
+        file.and_then(OutputFile::persist).map_err(|source| Error::Io { path, source })
     }
 }
 
-/// A file of something else, perhaps the model, is not to be lost where `--kl-divergence` was forgotten.
-fn refuse_to_overwrite(path: &Path) -> Result<(), Error> {
+/// Whether a base model's logits may be written to `path`: a file of something else, perhaps the model, is not to be lost
+/// where `--kl-divergence` was forgotten. To be asked before the work is done.
+///
+/// # Errors
+/// There is another file, or the folder can't be written to.
+pub fn check_base_target(path: &Path) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.into(), source };
     let about = match fs::metadata(path) {
         Ok(about) => about,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_output(path).map_err(io),
         Err(error) => return Err(io(error)),
     };
     let is_ours = about.is_file() && {
         let mut magic = [0; MAGIC.len()];
-        let len = read_up_to(&mut File::open(path).map_err(io)?, &mut magic).map_err(io)?;
+        let len = read_up_to(&mut open_regular(path).map_err(io)?, &mut magic).map_err(io)?;
         magic[..len] == MAGIC
     };
     if is_ours {

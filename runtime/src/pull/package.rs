@@ -11,7 +11,7 @@ use std::time::Duration;
 use flate2::bufread::GzDecoder;
 use zip::ZipArchive;
 
-use super::{Error, at, progress};
+use super::{Error, at, client, progress};
 
 /// A package of a registry, in one version.
 #[derive(Clone, Copy, Debug)]
@@ -44,24 +44,27 @@ impl Registry {
         }
     }
 
-    /// The ways to call the client, in the order they are tried.
+    /// The ways to call the client, in the order they are tried. Python is isolated (`-I`): by `-m` alone it would run a
+    /// `pip.py` of the current folder.
     fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::PyPi => &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]],
+            Self::PyPi => {
+                &[&["python3", "-I", "-m", "pip"], &["python", "-I", "-m", "pip"], &["pip3"], &["pip"]]
+            }
             // On Windows it is a script, which is found by its full name only.
             Self::Npm if cfg!(windows) => &[&["npm.cmd"]],
             Self::Npm => &[&["npm"]],
         }
     }
 
-    /// The first of them that works.
-    fn find_client(self) -> Option<Command> {
+    /// The first of them that works, to be called in the folder `work`.
+    fn find_client(self, work: &Path) -> Option<Command> {
         let works = |words: &&&[&str]| {
-            let mut client = command(words);
+            let Some(mut client) = client::command(words, work) else { return false };
             client.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             client.status().is_ok_and(|status| status.success())
         };
-        self.commands().iter().find(works).map(|words| command(words))
+        self.commands().iter().find(works).and_then(|words| client::command(words, work))
     }
 
     /// The extension of packages.
@@ -83,7 +86,11 @@ impl Package {
     /// Has the client put the package into the folder `work`; returns its path.
     pub(super) fn download(&self, work: &Path) -> Result<PathBuf, Error> {
         let (name, in_words) = self.registry.client();
-        let mut client = self.registry.find_client().ok_or_else(|| {
+        let work = &path::absolute(work).map_err(at(work))?;
+        // npm looks for its project from here upwards, and finds it here.
+        let project = work.join("package.json");
+        fs::write(&project, "{}").map_err(at(&project))?;
+        let mut client = self.registry.find_client(work).ok_or_else(|| {
             let tried: Vec<_> =
                 self.registry.commands().iter().map(|words| format!("`{}`", words.join(" "))).collect();
             let tried = match &tried[..] {
@@ -92,13 +99,11 @@ impl Package {
             };
             Error::NoClient { package: self.to_string(), client: in_words, tried }
         })?;
-        let work = &path::absolute(work).map_err(at(work))?;
         let progress = progress(format!("fetching {self}"), self.bytes);
         // A file and not a pipe, which the client could fill while nobody reads it.
         let said = work.join("stderr");
         let stderr = File::create(&said).map_err(at(&said))?;
-        // Its temporary files go to `work`, too: they are gone with it, and show how far it is. Its own cache would
-        // keep the package for good.
+        // The client's own cache would keep the package for good.
         match self.registry {
             Registry::PyPi => client
                 .args(["download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-input"])
@@ -107,10 +112,11 @@ impl Package {
                 .arg(format!("{}=={}", self.name, self.version)),
             // Where npm is too old to know the destination it takes the current folder.
             Registry::Npm => client
-                .current_dir(work)
                 .args([
                     "pack",
                     "--loglevel=error",
+                    // A folder above may claim this one as one of its workspaces, and set what it likes.
+                    "--no-workspaces",
                     "--no-update-notifier",
                     "--logs-max=0",
                     "--ignore-scripts",
@@ -121,11 +127,7 @@ impl Package {
                 .arg(work)
                 .arg(format!("{}@{}", self.name, self.version)),
         };
-        client
-            .envs(["TMPDIR", "TEMP", "TMP"].map(|variable| (variable, work)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
+        client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let mut child = client.spawn().map_err(at(Path::new(name)))?;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(at(Path::new(name)))? {
@@ -147,8 +149,12 @@ impl Package {
         paths.find(is_package).ok_or_else(|| self.problem(format!("{name} left no .{extension} file")))
     }
 
-    /// Gives `read` the file `member` of the package, which lies at `archive`.
-    pub(super) fn read_member<T>(
+    /// Gives `read` the file `member` of the package, which lies at `archive`. How much of it there is only reading tells:
+    /// a small archive may hold a large file.
+    ///
+    /// # Errors
+    /// The archive can't be read, is damaged, or holds no such file; or what `read` says.
+    pub fn read_member<T>(
         &self,
         archive: &Path,
         member: &str,
@@ -177,12 +183,6 @@ impl Package {
     pub(super) fn problem(&self, problem: String) -> Error {
         Error::Package { package: self.to_string(), problem }
     }
-}
-
-fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]);
-    command
 }
 
 /// The files in `folder` and in the folders in it, with their sizes. What can't be read is left out.
