@@ -478,7 +478,9 @@ pub fn quantize_file(
         Some(Problem::TooLarge { tensor, index, weight, ty, limit }) => {
             let reason = match (ty, weight.abs() > limit) {
                 (TensorType::Quantized(_), false) => " beside the others of its block".into(),
-                (TensorType::Quantized(_), true) => format!(" in a block, whose largest is {}", limit.floor()),
+                (TensorType::Quantized(_), true) => {
+                    format!(" in a block, whose largest is {}", limit.floor())
+                }
                 _ => format!(", as its largest is {limit}"),
             };
             let wide = if ty == TensorType::BF16 { "F32" } else { "F32 or BF16" };

@@ -120,7 +120,11 @@ impl Tokenizer {
             "gpt2" => false,
             other => {
                 let built = r#"only "llama" (SentencePiece) and "gpt2" (byte-level BPE) are supported"#;
-                return Err(Error::invalid(metadata, MODEL, format_args!("is {}; {built}", quote(other.as_bytes()))));
+                return Err(Error::invalid(
+                    metadata,
+                    MODEL,
+                    format_args!("is {}; {built}", quote(other.as_bytes())),
+                ));
             }
         };
         let mut vocab = Vocab::from_metadata(metadata)?;

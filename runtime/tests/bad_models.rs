@@ -43,12 +43,12 @@ fn damage_is_named() {
         ("experts in use", |m| m.set("llama.expert_used_count", 2_u64), &["llama.expert_used_count = 2 asks for experts"]),
         ("experts by text", |m| m.set("llama.expert_count", "0"), &[r#"llama.expert_count = "0" asks for experts"#]),
         ("sliding window", |m| m.set("llama.attention.sliding_window", 4096_u32), &["llama.attention.sliding_window = 4096 asks for a sliding window"]),
-        ("unknown key", |m| m.set("llama.logit_scale", 0.5_f32), &["llama.logit_scale = 0.5 asks for something"]),
+        ("unknown key", |m| m.set("llama.new_idea", 0.5_f32), &["llama.new_idea = 0.5 asks for something"]),
         ("unknown key with a line break", |m| m.set("llama.a\nb", 1_u8), &[r"llama.a\nb = 1"]),
         ("unknown key with an array", |m| m.set("llama.rope.dimension_sections", vec![1_u32, 2, 3]), &["llama.rope.dimension_sections = [3 × u32]"]),
 
         // Keys.
-        ("layers for each block", |m| m.set("llama.attention.head_count", vec![4_u32, 4]), &["key `llama.attention.head_count` is [2 × u32] (array)"]),
+        ("layers for each block", |m| m.set("llama.attention.head_count", vec![4_u32, 2]), &["key `llama.attention.head_count` is 4 for layer 0 and 2 for layer 1"]),
         ("negative layers", |m| m.set("llama.block_count", -1_i32), &["key `llama.block_count` is -1 (i32)"]),
         ("layers over 32 bits", |m| m.set("llama.block_count", 1_u64 << 32), &["key `llama.block_count` is 4294967296 (u64)"]),
         ("one layer more", |m| m.set("llama.block_count", 3_u32), &["tensor `blk.2.attn_q.weight` is missing"]),

@@ -48,7 +48,8 @@ pub fn unknown(command: &Command, flag: &str, meant: Option<&str>) -> String {
     match meant {
         Some(meant) => format!("{what} {name}; did you mean --{}?", meant.trim_start_matches('-')),
         None => {
-            let of = if command.has_subcommands() { String::new() } else { format!(" {}", command.get_name()) };
+            let of =
+                if command.has_subcommands() { String::new() } else { format!(" {}", command.get_name()) };
             format!("{what} {name}; `quantloom{of} --help` shows those that there are")
         }
     }

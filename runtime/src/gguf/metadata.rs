@@ -103,9 +103,9 @@ impl Metadata {
     }
 
     fn text<'a>(&self, key: &str, bytes: &'a ByteString) -> Result<&'a str> {
-        bytes.to_str().ok_or_else(|| {
-            Error::new(&self.path, Kind::Utf8 { part: Part::Value(key).to_string() })
-        })
+        bytes
+            .to_str()
+            .ok_or_else(|| Error::new(&self.path, Kind::Utf8 { part: Part::Value(key).to_string() }))
     }
 
     /// The value of `key`: an integer from 0 to 4294967295, or an array with that integer for each of `layers` layers.

@@ -121,7 +121,8 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
             if ty == from {
                 // Blocks are copied unseen: whether they are good was decided where they were made.
                 if ty.dense().is_ok() {
-                    let scan = |before| with_weights(from, before, *isa, |weights| unfit(weights, f32::INFINITY));
+                    let scan =
+                        |before| with_weights(from, before, *isa, |weights| unfit(weights, f32::INFINITY));
                     let scanned = source.par_chunks(job_before).map(scan);
                     converted = pool.install(|| scanned.enumerate().try_for_each(check));
                 }
@@ -258,7 +259,8 @@ fn is_held(
         widen(ty, block, &mut made, isa);
         let unit = f64::from(unit);
         let scale = if small { 1.0 } else { 1.0 / unit };
-        let errors = made.iter().zip(weights).map(|(&made, &w)| scale * f64::from(made) - f64::from(w) / unit);
+        let errors =
+            made.iter().zip(weights).map(|(&made, &w)| scale * f64::from(made) - f64::from(w) / unit);
         errors.map(|error| error * error).sum::<f64>()
     };
     // In units of the furthest weight: room for the roundings of the scales.
@@ -272,13 +274,10 @@ fn is_held(
 fn safe_magnitude(format: &'static Format, isa: Supported) -> f32 {
     let holds = |magnitude: f32| {
         let alone = |i| if i == 0 { magnitude } else { 0.0 };
-        let blocks: [&dyn Fn(usize) -> f32; 5] = [
-            &alone,
-            &|i| -alone(i),
-            &|_| magnitude,
-            &|_| -magnitude,
-            &|i| if i % 2 == 0 { magnitude } else { -magnitude },
-        ];
+        let blocks: [&dyn Fn(usize) -> f32; 5] =
+            [&alone, &|i| -alone(i), &|_| magnitude, &|_| -magnitude, &|i| {
+                if i % 2 == 0 { magnitude } else { -magnitude }
+            }];
         blocks.into_iter().all(|weight| is_held_alone(format, isa, weight))
     };
     let powers = iter::successors(Some(F16_LIMIT), |magnitude| Some(magnitude / 2.0));

@@ -99,9 +99,8 @@ fn byte_of(char: char) -> Option<u8> {
 pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) {
     let before = out.len();
     let chars = str::from_utf8(text).map(str::chars);
-    let is_spelt = chars.is_ok_and(|mut chars| {
-        chars.all(|char| byte_of(char).map(|byte| out.push(byte)).is_some())
-    });
+    let is_spelt =
+        chars.is_ok_and(|mut chars| chars.all(|char| byte_of(char).map(|byte| out.push(byte)).is_some()));
     if !is_spelt {
         out.truncate(before);
         out.extend_from_slice(text);

@@ -36,6 +36,10 @@ impl Error {
         count: usize,
         problem: &TryReserveError,
     ) -> Self {
-        Self::invalid(metadata, key, format_args!("has {count} values, and there is no memory for them: {problem}"))
+        Self::invalid(
+            metadata,
+            key,
+            format_args!("has {count} values, and there is no memory for them: {problem}"),
+        )
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Spm {
     bytes: Vec<u32>,
     /// The longest token in bytes.
     longest: usize,
+    /// Whether no token has a space behind something else, so that words can be merged one by one.
+    are_words_apart: bool,
     pub add_space_prefix: bool,
 }
 
@@ -45,8 +47,10 @@ impl Spm {
         let bytes = bytes.collect::<Result<_, _>>()?;
         Ok(Self {
             index: Arc::clone(&vocab.index),
-            ranks: ranks(scores).map_err(|problem| Error::memory(vocab.metadata, SCORES, scores.len(), &problem))?,
+            ranks: ranks(scores)
+                .map_err(|problem| Error::memory(vocab.metadata, SCORES, scores.len(), &problem))?,
             bytes,
+            are_words_apart: vocab.texts().iter().all(is_one_word),
             longest: vocab.texts().iter().map(<[u8]>::len).max().unwrap_or(0),
             add_space_prefix: vocab.metadata.bool(ADD_SPACE_PREFIX)?.unwrap_or(true),
         })
@@ -58,6 +62,17 @@ impl Spm {
         let prefix = if after_special && self.add_space_prefix { SPACE } else { "" };
         let text = prefix.to_owned() + &text.replace(' ', SPACE);
 
+        let mut merger = Merger::default();
+        let mut rest = &*text;
+        while !rest.is_empty() {
+            let len = if self.are_words_apart { word_len(rest) } else { rest.len() };
+            let (word, after) = rest.split_at(len);
+            self.encode_word(word, &mut merger, ids);
+            rest = after;
+        }
+    }
+
+    fn encode_word(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
         let chars = text.char_indices().map(|(at, char)| {
             let len = char.len_utf8();
             (len, self.index.id(&text.as_bytes()[at..at + len]))
@@ -69,7 +84,7 @@ impl Spm {
             let id = self.index.id(text)?;
             Some(Join { rank: self.ranks[id as usize], id })
         };
-        for symbol in Merger::default().merge(chars, join) {
+        for symbol in merger.merge(chars, join) {
             match symbol.id {
                 Some(id) => ids.push(id),
                 None => {
@@ -79,6 +94,21 @@ impl Spm {
             }
         }
     }
+}
+
+/// The bytes of the word at the beginning of `text`, with the spaces before it.
+fn word_len(text: &str) -> usize {
+    let spaces = text.len() - text.trim_start_matches(SPACE).len();
+    text[spaces..].find(SPACE).map_or(text.len(), |end| spaces + end)
+}
+
+/// Whether a token is part of a word with spaces before it.
+fn is_one_word(token: &[u8]) -> bool {
+    let mut rest = token;
+    while let Some(after) = rest.strip_prefix(SPACE.as_bytes()) {
+        rest = after;
+    }
+    !rest.windows(SPACE.len()).any(|bytes| bytes == SPACE.as_bytes())
 }
 
 /// The place of each score among the different scores, from high to low. Scores are as many as tokens, fewer than 2³².

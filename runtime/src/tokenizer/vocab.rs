@@ -282,8 +282,7 @@ impl<'m> Vocab<'m> {
             let text = self.texts().get(id as usize).and_then(|text| str::from_utf8(text).ok());
             text.is_some_and(|text| self.is_no_end(text))
         };
-        let mut ends: Vec<_> =
-            self.ends.iter().copied().chain(more).filter(|&id| !is_no_end(id)).collect();
+        let mut ends: Vec<_> = self.ends.iter().copied().chain(more).filter(|&id| !is_no_end(id)).collect();
         ends.sort_unstable();
         ends.dedup();
         ends
