@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+mod arguments;
 mod bench;
 mod imatrix;
 mod inspect;
@@ -35,12 +36,11 @@ mod value;
 
 use std::env;
 use std::error::Error;
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use quantloom_kernels::{Format, Supported};
 
@@ -50,6 +50,7 @@ use crate::gguf::{Formats, Gguf};
 use crate::model::default_threads;
 use crate::pull::{DEFAULT, resolve};
 use crate::table;
+use crate::tokenizer::Tokenizer;
 use crate::{CacheType, CacheTypes, KvCache, Model};
 
 /// What a command returns. A bare [`io::Error`] is one of standard output: every other names its file.
@@ -58,6 +59,8 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 /// Runs quantized Llama-architecture models on a CPU.
 #[derive(Parser)]
 #[command(name = "quantloom", version, arg_required_else_help = true)]
+// The last counts, as wrapper scripts put a user's flags behind their own.
+#[command(args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -175,7 +178,26 @@ fn model_from_environment() -> Option<PathBuf> {
 /// The model in a file.
 fn load(path: PathBuf, formats: &Formats, access: AccessArgs, threads: ThreadArgs) -> Result<Model> {
     let isa = Supported::selected().map_err(crate::Error::from)?;
-    Ok(Model::from_gguf(access.open(path, formats)?, isa, threads.count())?)
+    let model = Model::from_gguf(access.open(path, formats)?, isa, threads.count())?;
+    note_warnings(model.gguf().path(), model.tokenizer());
+    Ok(model)
+}
+
+/// Tells what the tokenizer of the model in `path` passed over.
+fn note_warnings(path: &Path, tokenizer: &Tokenizer) {
+    for warning in tokenizer.warnings() {
+        note(format_args!("{}: {warning}", path.display()));
+    }
+}
+
+/// Tells of a text that brought the BOS that is added anyway.
+fn note_two_bos(tokenizer: &Tokenizer, ids: &[u32]) {
+    if tokenizer.has_two_bos(ids) {
+        let bos = tokenizer.bos().and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+        note(format_args!(
+            "the text begins with {bos:?}, and the model adds that itself: it is there twice, leave it out of the text"
+        ));
+    }
 }
 
 impl ThreadArgs {
@@ -194,7 +216,14 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let cli = match Cli::try_parse_from(arguments()) {
+    let arguments = match arguments::read(&Cli::command(), env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            report(&problem);
+            return ExitCode::from(2);
+        }
+    };
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -233,23 +262,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// The process's arguments, as clap takes them: llama.cpp has names of several letters behind a single dash, as `-ctk`. A
-/// command that has such a flag has its name as an alias, which clap wants behind two.
-fn arguments() -> Vec<OsString> {
-    let cli = Cli::command();
-    let mut arguments: Vec<_> = env::args_os().collect();
-    let command = arguments.get(1).and_then(|name| cli.find_subcommand(name));
-    let flags = command.into_iter().flat_map(clap::Command::get_arguments);
-    let aliases: Vec<_> = flags.filter_map(clap::Arg::get_all_aliases).flatten().collect();
-    for argument in arguments.iter_mut().take_while(|argument| *argument != "--") {
-        let name = argument.to_str().and_then(|argument| argument.strip_prefix('-'));
-        if let Some(name) = name.filter(|name| aliases.contains(name)) {
-            *argument = format!("--{name}").into();
-        }
-    }
-    arguments
-}
-
 impl Command {
     fn run(self, formats: &Formats, out: &mut Output) -> Result {
         match self {
@@ -268,9 +280,17 @@ impl Command {
     }
 }
 
-/// What is wrong with the value of a flag, on one line; clap takes several. `None` for its other errors.
+/// What is wrong with a flag or its value, on one line; clap takes several. `None` for its other errors.
 fn value_problem(error: &clap::Error) -> Option<String> {
     let flag = error.get(ContextKind::InvalidArg)?;
+    if error.kind() == ErrorKind::UnknownArgument {
+        let flag = flag.to_string();
+        let name = env::args_os().nth(1).unwrap_or_default();
+        let cli = Cli::command();
+        let command = cli.find_subcommand(name).unwrap_or(&cli);
+        let meant = error.get(ContextKind::SuggestedArg).map(ToString::to_string);
+        return Some(arguments::unknown(command, &flag, meant.as_deref()));
+    }
     if let Some(problem) = error.source() {
         return Some(format!("{flag}: {problem}"));
     }

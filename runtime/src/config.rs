@@ -1,7 +1,7 @@
 //! The shape of a model, from the file's metadata; what this build does not run is refused by name.
 
 use crate::Error;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, Metadata, Value};
 
 /// The shape of a Llama model.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,27 +30,98 @@ pub struct Config {
     pub context: usize,
 }
 
-/// Keys of the architecture that ask for something not built, unless they have the value that asks for
-/// nothing.
-const NEUTRAL: [(&str, Neutral, &str); 8] = [
-    ("llama.tensor_data_layout", Neutral::Text("Meta AI original pth"), "another layout of tensors"),
-    ("llama.expert_count", Neutral::Number(0.0), "experts"),
-    ("llama.expert_used_count", Neutral::Number(0.0), "experts"),
-    ("llama.attention.sliding_window", Neutral::Number(0.0), "a sliding window"),
-    ("llama.rope.scaling.type", Neutral::Text("none"), "rope scaling"),
-    ("llama.rope.scaling.factor", Neutral::Number(1.0), "rope scaling"),
-    ("llama.rope.scale_linear", Neutral::Number(1.0), "rope scaling"),
-    ("llama.rope.scaling.attn_factor", Neutral::Number(1.0), "rope scaling"),
+/// The type of rope scaling. `none` leaves its factor without a meaning.
+const SCALING_TYPE: &str = "llama.rope.scaling.type";
+
+/// Keys of the architecture besides those that [`Config::read`] reads, each with the values that change nothing, and what
+/// any other value asks for. Readings are llama.cpp's.
+const NEUTRAL: [(&str, Neutral, &str); 46] = [
+    ("llama.tensor_data_layout", Neutral::Texts(&["Meta AI original pth"]), "another layout of tensors"),
+    ("llama.attention.causal", Neutral::Bool(true), "attention to what follows"),
+    ("llama.attention.scale", Neutral::Numbers(&[0.0]), "another scale of attention"),
+    ("llama.attention.clamp_kqv", Neutral::Numbers(&[0.0]), "clamped queries, keys and values"),
+    ("llama.attention.max_alibi_bias", Neutral::Numbers(&[0.0]), "ALiBi"),
+    ("llama.attention.temperature_scale", Neutral::Numbers(&[0.0]), "a temperature of attention"),
+    ("llama.attention.temperature_length", Neutral::Numbers(&[0.0]), "a temperature of attention"),
+    ("llama.attention.sliding_window", Neutral::Numbers(&[0.0]), "a sliding window"),
+    ("llama.attention.key_length_mla", Neutral::Numbers(&[0.0]), "latent attention"),
+    ("llama.attention.value_length_mla", Neutral::Numbers(&[0.0]), "latent attention"),
+    ("llama.attention.q_lora_rank", Neutral::Numbers(&[0.0]), "latent attention"),
+    ("llama.attention.kv_lora_rank", Neutral::Numbers(&[0.0]), "latent attention"),
+    // For LayerNorm, which the architecture does not have.
+    ("llama.attention.layer_norm_epsilon", Neutral::Anything, ""),
+    ("llama.attn_logit_softcapping", Neutral::Numbers(&[0.0]), "capped logits"),
+    ("llama.final_logit_softcapping", Neutral::Numbers(&[0.0]), "capped logits"),
+    ("llama.logit_scale", Neutral::Numbers(&[0.0, 1.0]), "scaled logits"),
+    ("llama.embedding_scale", Neutral::Numbers(&[0.0, 1.0]), "a scaled embedding"),
+    ("llama.residual_scale", Neutral::Numbers(&[0.0, 1.0]), "a scaled residual stream"),
+    ("llama.use_parallel_residual", Neutral::Bool(false), "attention and feed-forward side by side"),
+    // -1 leaves the choice to the program.
+    ("llama.pooling_type", Neutral::Numbers(&[0.0, -1.0]), "pooled embeddings"),
+    ("llama.expert_count", Neutral::Numbers(&[0.0]), "experts"),
+    ("llama.expert_used_count", Neutral::Numbers(&[0.0]), "experts"),
+    ("llama.expert_shared_count", Neutral::Numbers(&[0.0]), "experts"),
+    ("llama.expert_group_count", Neutral::Numbers(&[0.0]), "experts"),
+    ("llama.expert_group_used_count", Neutral::Numbers(&[0.0]), "experts"),
+    ("llama.leading_dense_block_count", Neutral::Numbers(&[0.0]), "experts"),
+    // These say how experts would work, and the first two keys of them whether there are some.
+    ("llama.expert_feed_forward_length", Neutral::Anything, ""),
+    ("llama.expert_shared_feed_forward_length", Neutral::Anything, ""),
+    ("llama.expert_gating_func", Neutral::Anything, ""),
+    ("llama.expert_weights_norm", Neutral::Anything, ""),
+    ("llama.expert_weights_scale", Neutral::Anything, ""),
+    ("llama.nextn_predict_layers", Neutral::Numbers(&[0.0]), "layers that predict further tokens"),
+    (SCALING_TYPE, Neutral::Texts(&["none", "linear", "yarn"]), "rope scaling"),
+    ("llama.rope.scaling.factor", Neutral::RopeScale, "rope scaling"),
+    ("llama.rope.scale_linear", Neutral::RopeScale, "rope scaling"),
+    ("llama.rope.scaling.attn_factor", Neutral::Numbers(&[1.0]), "rope scaling"),
+    ("llama.rope.scaling.yarn_attn_factor", Neutral::Numbers(&[1.0]), "rope scaling"),
+    // By a factor of 1, the only one that passes above, YaRN changes nothing, however it is set.
+    ("llama.rope.scaling.yarn_ext_factor", Neutral::Anything, ""),
+    ("llama.rope.scaling.yarn_beta_fast", Neutral::Anything, ""),
+    ("llama.rope.scaling.yarn_beta_slow", Neutral::Anything, ""),
+    ("llama.rope.scaling.yarn_log_multiplier", Neutral::Anything, ""),
+    ("llama.rope.scaling.finetuned", Neutral::Anything, ""),
+    ("llama.rope.scaling.original_context_length", Neutral::Anything, ""),
+    ("llama.ssm.conv_kernel", Neutral::Numbers(&[0.0]), "a state space"),
+    ("llama.ssm.inner_size", Neutral::Numbers(&[0.0]), "a state space"),
+    ("llama.ssm.state_size", Neutral::Numbers(&[0.0]), "a state space"),
 ];
 
-/// A value that asks for nothing.
+/// The values of a key that ask for nothing.
 enum Neutral {
-    Number(f32),
-    Text(&'static str),
+    /// These, of any numeric type.
+    Numbers(&'static [f32]),
+    Bool(bool),
+    Texts(&'static [&'static str]),
+    /// A rope scale: 1, or 0 for none, or any where the [type](SCALING_TYPE) is `none`.
+    RopeScale,
+    /// All: the key means nothing here.
+    Anything,
 }
 
-/// Keys of the architecture that are read below or say nothing about the computation.
-const KNOWN: [&str; 14] = [
+impl Neutral {
+    fn holds(&self, value: &Value, metadata: &Metadata) -> bool {
+        let is_one_of = |numbers: &[f32]| {
+            let number = value.to_string().parse::<f32>();
+            number.is_ok_and(|number| numbers.contains(&number))
+        };
+        match self {
+            Self::Numbers(numbers) => is_one_of(numbers),
+            Self::Bool(neutral) => *value == Value::Bool(*neutral),
+            Self::Texts(texts) => {
+                matches!(value, Value::String(text) if text.to_str().is_some_and(|text| texts.contains(&text)))
+            }
+            Self::RopeScale => {
+                is_one_of(&[0.0, 1.0]) || metadata.get(SCALING_TYPE) == Some(&Value::from("none"))
+            }
+            Self::Anything => true,
+        }
+    }
+}
+
+/// Keys of the architecture that [`Config::read`] reads.
+const READ: [&str; 12] = [
     "llama.block_count",
     "llama.context_length",
     "llama.embedding_length",
@@ -62,8 +133,6 @@ const KNOWN: [&str; 14] = [
     "llama.attention.layer_norm_rms_epsilon",
     "llama.rope.dimension_count",
     "llama.rope.freq_base",
-    "llama.rope.scaling.finetuned",
-    "llama.rope.scaling.original_context_length",
     "llama.vocab_size",
 ];
 
@@ -84,11 +153,20 @@ impl Config {
             None => Ok(default),
         };
         let layers = positive("llama.block_count")?;
+        // Converters of models whose layers may differ write a number for each.
+        let of_layers = |key: &str| match metadata.u32_of_layers(key, layers)? {
+            Some(0) => Err(fail(format!("{key} is 0; it must be positive"))),
+            Some(value) => Ok(value as usize),
+            None => positive(key),
+        };
         let context = positive("llama.context_length")?;
         let embedding = positive("llama.embedding_length")?;
-        let feed_forward = positive("llama.feed_forward_length")?;
-        let heads = positive("llama.attention.head_count")?;
-        let kv_heads = positive_or("llama.attention.head_count_kv", heads)?;
+        let feed_forward = of_layers("llama.feed_forward_length")?;
+        let heads = of_layers("llama.attention.head_count")?;
+        let kv_heads = match metadata.get("llama.attention.head_count_kv") {
+            Some(_) => of_layers("llama.attention.head_count_kv")?,
+            None => heads,
+        };
         if !heads.is_multiple_of(kv_heads) {
             return Err(fail(format!(
                 "llama.attention.head_count is {heads}, not a multiple of head_count_kv, {kv_heads}"
@@ -171,19 +249,18 @@ pub(crate) fn refuse_unbuilt(gguf: &Gguf) -> Result<(), Error> {
         ));
     }
     for (key, value) in metadata.iter().filter(|(key, _)| key.starts_with("llama.")) {
-        if KNOWN.contains(&key) {
+        if READ.contains(&key) {
             continue;
         }
-        let Some((_, neutral, what)) = NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) else {
-            let key = key.escape_debug();
-            return fail(format!("{key} = {value} asks for something that this build does not have"));
-        };
-        let asks_for_nothing = match neutral {
-            Neutral::Number(number) => value.to_string().parse() == Ok(*number),
-            Neutral::Text(text) => matches!(value, Value::String(value) if value == text),
-        };
-        if !asks_for_nothing {
-            return fail(format!("{key} = {value} asks for {what}, which this build does not have"));
+        match NEUTRAL.iter().find(|(neutral, ..)| *neutral == key) {
+            Some((_, neutral, _)) if neutral.holds(value, metadata) => {}
+            Some((.., what)) => {
+                return fail(format!("{key} = {value} asks for {what}, which this build does not have"));
+            }
+            None => {
+                let key = key.escape_debug();
+                return fail(format!("{key} = {value} asks for something that this build does not have"));
+            }
         }
     }
     Ok(())

@@ -7,7 +7,8 @@
 //! data      from the next multiple of `general.alignment` on; every tensor begins at such a multiple
 //! ```
 //!
-//! Everything is little-endian; a string is a `u64` length and that many bytes of UTF-8. Versions 2 and 3 are
+//! Everything is little-endian; a string is a `u64` length and that many bytes of UTF-8. Values that are not UTF-8 are
+//! kept as bytes; names must be. Versions 2 and 3 are
 //! read (they differ only in that version 3 allows big-endian files, which are refused), version 3 is written.
 //! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 //!
@@ -20,6 +21,7 @@ mod formats;
 mod map;
 mod metadata;
 mod read;
+mod strings;
 mod tensor;
 mod value;
 mod write;
@@ -35,6 +37,8 @@ use map::FileMap;
 #[cfg(feature = "cli")]
 pub(crate) use map::mapped_file_at;
 pub use metadata::Metadata;
+pub(crate) use strings::Buffers;
+pub use strings::{ByteString, Strings};
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};
 pub use write::GgufWriter;

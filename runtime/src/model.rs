@@ -432,7 +432,7 @@ impl Weights {
         let take = |name: &str, dims: &[usize]| -> Result<Tensor, Error> {
             let tensor = gguf.require_tensor(name)?;
             taken.borrow_mut().insert(name.to_owned());
-            if tensor.dims() != dims {
+            if without_ones(tensor.dims()) != without_ones(dims) {
                 return Err(fail(format!(
                     "tensor `{name}` has the shape {:?}; the metadata makes it {dims:?}",
                     tensor.dims()
@@ -511,6 +511,12 @@ impl Weights {
         let embedding = if self.output.is_some() { self.token_embedding.row_bytes() } else { 0 };
         (layers + self.output().bytes() + embedding + size_of_val(&self.output_norm[..])) as u64
     }
+}
+
+/// A shape without the dimensions of 1 at its end, which say nothing.
+fn without_ones(dims: &[usize]) -> &[usize] {
+    let len = dims.iter().rposition(|&dim| dim != 1).map_or(0, |last| last + 1);
+    &dims[..len]
 }
 
 /// The weights of a norm, or a scale: few, used in f32, and all finite.

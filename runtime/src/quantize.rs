@@ -387,11 +387,14 @@ pub fn plan(source: &Gguf, recipe: &Recipe) -> Result<Plan, Error> {
 fn shape(source: &Gguf, recipe: &Recipe) -> Shape {
     let names = || source.tensors().iter().map(Tensor::name);
     let architecture = source.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
+    let layers = names().filter_map(mix::layer).max().map_or(0, |last| last.saturating_add(1));
     // Where it differs from layer to layer, it is no number.
-    let heads = |key: &str| source.metadata().u32(&format!("{architecture}.attention.{key}")).ok().flatten();
+    let heads = |key: &str| {
+        source.metadata().u32_of_layers(&format!("{architecture}.attention.{key}"), layers).ok().flatten()
+    };
     let sharing = || (heads("head_count")? as usize).checked_div(heads("head_count_kv")? as usize);
     Shape {
-        layers: names().filter_map(mix::layer).max().map_or(0, |last| last + 1),
+        layers,
         sharing: sharing().unwrap_or(1),
         tied: !names().any(|name| name == mix::OUTPUT),
         weighted: recipe.imatrix.is_some(),
@@ -409,8 +412,8 @@ fn shape(source: &Gguf, recipe: &Recipe) -> Shape {
 /// [`bytes_before`](Plan::bytes_before) in the end; `Break` from it ends the work.
 ///
 /// # Errors
-/// As [`plan`]; `path` is the source's own file, or can't be written; a weight is not finite, or too large for its new
-/// type; there can't be so many threads; or `progress` broke off.
+/// As [`plan`]; `path` is the source's own file, or can't be written; a weight is not finite, be it copied or
+/// converted, unless its tensor keeps a quantized type; a weight is too large for its new type; there can't be so many threads; or `progress` broke off.
 pub fn quantize_file(
     source: &Gguf,
     path: impl AsRef<Path>,
@@ -471,9 +474,23 @@ pub fn quantize_file(
     match converter.into_inner().problem() {
         None => Ok(written.map(|()| plan)?),
         Some(Problem::Stopped) => Err(Error::Stopped(path.into())),
-        Some(Problem::Weight { tensor, index, weight, ty }) => Err(fail(format!(
-            "weight {index} of tensor `{}` is {weight}, which {ty} can't hold: the model is damaged, or that tensor wants F32 or BF16 (--tensor-type)",
+        Some(Problem::NotFinite { tensor, index, weight }) => Err(fail(format!(
+            "weight {index} of tensor `{}` is {weight}: the file is damaged, fetch or convert the model again",
             tensor.escape_debug()
         ))),
+        Some(Problem::TooLarge { tensor, index, weight, ty, limit }) => {
+            let reason = match (ty, weight.abs() > limit) {
+                (TensorType::Quantized(_), false) => " beside the others of its block".into(),
+                (TensorType::Quantized(_), true) => {
+                    format!(" in a block, whose largest is {}", limit.floor())
+                }
+                _ => format!(", as its largest is {limit}"),
+            };
+            let wide = if ty == TensorType::BF16 { "F32" } else { "F32 or BF16" };
+            Err(fail(format!(
+                "weight {index} of tensor `{}` is {weight}, which {ty} can't hold{reason}: the model is damaged, or that tensor wants {wide} (--tensor-type)",
+                tensor.escape_debug()
+            )))
+        }
     }
 }

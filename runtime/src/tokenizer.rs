@@ -24,20 +24,21 @@
 mod bpe;
 mod decode;
 mod error;
+mod index;
 mod merge;
 mod pretokenize;
 mod special;
 mod spm;
 mod vocab;
 
-use crate::gguf::Metadata;
+use crate::gguf::{Buffers, Metadata, Strings};
 
 use bpe::Bpe;
 pub use decode::{Decoder, SpecialTokens};
 pub use error::Error;
 use special::{Fragment, SpecialSplitter};
 use spm::Spm;
-use vocab::{Kind, Vocab, quote};
+use vocab::{Kind, TOKENS, Vocab, quote};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
@@ -46,17 +47,17 @@ const EOT: &str = "tokenizer.ggml.eot_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 
-/// Keys, besides [`EOS`] and [`EOT`], whose token ends a generation: the end of a message, and where code is
-/// filled in, padding and the borders of files and repositories.
-const MORE_ENDS: [&str; 4] = [
-    "tokenizer.ggml.eom_token_id",
-    "tokenizer.ggml.fim_pad_token_id",
-    "tokenizer.ggml.fim_rep_token_id",
-    "tokenizer.ggml.fim_sep_token_id",
-];
+const EOM: &str = "tokenizer.ggml.eom_token_id";
+const ADD_SEP: &str = "tokenizer.ggml.add_sep_token";
 
 /// Keys of ids that nothing here uses, checked all the same.
-const OTHER_IDS: [&str; 2] = ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"];
+const OTHER_IDS: [&str; 4] = [
+    "tokenizer.ggml.unknown_token_id",
+    "tokenizer.ggml.padding_token_id",
+    "tokenizer.ggml.mask_token_id",
+    // Spelt so in GGUF.
+    "tokenizer.ggml.seperator_token_id",
+];
 
 /// What [`Tokenizer::encode`] does beyond plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,11 @@ pub struct EncodeOptions {
 #[derive(Debug)]
 pub struct Tokenizer {
     model: Model,
-    tokens: Vec<Token>,
+    /// As the vocabulary writes tokens.
+    texts: Strings,
+    /// What tokens stand for in a text.
+    bytes: Strings,
+    kinds: Vec<Kind>,
     special: SpecialSplitter,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -83,6 +88,7 @@ pub struct Tokenizer {
     add_eos: Option<u32>,
     /// In ascending order.
     ends: Vec<u32>,
+    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -91,11 +97,10 @@ enum Model {
     Bpe(Bpe),
 }
 
-#[derive(Debug)]
-struct Token {
-    text: Box<str>,
-    /// What the token stands for in a text.
-    bytes: Box<[u8]>,
+/// A token for the decoder.
+struct Token<'t> {
+    /// What it stands for in a text.
+    bytes: &'t [u8],
     kind: Kind,
 }
 
@@ -103,7 +108,8 @@ impl Tokenizer {
     /// Reads and checks the keys `tokenizer.ggml.*`.
     ///
     /// Where a SentencePiece vocabulary does not say otherwise, BOS is token 1 and added, EOS is token 2, and a
-    /// space is put before a text. A BPE vocabulary has no such defaults.
+    /// space is put before a text. A BPE vocabulary has no such defaults. What is wrong and does not matter, such as the id of
+    /// a special token that is none, is among the [warnings](Self::warnings).
     ///
     /// # Errors
     ///
@@ -114,57 +120,66 @@ impl Tokenizer {
             "gpt2" => false,
             other => {
                 let built = r#"only "llama" (SentencePiece) and "gpt2" (byte-level BPE) are supported"#;
-                return Err(Error::invalid(metadata, MODEL, format_args!("is {}; {built}", quote(other))));
+                return Err(Error::invalid(
+                    metadata,
+                    MODEL,
+                    format_args!("is {}; {built}", quote(other.as_bytes())),
+                ));
             }
         };
-        let vocab = Vocab::from_metadata(metadata)?;
+        let mut vocab = Vocab::from_metadata(metadata)?;
         let model = if is_spm { Model::Spm(Spm::new(&vocab)?) } else { Model::Bpe(Bpe::new(&vocab)?) };
-        let default = |id: u32| (is_spm && (id as usize) < vocab.len()).then_some(id);
+        let len = vocab.len();
+        let default = |id: u32| (is_spm && (id as usize) < len).then_some(id);
 
         let bos = vocab.token_id(BOS)?.or(default(1));
         let eos = vocab.token_id(EOS)?.or(default(2));
         let eot = vocab.token_id(EOT)?.or_else(|| vocab.end_of_turn());
-        let added = |key, add_by_default, id_key, id: Option<u32>| match metadata.bool(key)? {
-            Some(true) if id.is_none() => {
-                Err(vocab.error(key, format_args!("is true, but `{id_key}` is missing")))
+        let eom = vocab.token_id(EOM)?;
+        let mut added = |key, add_by_default, id_key, id: Option<u32>| -> Result<_, Error> {
+            let add = metadata.bool(key)?;
+            if add == Some(true) && id.is_none() {
+                vocab.warn(key, format_args!("is true, but `{id_key}` names no token: none is added"));
             }
-            add => Ok(id.filter(|_| add.unwrap_or(add_by_default))),
+            Ok(id.filter(|_| add.unwrap_or(add_by_default)))
         };
         let add_bos = added(ADD_BOS, is_spm, BOS, bos)?;
         let add_eos = added(ADD_EOS, false, EOS, eos)?;
-
-        let mut ends = vocab.ends_of_generation();
-        ends.extend(eos.into_iter().chain(eot));
-        for key in MORE_ENDS {
-            ends.extend(vocab.token_id(key)?);
+        if metadata.bool(ADD_SEP)? == Some(true) {
+            vocab.warn(ADD_SEP, "is true, and a separator stands between two texts: none is added to one");
         }
-        ends.sort_unstable();
-        ends.dedup();
         for key in OTHER_IDS {
             vocab.token_id(key)?;
         }
 
-        let tokens = vocab.iter().map(|(text, kind)| {
-            let bytes = match (kind, &model) {
-                (Kind::Normal, Model::Spm(_)) => spm::unescape(text),
-                (Kind::Normal, Model::Bpe(_)) => bpe::unescape(text),
-                (Kind::Byte(byte), _) => Box::new([byte]),
-                (Kind::Unused, _) => Box::default(),
-                (Kind::Unknown | Kind::Control | Kind::UserDefined, _) => text.as_bytes().into(),
-            };
-            Token { text: text.into(), bytes, kind }
-        });
-        let tokens = tokens.collect();
+        let special = SpecialSplitter::new(&vocab)?;
+        let mut bytes = Buffers::default();
+        // Nothing that a token stands for is longer than its text.
+        bytes
+            .try_reserve(vocab.texts().total_bytes(), len)
+            .map_err(|problem| Error::memory(metadata, TOKENS, len, &problem))?;
+        for (text, kind) in vocab.iter() {
+            bytes.push_with(|out| match (kind, &model) {
+                (Kind::Normal, Model::Spm(_)) => spm::unescape(text, out),
+                (Kind::Normal, Model::Bpe(_)) => bpe::unescape(text, out),
+                (Kind::Byte(byte), _) => out.push(byte),
+                (Kind::Unused, _) => {}
+                (Kind::Unknown | Kind::Control | Kind::UserDefined, _) => out.extend_from_slice(text),
+            });
+        }
         Ok(Self {
-            special: SpecialSplitter::new(&vocab),
-            tokens,
+            texts: vocab.texts().clone(),
+            bytes: bytes.finish(),
+            special,
             model,
             bos,
             eos,
             eot,
             add_bos,
             add_eos,
-            ends,
+            ends: vocab.ends_of_generation([eos, eot, eom].into_iter().flatten()),
+            warnings: std::mem::take(&mut vocab.warnings),
+            kinds: vocab.into_kinds(),
         })
     }
 
@@ -226,23 +241,34 @@ impl Tokenizer {
         self.ends.binary_search(&id).is_ok()
     }
 
-    /// The number of tokens; ids are smaller.
-    pub fn vocab_size(&self) -> usize {
-        self.tokens.len()
+    /// What is wrong with the vocabulary and was passed over, a line each that begins with the key.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
-    /// A token as the vocabulary writes it, with `▁` or `Ġ` for a space.
+    /// Whether `ids`, which [`encode`](Self::encode) made with BOS, begin with it twice: the text began with the text of BOS
+    /// itself, which models have not learned.
+    pub fn has_two_bos(&self, ids: &[u32]) -> bool {
+        self.add_bos.is_some_and(|bos| ids.starts_with(&[bos, bos]))
+    }
+
+    /// The number of tokens; ids are smaller.
+    pub fn vocab_size(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// A token as the vocabulary writes it, with `▁` or `Ġ` for a space; `None` where that is not UTF-8, too.
     pub fn token_text(&self, id: u32) -> Option<&str> {
-        self.token(id).map(|token| &*token.text)
+        self.texts.get(id as usize).and_then(|text| str::from_utf8(text).ok())
     }
 
     /// What a token stands for in a text; it need not be whole characters.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
-        self.token(id).map(|token| &*token.bytes)
+        self.bytes.get(id as usize)
     }
 
-    fn token(&self, id: u32) -> Option<&Token> {
-        self.tokens.get(id as usize)
+    fn token(&self, id: u32) -> Option<Token<'_>> {
+        Some(Token { bytes: self.token_bytes(id)?, kind: *self.kinds.get(id as usize)? })
     }
 
     /// Whether a space is put before each text between special tokens.

@@ -34,7 +34,7 @@ fn damage_is_named() {
         ("another architecture with another tokenizer", |m| { m.set("general.architecture", "qwen2"); m.set("tokenizer.ggml.pre", "qwen2"); m.set("tokenizer.ggml.model", "gpt2") }, &["architecture `qwen2`"]),
         ("architecture with a line break", |m| m.set("general.architecture", "a\nb"), &[r"a\nb"]),
         ("architecture a number", |m| m.set("general.architecture", 1_u32), &["key `general.architecture` is 1 (u32)"]),
-        ("linear rope scaling", |m| m.set("llama.rope.scaling.type", "linear"), &[r#"llama.rope.scaling.type = "linear" asks for rope scaling"#]),
+        ("other rope scaling", |m| m.set("llama.rope.scaling.type", "longrope"), &[r#"llama.rope.scaling.type = "longrope" asks for rope scaling"#]),
         ("rope scaling by 4", |m| m.set("llama.rope.scaling.factor", 4.0_f32), &["llama.rope.scaling.factor = 4 asks for rope scaling"]),
         ("old rope scaling", |m| m.set("llama.rope.scale_linear", 2.0_f32), &["llama.rope.scale_linear = 2 asks for rope scaling"]),
         ("attention factor", |m| m.set("llama.rope.scaling.attn_factor", 0.5_f32), &["llama.rope.scaling.attn_factor = 0.5"]),
@@ -43,12 +43,12 @@ fn damage_is_named() {
         ("experts in use", |m| m.set("llama.expert_used_count", 2_u64), &["llama.expert_used_count = 2 asks for experts"]),
         ("experts by text", |m| m.set("llama.expert_count", "0"), &[r#"llama.expert_count = "0" asks for experts"#]),
         ("sliding window", |m| m.set("llama.attention.sliding_window", 4096_u32), &["llama.attention.sliding_window = 4096 asks for a sliding window"]),
-        ("unknown key", |m| m.set("llama.logit_scale", 0.5_f32), &["llama.logit_scale = 0.5 asks for something"]),
+        ("unknown key", |m| m.set("llama.new_idea", 0.5_f32), &["llama.new_idea = 0.5 asks for something"]),
         ("unknown key with a line break", |m| m.set("llama.a\nb", 1_u8), &[r"llama.a\nb = 1"]),
         ("unknown key with an array", |m| m.set("llama.rope.dimension_sections", vec![1_u32, 2, 3]), &["llama.rope.dimension_sections = [3 × u32]"]),
 
         // Keys.
-        ("layers for each block", |m| m.set("llama.attention.head_count", vec![4_u32, 4]), &["key `llama.attention.head_count` is [2 × u32] (array)"]),
+        ("layers for each block", |m| m.set("llama.attention.head_count", vec![4_u32, 2]), &["key `llama.attention.head_count` is 4 for layer 0 and 2 for layer 1"]),
         ("negative layers", |m| m.set("llama.block_count", -1_i32), &["key `llama.block_count` is -1 (i32)"]),
         ("layers over 32 bits", |m| m.set("llama.block_count", 1_u64 << 32), &["key `llama.block_count` is 4294967296 (u64)"]),
         ("one layer more", |m| m.set("llama.block_count", 3_u32), &["tensor `blk.2.attn_q.weight` is missing"]),
@@ -87,8 +87,8 @@ fn damage_is_named() {
         ("NaN in a norm", |m| m.tensor("blk.1.attn_norm.weight").data[4 * 63..].copy_from_slice(&NAN.to_le_bytes()), &["tensor `blk.1.attn_norm.weight` holds NaN at index 63"]),
         ("infinity in a norm", |m| m.tensor("output_norm.weight").data[..4].copy_from_slice(&INF.to_le_bytes()), &["tensor `output_norm.weight` holds inf at index 0"]),
         ("infinity in an F16 norm", |m| { let norm = m.tensor("blk.0.ffn_norm.weight"); norm.retype("F16"); norm.data[2..4].copy_from_slice(&f16::NEG_INFINITY.to_le_bytes()) }, &["tensor `blk.0.ffn_norm.weight` holds -inf at index 1"]),
-        ("matrix with a third dimension", |m| m.tensor("blk.0.attn_v.weight").dims.push(1), &["tensor `blk.0.attn_v.weight` has the shape [64, 48, 1]"]),
-        ("norm with a second dimension", |m| m.tensor("blk.0.attn_norm.weight").dims.push(1), &["tensor `blk.0.attn_norm.weight` has the shape [64, 1]"]),
+        ("matrix with a third dimension", |m| m.tensor("blk.0.attn_v.weight").resize(&[64, 48, 2]), &["tensor `blk.0.attn_v.weight` has the shape [64, 48, 2]"]),
+        ("norm with a second dimension", |m| m.tensor("blk.0.attn_norm.weight").resize(&[64, 2]), &["tensor `blk.0.attn_norm.weight` has the shape [64, 2]"]),
     ];
     for (case, damage, fragments) in cases {
         let mut model = TinyModel::new(&GOOD);

@@ -10,7 +10,7 @@ use std::{fs, slice};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use quantloom::gguf::{Array, Formats, Gguf, GgufWriter, Metadata, TensorType, Value};
+use quantloom::gguf::{Array, Formats, Gguf, GgufWriter, Metadata, Strings, TensorType, Value};
 use quantloom_kernels::formats::Q4_0;
 use quantloom_kernels::{BlockFormat, FORMATS, Format};
 
@@ -169,7 +169,8 @@ fn good_files_are_read() -> TestResult {
         let file = parse(&Parts { version, ..Parts::good() }.bytes())?;
         assert_eq!((file.version(), file.alignment()), (version, 32));
         assert_eq!(file.metadata().require_str("general.architecture")?, "llama");
-        assert_eq!(file.metadata().require_strings("tokens")?, ["<s>", "▁a"]);
+        let tokens = file.metadata().require_strings("tokens")?;
+        assert_eq!(*tokens, ["<s>", "▁a"].into_iter().collect());
         assert_eq!(file.metadata().iter().map(|(key, _)| key).collect::<Vec<_>>()[1], "flag");
         let w = file.require_tensor("w")?;
         assert_eq!((w.cols(), w.rows(), w.row_bytes(), w.ty().name()), (64, 2, 36, "Q4_0"));
@@ -208,14 +209,12 @@ fn damage_is_named() {
         ("key twice", |f| f.add_key(key("flag", 7, &[0])), &["key `flag` occurs twice"]),
         ("value type", |f| f.add_key(key("k", 13, &[0; 8])), &["key `k` has the unknown value type 13"]),
         ("string length", |f| f.add_key(key("k", 8, &[0xff; 8])), &["key `k`", "needs 18446744073709551615 bytes"]),
-        ("string not UTF-8", |f| f.add_key(key("k", 8, &string(b"a\xc3"))), &["key `k` is not valid UTF-8"]),
         ("boolean", |f| f.add_key(key("k", 7, &[2])), &["key `k` is the boolean 2"]),
         ("array length", |f| f.add_key(key("k", 9, &array(6, u64::MAX, &[]))), &["key `k` claims 18446744073709551615 elements"]),
         ("array length, product overflow", |f| f.add_key(key("k", 9, &array(12, 1 << 61, &[0; 8]))), &["key `k` claims 2305843009213693952 elements"]),
         ("array element type", |f| f.add_key(key("k", 9, &array(77, 0, &[]))), &["key `k` has the unknown value type 77"]),
         ("array of arrays", |f| f.add_key(key("k", 9, &array(9, 1, &array(0, 0, &[])))), &["key `k` is an array of arrays"]),
         ("array string length", |f| f.add_key(key("k", 9, &array(8, 2, &[string(b"x"), vec![0xff; 8]].concat()))), &["element 1 of key `k`"]),
-        ("array string not UTF-8", |f| f.add_key(key("k", 9, &array(8, 2, &[string(b"x"), string(b"\x80")].concat()))), &["element 1 of key `k` is not valid UTF-8"]),
         ("array boolean", |f| f.add_key(key("k", 9, &array(7, 3, &[0, 1, 9]))), &["element 2 of key `k` is the boolean 9"]),
         ("name with a line break", |f| f.add_key(key("a\nb", 99, &[])), &[r"key `a\nb` has"]),
         ("endless name", |f| f.add_key(key(&"x".repeat(5000), 99, &[])), &["xxx…` has"]),
@@ -269,10 +268,10 @@ fn claims_of_a_sparse_file_are_limited() -> TestResult {
     let strings = key("k", 9, &array(8, 9_000_000_000, &[]));
     let numbers = key("k", 9, &array(6, 9_000_000_000, &[]));
     let cases = [
-        (header(2_000_000_000, 0, &[]), "the header claims 2000000000 tensors; the most is 131072"),
-        (header(0, 2_000_000_000, &[]), "the header claims 2000000000 keys; the most is 131072"),
-        (header(131_072, 0, &[]), "tensor `` has 0 dimensions"),
-        (header(0, 131_072, &[]), "key `` occurs twice"),
+        (header(2_000_000_000, 0, &[]), "the header claims 2000000000 tensors; the most is 65536"),
+        (header(0, 2_000_000_000, &[]), "the header claims 2000000000 keys; the most is 65536"),
+        (header(65_536, 0, &[]), "tensor `` has 0 dimensions"),
+        (header(0, 65_536, &[]), "key `` occurs twice"),
         (header(0, 1, &long), "the name of key 0 claims 64424509440 bytes; the most is 16777216"),
         (header(1, 0, &long), "the name of tensor 0 claims 64424509440 bytes; the most is"),
         (header(0, 1, &key("k", 8, &long)), "key `k` claims 64424509440 bytes; the most is"),
@@ -373,7 +372,7 @@ fn a_vocabulary_without_tensors_is_read() -> TestResult {
     assert_eq!(metadata.require_str("tokenizer.ggml.model")?, "llama");
     assert_eq!(metadata.require_u32("tokenizer.ggml.bos_token_id")?, 1);
     let tokens = metadata.require_strings("tokenizer.ggml.tokens")?;
-    assert_eq!((tokens.len(), &*tokens[1]), (32_000, "<s>"));
+    assert_eq!((tokens.len(), tokens.get(1)), (32_000, Some(&b"<s>"[..])));
     assert_eq!(metadata.require_f32s("tokenizer.ggml.scores")?.len(), tokens.len());
     assert_eq!(metadata.require_i32s("tokenizer.ggml.token_type")?.len(), tokens.len());
     Ok(())
@@ -397,7 +396,7 @@ fn getters_convert_what_fits_and_name_what_does_not() -> TestResult {
     assert_eq!(metadata.u32("absent")?, None);
     assert_eq!(metadata.require_f32("double")?, 0.5);
     assert_eq!(metadata.require_i32s("unsigned")?, Cow::Borrowed(&[1, 2]));
-    assert_eq!(metadata.strings("words")?, Some(&["a".to_owned()][..]));
+    assert_eq!(metadata.strings("words")?, Some(&["a"].into_iter().collect()));
     assert_eq!(metadata.bool("absent")?, None);
 
     let cases = [
@@ -455,7 +454,7 @@ fn what_is_written_is_read() -> TestResult {
         vec![u64::MAX].into(),
         vec![i64::MIN].into(),
         vec![f64::MIN].into(),
-        Value::Array(Array::String(Vec::new())),
+        Value::Array(Array::String(Strings::default())),
     ];
     let folder = tempfile::tempdir()?;
     for alignment in [None, Some(8_u32), Some(4096)] {

@@ -804,14 +804,14 @@ fn weights_that_the_new_type_can_not_hold_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let [path, target] = ["source.gguf", "target.gguf"].map(|name| folder.path().join(name));
     let cases: [(f32, &str, Option<&str>); 8] = [
-        (f32::NAN, "Q8_0", Some("is NaN, which Q8_0 can't hold")),
-        (f32::NEG_INFINITY, "Q4_0", Some("is -inf, which Q4_0 can't hold")),
+        (f32::NAN, "Q8_0", Some("is NaN: the file is damaged")),
+        (f32::NEG_INFINITY, "Q4_0", Some("is -inf: the file is damaged")),
         (65_520.0, "F16", Some("is 65520, which F16 can't hold")),
         (65_519.0, "F16", None),
         (-1e9, "Q4_1", Some("is -1000000000, which Q4_1 can't hold")),
         (-1e9, "BF16", None),
-        (f32::NAN, "BF16", None),
-        (f32::NAN, "F32", None),
+        (f32::NAN, "BF16", Some("is NaN: the file is damaged")),
+        (f32::NAN, "F32", Some("is NaN: the file is damaged")),
     ];
     for (weight, ty, problem) in cases {
         let mut weights = vec![0.5_f32; 64 * 1000];

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(short, long, value_name = "TEXT")]
     file: PathBuf,
     /// Where to write
-    #[arg(short, long, value_name = "FILE", default_value = "imatrix.gguf")]
+    #[arg(short, long, alias = "output-file", value_name = "FILE", default_value = "imatrix.gguf")]
     output: PathBuf,
     /// Tokens of a chunk
     #[arg(short, long, value_name = "N", value_parser = value::positive, allow_negative_numbers = true)]

@@ -11,7 +11,7 @@ use crate::tokenizer::{EncodeOptions, SpecialTokens};
 use crate::{KvCache, Model};
 use serde_json::json;
 
-use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, value};
+use super::{CacheArgs, ModelArgs, Result, ThreadArgs, create_cache, load, note, note_two_bos, value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Tokens to generate; -1 goes on until the text or the context ends
-    #[arg(short, long, value_name = "N", default_value = "-1", value_parser = value::token_count)]
+    #[arg(short, long, alias = "predict", value_name = "N", default_value = "-1", value_parser = value::token_count)]
     #[arg(allow_negative_numbers = true)]
     n_predict: usize,
     /// Tokens of context, prompt included [default: what the model has]
@@ -36,8 +36,8 @@ pub struct Args {
     /// 0 guesses none
     #[arg(long, value_name = "N", default_value = "0", value_parser = value::draft, allow_negative_numbers = true)]
     draft_ngram: usize,
-    /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form
-    #[arg(long)]
+    /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form (-no-cnv)
+    #[arg(long, aliases = ["no-cnv", "no-conversation"])]
     raw: bool,
     /// Print one JSON object at the end; its `text` is all of `ids`, special tokens included
     #[arg(long)]
@@ -58,7 +58,7 @@ struct PromptArgs {
 #[derive(clap::Args)]
 struct SamplingArgs {
     /// Temperature; 0 always takes the most likely token
-    #[arg(long, value_name = "T", default_value = "0.8", value_parser = value::temperature)]
+    #[arg(long, alias = "temperature", value_name = "T", default_value = "0.8", value_parser = value::temperature)]
     #[arg(allow_negative_numbers = true)]
     temp: f32,
     /// Draw from the K most likely tokens; 0 for all
@@ -102,6 +102,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     if prompt_ids.is_empty() {
         return Err("the prompt is empty and the model adds no BOS token: give a text by -p".into());
     }
+    note_two_bos(model.tokenizer(), &prompt_ids);
     let context = args.ctx_size.unwrap_or(model.config().context);
     let SamplingArgs { temp: temperature, top_k, top_p, seed } = args.sampling;
     let seed = seed.unwrap_or(SamplerOptions::default().seed);

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::json;
 
-use super::{ModelArgs, Result};
+use super::{ModelArgs, Result, note_two_bos, note_warnings};
 use crate::gguf::Formats;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -26,11 +26,15 @@ pub struct Args {
 pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let file = args.model.open(formats)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
+    note_warnings(file.path(), &tokenizer);
     let text = standard_input()?;
     let options = EncodeOptions { add_bos: !args.no_bos, add_eos: true, parse_special: args.parse_special };
     let ids = tokenizer.encode(&text, options);
+    note_two_bos(&tokenizer, &ids);
     if args.json {
-        let pieces: Vec<_> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+        let lossy = |id| tokenizer.token_bytes(id).map(String::from_utf8_lossy);
+        let piece = |&id| tokenizer.token_text(id).map(Into::into).or_else(|| lossy(id));
+        let pieces: Vec<_> = ids.iter().map(piece).collect();
         writeln!(out, "{}", json!({ "ids": ids, "pieces": pieces }))?;
     } else {
         writeln!(out, "{ids:?}")?;

@@ -1,10 +1,11 @@
 //! What can be wrong with a file: one line each, naming the file, the key or tensor, and the remedy.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::read::Part;
 use crate::escape::Visible;
 
 /// A GGUF file that can't be read, used or written.
@@ -68,6 +69,8 @@ pub(super) enum Kind {
     Limit { part: String, count: u64, items: &'static str, max: usize },
     #[error("{part} is not valid UTF-8")]
     Utf8 { part: String },
+    #[error("{part} needs {bytes} bytes of memory, and the system does not give them")]
+    Memory { part: String, bytes: usize },
     #[error("{part} is the boolean {byte}; only 0 and 1 are booleans")]
     Bool { part: String, byte: u8 },
     #[error("{part} has the unknown value type {id}")]
@@ -81,6 +84,12 @@ pub(super) enum Kind {
     MissingKey { key: Name },
     #[error("key {key} is {actual}; expected {expected}")]
     WrongType { key: Name, actual: String, expected: &'static str },
+    #[error("key {key} has {count} numbers, and the model {layers} layers")]
+    LayerCount { key: Name, count: usize, layers: usize },
+    #[error(
+        "key {key} is {first} for layer 0 and {other} for layer {layer}; only layers of one shape are built"
+    )]
+    LayersDiffer { key: Name, first: u32, layer: usize, other: i128 },
     #[error(
         "key {} is {value}; expected a power of two from {min} to {max}",
         Name::from(super::ALIGNMENT_KEY)
@@ -116,6 +125,12 @@ pub(super) enum Kind {
     DataLength { tensor: Name, written: usize, expected: usize },
 }
 
+impl Kind {
+    pub(super) fn limit(part: Part<'_>, count: u64, items: &'static str, max: usize) -> Self {
+        Self::Limit { part: part.to_string(), count, items, max }
+    }
+}
+
 /// The name of a key or tensor as the file spells it, fit for a line of text: in backquotes, control
 /// characters escaped, cut short where it is long.
 #[derive(Debug)]
@@ -142,4 +157,18 @@ pub(super) fn one_line(text: &str, max_chars: usize) -> String {
         None => (text, ""),
     };
     format!("{}{rest}", Visible { text, keep: &[] })
+}
+
+/// As [`one_line`], of bytes; those that are not UTF-8 are written like `\xE9`.
+pub(super) fn one_line_of_bytes(bytes: &[u8], max_chars: usize) -> String {
+    // No character takes more than four bytes: what follows would be cut anyway.
+    let bytes = &bytes[..bytes.len().min(max_chars.saturating_mul(4).saturating_add(4))];
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02X}").expect("a String takes every write");
+        }
+    }
+    one_line(&text, max_chars)
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Error, Kind, Result};
+use super::read::Part;
+use super::strings::{ByteString, Strings};
 use super::value::{Array, Value};
 
 /// The keys of a file, in its order, and their values.
@@ -82,6 +84,55 @@ impl Metadata {
         })
     }
 
+    /// The value of `key`: a string that is UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// Where the key has another value.
+    pub fn str(&self, key: &str) -> Result<Option<&str>> {
+        self.byte_string(key)?.map(|bytes| self.text(key, bytes)).transpose()
+    }
+
+    /// The value of `key`: a string that is UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// Where the key is missing or has another value.
+    pub fn require_str(&self, key: &str) -> Result<&str> {
+        self.require_byte_string(key).and_then(|bytes| self.text(key, bytes))
+    }
+
+    fn text<'a>(&self, key: &str, bytes: &'a ByteString) -> Result<&'a str> {
+        bytes
+            .to_str()
+            .ok_or_else(|| Error::new(&self.path, Kind::Utf8 { part: Part::Value(key).to_string() }))
+    }
+
+    /// The value of `key`: an integer from 0 to 4294967295, or an array with that integer for each of `layers` layers.
+    ///
+    /// # Errors
+    ///
+    /// Where the key has another value.
+    pub fn u32_of_layers(&self, key: &str, layers: usize) -> Result<Option<u32>> {
+        let Some(Value::Array(array)) = self.get(key) else { return self.u32(key) };
+        let fail = |kind| Err(Error::new(&self.path, kind));
+        let Some(first) = array.integer(0).and_then(|first| u32::try_from(first).ok()) else {
+            let actual = format!("[{} × {}]", array.len(), array.element_name());
+            let expected = "an integer from 0 to 4294967295, or one for each layer";
+            return fail(Kind::WrongType { key: key.into(), actual, expected });
+        };
+        if array.len() != layers {
+            return fail(Kind::LayerCount { key: key.into(), count: array.len(), layers });
+        }
+        match (1..layers).find(|&layer| array.integer(layer) != Some(first.into())) {
+            None => Ok(Some(first)),
+            Some(layer) => {
+                let other = array.integer(layer).unwrap_or_default();
+                fail(Kind::LayersDiffer { key: key.into(), first, layer, other })
+            }
+        }
+    }
+
     fn required<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| Error::new(&self.path, Kind::MissingKey { key: key.into() }))
     }
@@ -138,11 +189,11 @@ getters! {
         Value::Bool(v) => Some(v),
         _ => None,
     };
-    str require_str &'a str, "a string", |value| match value {
+    byte_string require_byte_string &'a ByteString, "a string", |value| match value {
         Value::String(v) => Some(v),
         _ => None,
     };
-    strings require_strings &'a [String], "an array of strings", |value| match value {
+    strings require_strings &'a Strings, "an array of strings", |value| match value {
         Value::Array(Array::String(v)) => Some(v),
         _ => None,
     };

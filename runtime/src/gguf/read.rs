@@ -1,8 +1,10 @@
 //! From bytes to a validated [`Gguf`].
 //!
-//! Three rules keep a damaged file from doing harm: every number from the file is checked before it is added
+//! Four rules keep a damaged file from doing harm: every number from the file is checked before it is added
 //! or multiplied, what the file claims to hold must fit into the rest of it, and, since a sparse file is as
-//! long as it likes, stay within a fixed limit. Lists grow as their items are read.
+//! long as it likes, stay within a fixed limit. Memory follows from the file's length: values take no more than in the
+//! file, names of keys and tensors a few times as much, and what keys and tensors take besides, some 300 bytes each,
+//! stays under 40 MB by the limits of their numbers. Where the system gives less, that is an error with the key's name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,10 +19,10 @@ use super::value::Value;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Formats, Gguf, MAGIC, Metadata};
 
 /// The most tensors of a file; a Llama of 405 billion weights has 1138.
-const MAX_TENSORS: usize = 1 << 17;
+const MAX_TENSORS: usize = 1 << 16;
 
 /// The most keys of a file; models have some dozens.
-const MAX_KEYS: usize = 1 << 17;
+const MAX_KEYS: usize = 1 << 16;
 
 /// The most bytes of a string; the longest in use are chat templates of some dozens of KiB.
 const MAX_STRING_BYTES: usize = 16 << 20;
@@ -45,7 +47,7 @@ pub(super) fn parse(path: &Arc<Path>, map: FileMap, formats: &Formats) -> Result
 
     let mut metadata = Metadata::new(path);
     for index in 0..n_keys {
-        let key = cursor.string(Part::KeyName(index)).map_err(fail)?;
+        let key = cursor.text(Part::KeyName(index)).map_err(fail)?;
         let value = Value::read(&mut cursor, &key).map_err(fail)?;
         metadata.insert(key, value)?;
     }
@@ -73,8 +75,13 @@ pub(super) fn parse(path: &Arc<Path>, map: FileMap, formats: &Formats) -> Result
     Ok(Gguf { map, version, alignment, metadata, tensors, by_name })
 }
 
+/// That `part` needs so much memory, and the system does not give it.
+pub(super) fn memory(part: Part<'_>, bytes: usize) -> Kind {
+    Kind::Memory { part: part.to_string(), bytes }
+}
+
 /// A list for `n` items, with room for the first of them.
-pub(super) fn reserved<T>(n: usize) -> Vec<T> {
+fn reserved<T>(n: usize) -> Vec<T> {
     Vec::with_capacity(n.min(MAX_RESERVED_BYTES / size_of::<T>()))
 }
 
@@ -121,7 +128,7 @@ struct TensorEntry {
 
 impl TensorEntry {
     fn read(cursor: &mut Cursor<'_>, index: usize, formats: &Formats) -> Result<Self, Kind> {
-        let name = cursor.string(Part::TensorName(index))?;
+        let name = cursor.text(Part::TensorName(index))?;
         let part = Part::Tensor(&name);
         let n = cursor.u32(part)?;
         if !(1..=MAX_DIMS).contains(&(n as usize)) {
@@ -186,6 +193,7 @@ impl Display for Part<'_> {
 }
 
 /// Reads little-endian items one after the other; where the file ends first, that is an error.
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
     file_len: usize,
@@ -219,23 +227,37 @@ impl<'a> Cursor<'a> {
         self.bytes(part).map(u64::from_le_bytes)
     }
 
-    pub(super) fn string(&mut self, part: Part<'_>) -> Result<String, Kind> {
+    /// The bytes of a string. They may change while they are looked at.
+    pub(super) fn str_bytes(&mut self, part: Part<'_>) -> Result<&'a [u8], Kind> {
         let len = self.u64(part)?;
         let (head, rest) = usize::try_from(len)
             .ok()
             .and_then(|len| self.rest.split_at_checked(len))
             .ok_or_else(|| self.truncated(len, part))?;
         if head.len() > MAX_STRING_BYTES {
-            return Err(Kind::Limit {
-                part: part.to_string(),
-                count: len,
-                items: "bytes",
-                max: MAX_STRING_BYTES,
-            });
+            return Err(Kind::limit(part, len, "bytes", MAX_STRING_BYTES));
         }
         self.rest = rest;
-        // Copied before it is checked: the mapped bytes may change in between.
-        String::from_utf8(head.to_vec()).map_err(|_| Kind::Utf8 { part: part.to_string() })
+        Ok(head)
+    }
+
+    /// Goes over a string; its length.
+    pub(super) fn skip_string(&mut self, part: Part<'_>) -> Result<usize, Kind> {
+        self.str_bytes(part).map(<[u8]>::len)
+    }
+
+    /// A copy of a string.
+    pub(super) fn string(&mut self, part: Part<'_>) -> Result<Vec<u8>, Kind> {
+        let bytes = self.str_bytes(part)?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len()).map_err(|_| memory(part, bytes.len()))?;
+        copy.extend_from_slice(bytes);
+        Ok(copy)
+    }
+
+    /// A string that must be UTF-8.
+    fn text(&mut self, part: Part<'_>) -> Result<String, Kind> {
+        String::from_utf8(self.string(part)?).map_err(|_| Kind::Utf8 { part: part.to_string() })
     }
 
     /// Reads the number of items that follow, of `min_bytes` each at least, `max` at most.
@@ -250,7 +272,7 @@ impl<'a> Cursor<'a> {
         let left = self.rest.len();
         match usize::try_from(count) {
             Ok(n) if n <= left / min_bytes && n <= max => Ok(n),
-            Ok(n) if n <= left / min_bytes => Err(Kind::Limit { part: part.to_string(), count, items, max }),
+            Ok(n) if n <= left / min_bytes => Err(Kind::limit(part, count, items, max)),
             _ => Err(Kind::Count { part: part.to_string(), count, items, left }),
         }
     }

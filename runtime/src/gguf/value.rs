@@ -3,8 +3,9 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 
-use super::error::{Kind, Result, one_line};
-use super::read::{Cursor, Part, reserved};
+use super::error::{Kind, Result, one_line_of_bytes};
+use super::read::{Cursor, Part, memory};
+use super::strings::{Buffers, ByteString, Strings};
 
 /// GGUF's number for the one value type that is not in the table below: an array.
 const ARRAY_ID: u32 = 9;
@@ -12,17 +13,20 @@ const ARRAY_ID: u32 = 9;
 /// The most elements of an array; the longest in use, a vocabulary's tokens and merges, have under a million.
 const MAX_ELEMENTS: usize = 1 << 27;
 
-/// What can stand alone as a value or be the element of an array.
+/// What can stand alone as a value.
 trait Element: Sized {
-    /// The fewest bytes that one takes in a file.
-    const MIN_BYTES: usize;
-
     fn read(cursor: &mut Cursor<'_>, part: Part<'_>) -> Result<Self, Kind>;
     fn write(&self, out: &mut impl Write) -> io::Result<()>;
 }
 
+/// The elements of an array. In memory they take no more than in the file.
+trait Elements: Sized {
+    fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, Kind>;
+    fn write(&self, out: &mut impl Write) -> io::Result<()>;
+}
+
 macro_rules! value_types {
-    ($($variant:ident($ty:ty) = $id:literal $name:literal;)*) => {
+    ($($variant:ident($ty:ty, $elements:ty) = $id:literal $name:literal;)*) => {
         /// The value of a metadata key.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Value {
@@ -34,7 +38,7 @@ macro_rules! value_types {
         /// The value of a metadata key that is an array. Arrays of arrays are refused when a file is read.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Array {
-            $(#[doc = concat!("Elements of GGUF's value type ", $id, ": ", $name, ".")] $variant(Vec<$ty>),)*
+            $(#[doc = concat!("Elements of GGUF's value type ", $id, ": ", $name, ".")] $variant($elements),)*
         }
 
         $(impl From<$ty> for Value {
@@ -43,8 +47,8 @@ macro_rules! value_types {
             }
         }
 
-        impl From<Vec<$ty>> for Value {
-            fn from(values: Vec<$ty>) -> Self {
+        impl From<$elements> for Value {
+            fn from(values: $elements) -> Self {
                 Self::Array(Array::$variant(values))
             }
         })*
@@ -101,7 +105,7 @@ macro_rules! value_types {
             fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, Kind> {
                 let part = Part::Value(key);
                 match cursor.u32(part)? {
-                    $($id => Ok(Self::$variant(read_elements(cursor, key)?)),)*
+                    $($id => Ok(Self::$variant(Elements::read(cursor, key)?)),)*
                     ARRAY_ID => Err(Kind::NestedArray { part: part.to_string() }),
                     id => Err(Kind::ValueType { part: part.to_string(), id }),
                 }
@@ -112,7 +116,7 @@ macro_rules! value_types {
                     $(Self::$variant(values) => {
                         write_u32(out, $id)?;
                         write_u64(out, values.len() as u64)?;
-                        values.iter().try_for_each(|value| value.write(out))
+                        Elements::write(values, out)
                     })*
                 }
             }
@@ -121,29 +125,41 @@ macro_rules! value_types {
 }
 
 value_types! {
-    U8(u8) = 0 "u8";
-    I8(i8) = 1 "i8";
-    U16(u16) = 2 "u16";
-    I16(i16) = 3 "i16";
-    U32(u32) = 4 "u32";
-    I32(i32) = 5 "i32";
-    F32(f32) = 6 "f32";
-    Bool(bool) = 7 "bool";
-    String(String) = 8 "string";
-    U64(u64) = 10 "u64";
-    I64(i64) = 11 "i64";
-    F64(f64) = 12 "f64";
+    U8(u8, Vec<u8>) = 0 "u8";
+    I8(i8, Vec<i8>) = 1 "i8";
+    U16(u16, Vec<u16>) = 2 "u16";
+    I16(i16, Vec<i16>) = 3 "i16";
+    U32(u32, Vec<u32>) = 4 "u32";
+    I32(i32, Vec<i32>) = 5 "i32";
+    F32(f32, Vec<f32>) = 6 "f32";
+    Bool(bool, Vec<bool>) = 7 "bool";
+    String(ByteString, Strings) = 8 "string";
+    U64(u64, Vec<u64>) = 10 "u64";
+    I64(i64, Vec<i64>) = 11 "i64";
+    F64(f64, Vec<f64>) = 12 "f64";
 }
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::String(value.to_owned())
+        Self::String(value.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::String(value.into())
+    }
+}
+
+impl From<Vec<String>> for Value {
+    fn from(values: Vec<String>) -> Self {
+        Self::Array(Array::String(values.into_iter().collect()))
     }
 }
 
 impl Value {
     /// The value of any of the eight integer types.
-    pub(super) fn integer(&self) -> Option<i128> {
+    pub(crate) fn integer(&self) -> Option<i128> {
         Some(match *self {
             Self::U8(v) => v.into(),
             Self::I8(v) => v.into(),
@@ -163,6 +179,21 @@ impl Array {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The element at `index`, where elements are of any of the eight integer types.
+    pub(crate) fn integer(&self, index: usize) -> Option<i128> {
+        match self {
+            Self::U8(values) => values.get(index).map(|&v| v.into()),
+            Self::I8(values) => values.get(index).map(|&v| v.into()),
+            Self::U16(values) => values.get(index).map(|&v| v.into()),
+            Self::I16(values) => values.get(index).map(|&v| v.into()),
+            Self::U32(values) => values.get(index).map(|&v| v.into()),
+            Self::I32(values) => values.get(index).map(|&v| v.into()),
+            Self::U64(values) => values.get(index).map(|&v| v.into()),
+            Self::I64(values) => values.get(index).map(|&v| v.into()),
+            Self::F32(_) | Self::F64(_) | Self::Bool(_) | Self::String(_) => None,
+        }
+    }
 }
 
 /// One line, long values cut short: `4096`, `"llama"`, `[32000 × string]`.
@@ -178,7 +209,7 @@ impl Display for Value {
             Self::I32(v) => v.fmt(f),
             Self::F32(v) => v.fmt(f),
             Self::Bool(v) => v.fmt(f),
-            Self::String(v) => write!(f, "\"{}\"", one_line(v, MAX_CHARS)),
+            Self::String(v) => write!(f, "\"{}\"", one_line_of_bytes(v.as_bytes(), MAX_CHARS)),
             Self::Array(v) => write!(f, "[{} × {}]", v.len(), v.element_name()),
             Self::U64(v) => v.fmt(f),
             Self::I64(v) => v.fmt(f),
@@ -190,8 +221,6 @@ impl Display for Value {
 macro_rules! numbers {
     ($($ty:ty)*) => {
         $(impl Element for $ty {
-            const MIN_BYTES: usize = size_of::<$ty>();
-
             fn read(cursor: &mut Cursor<'_>, part: Part<'_>) -> Result<Self, Kind> {
                 Ok(<$ty>::from_le_bytes(cursor.bytes(part)?))
             }
@@ -206,8 +235,6 @@ macro_rules! numbers {
 numbers! { u8 i8 u16 i16 u32 i32 f32 u64 i64 f64 }
 
 impl Element for bool {
-    const MIN_BYTES: usize = 1;
-
     fn read(cursor: &mut Cursor<'_>, part: Part<'_>) -> Result<Self, Kind> {
         match u8::read(cursor, part)? {
             0 => Ok(false),
@@ -221,25 +248,63 @@ impl Element for bool {
     }
 }
 
-impl Element for String {
-    const MIN_BYTES: usize = size_of::<u64>();
-
+impl Element for ByteString {
     fn read(cursor: &mut Cursor<'_>, part: Part<'_>) -> Result<Self, Kind> {
-        cursor.string(part)
+        cursor.string(part).map(Self::from)
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        write_string(out, self)
+        write_string(out, self.as_bytes())
     }
 }
 
-fn read_elements<T: Element>(cursor: &mut Cursor<'_>, key: &str) -> Result<Vec<T>, Kind> {
-    let n = cursor.count(T::MIN_BYTES, MAX_ELEMENTS, Part::Value(key), "elements")?;
-    let mut values = reserved(n);
-    for index in 0..n {
-        values.push(T::read(cursor, Part::Element(key, index))?);
+/// A number, or a boolean, takes as many bytes in a file as in memory.
+impl<T: Element> Elements for Vec<T> {
+    fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, Kind> {
+        let part = Part::Value(key);
+        let n = cursor.count(size_of::<T>(), MAX_ELEMENTS, part, "elements")?;
+        let mut values = Self::new();
+        values.try_reserve_exact(n).map_err(|_| memory(part, n * size_of::<T>()))?;
+        for index in 0..n {
+            values.push(T::read(cursor, Part::Element(key, index))?);
+        }
+        Ok(values)
     }
-    Ok(values)
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        self.iter().try_for_each(|value| value.write(out))
+    }
+}
+
+impl Elements for Strings {
+    fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, Kind> {
+        let part = Part::Value(key);
+        let n = cursor.count(size_of::<u64>(), MAX_ELEMENTS, part, "elements")?;
+        // Twice, first for the length: buffers that grow would take up to three times as much on the way.
+        let mut lengths = *cursor;
+        let mut total = 0_usize;
+        for index in 0..n {
+            total = total.saturating_add(lengths.skip_string(Part::Element(key, index))?);
+        }
+        let limit = |total| Kind::limit(part, total as u64, "bytes of strings", Self::MAX_BYTES);
+        if total > Self::MAX_BYTES {
+            return Err(limit(total));
+        }
+        let mut buffers = Buffers::default();
+        buffers.try_reserve(total, n).map_err(|_| memory(part, total + n * size_of::<u32>()))?;
+        let mut left = total;
+        for index in 0..n {
+            let string = cursor.str_bytes(Part::Element(key, index))?;
+            // The mapped bytes may have changed since they were counted.
+            left = left.checked_sub(string.len()).ok_or_else(|| limit(total))?;
+            buffers.push_with(|bytes| bytes.extend_from_slice(string));
+        }
+        Ok(buffers.finish())
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        self.iter().try_for_each(|string| write_string(out, string))
+    }
 }
 
 pub(super) fn write_u32(out: &mut impl Write, value: u32) -> io::Result<()> {
@@ -250,7 +315,7 @@ pub(super) fn write_u64(out: &mut impl Write, value: u64) -> io::Result<()> {
     out.write_all(&value.to_le_bytes())
 }
 
-pub(super) fn write_string(out: &mut impl Write, text: &str) -> io::Result<()> {
-    write_u64(out, text.len() as u64)?;
-    out.write_all(text.as_bytes())
+pub(super) fn write_string(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    write_u64(out, bytes.len() as u64)?;
+    out.write_all(bytes)
 }

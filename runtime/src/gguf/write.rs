@@ -143,12 +143,12 @@ fn write_head(
     write_u64(out, tensors.len() as u64)?;
     write_u64(out, metadata.len() as u64)?;
     for (key, value) in metadata.iter() {
-        write_string(out, key)?;
+        write_string(out, key.as_bytes())?;
         value.write(out)?;
     }
     let mut offset = 0_u64;
     for tensor in tensors {
-        write_string(out, &tensor.name)?;
+        write_string(out, tensor.name.as_bytes())?;
         write_u32(out, tensor.dims.len() as u32)?;
         for &dim in &tensor.dims {
             write_u64(out, dim as u64)?;

@@ -26,6 +26,9 @@ const MAX_VALUES: usize = 1 << 28;
 /// The most bytes of a name in the older format; ggml's tensors have less than 64.
 const MAX_NAME: usize = 4096;
 
+/// The most entries of the older format, as many as tensors of a GGUF file: each takes some 200 bytes besides its values.
+const MAX_ENTRIES: i32 = 1 << 16;
+
 /// The fewest bytes of an entry of the older format: three numbers and a value.
 const MIN_ENTRY: u64 = 3 * 4 + 4;
 
@@ -69,7 +72,9 @@ fn of_gguf(gguf: &Gguf) -> Result<Imatrix, Error> {
         }
     }
     let [chunks, context] = [metadata.require_u32(CHUNKS_KEY)?, metadata.require_u32(CONTEXT_KEY)?];
-    let datasets = metadata.require_strings(DATASETS_KEY)?.to_vec();
+    // Names of files need not be UTF-8, and are only told.
+    let datasets = metadata.require_strings(DATASETS_KEY)?.iter();
+    let datasets = datasets.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
 
     let mut entries = BTreeMap::new();
     let mut room = MAX_VALUES;
@@ -89,9 +94,11 @@ fn of_gguf(gguf: &Gguf) -> Result<Imatrix, Error> {
                 let (name, ty) = (tensor.name().escape_debug(), tensor.ty());
                 return Err(fail(format!("tensor `{name}` is {ty}; those of importance matrices are F32")));
             }
-            let bytes = tensor.data().as_chunks().0;
-            room = room.checked_sub(bytes.len()).ok_or_else(|| fail(too_many(tensor.name())))?;
-            Ok(bytes.iter().map(|value| f32::from_le_bytes(*value)).collect())
+            let bytes = tensor.data();
+            let values = bytes.len() / size_of::<f32>();
+            room = room.checked_sub(values).ok_or_else(|| fail(too_many(tensor.name())))?;
+            let what = || format!("tensor `{}`", tensor.name().escape_debug());
+            floats(bytes).ok_or_else(|| fail(no_memory(&what(), bytes.len())))
         };
         let entry = Entry { sums: values(tensor)?, counts: values(counts)? };
         entries.insert(name.to_owned(), entry);
@@ -103,6 +110,19 @@ fn of_gguf(gguf: &Gguf) -> Result<Imatrix, Error> {
         return Err(fail(format!("tensor `{name}` counts sums that are not there: the file is damaged")));
     }
     Ok(Imatrix { datasets, chunks, context, entries, path: None })
+}
+
+/// The values in `bytes`; `None` where there is no memory for them.
+fn floats(bytes: &[u8]) -> Option<Vec<f32>> {
+    let bytes = bytes.as_chunks().0;
+    let mut values = Vec::new();
+    values.try_reserve_exact(bytes.len()).ok()?;
+    values.extend(bytes.iter().map(|value| f32::from_le_bytes(*value)));
+    Some(values)
+}
+
+fn no_memory(what: &str, bytes: usize) -> String {
+    format!("{what} needs {bytes} bytes of memory, and the system does not give them")
 }
 
 fn too_many(name: &str) -> String {
@@ -128,6 +148,11 @@ impl Legacy<'_> {
                 "is no importance matrix: neither GGUF nor of llama.cpp's older format, whose first number is that of entries, here {count}"
             )));
         }
+        if count > MAX_ENTRIES {
+            return Err(self.fail(format!(
+                "claims {count} entries; the most is {MAX_ENTRIES}: the file is damaged or of no model"
+            )));
+        }
         let mut imatrix = Imatrix::default();
         let mut room = MAX_VALUES;
         for i in 0..count {
@@ -139,8 +164,9 @@ impl Legacy<'_> {
             if len == 0 {
                 return Err(self.fail(format!("{entry} has no values: the file is damaged")));
             }
-            let bytes = self.bytes(len * size_of::<f32>())?;
-            let sums = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            let what = format!("the values of {entry}");
+            let bytes = self.bytes(len * size_of::<f32>(), &what)?;
+            let sums = floats(&bytes).ok_or_else(|| self.no_memory(&what, bytes.len()))?;
             match imatrix.entries.entry(name) {
                 Slot::Occupied(_) => return Err(self.fail(format!("{entry} occurs twice"))),
                 // Of none the sums are means.
@@ -167,9 +193,15 @@ impl Legacy<'_> {
         self.len - self.at
     }
 
+    fn no_memory(&self, what: &str, bytes: usize) -> Error {
+        self.fail(no_memory(what, bytes))
+    }
+
     /// The next bytes, of which so many are left.
-    fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; len];
+    fn bytes(&mut self, len: usize, what: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| self.no_memory(what, len))?;
+        bytes.resize(len, 0);
         self.reader.read_exact(&mut bytes).map_err(|source| Error::Io { path: self.path.into(), source })?;
         self.at += len as u64;
         Ok(bytes)
@@ -182,7 +214,7 @@ impl Legacy<'_> {
                 "{what}, at byte {at}, is past the end of the file at {len}: it was not written to its end, or is damaged"
             )));
         }
-        let bytes = self.bytes(4)?;
+        let bytes = self.bytes(4, what)?;
         Ok(i32::from_le_bytes(bytes.try_into().expect("as many as were asked for")))
     }
 
@@ -203,7 +235,7 @@ impl Legacy<'_> {
         if len > MAX_NAME {
             return Err(self.fail(format!("{what} has {len} bytes; the most is {MAX_NAME}")));
         }
-        let bytes = self.bytes(len)?;
+        let bytes = self.bytes(len, what)?;
         String::from_utf8(bytes).map_err(|_| self.fail(format!("{what} is not valid UTF-8")))
     }
 }

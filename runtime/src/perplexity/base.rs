@@ -133,10 +133,18 @@ impl BaseFile {
         if count == 0 || vocab == 0 || context < LEAST_CONTEXT {
             return Err(fail("holds no logits: write it again".into()));
         }
-        // As long as the file at most.
-        let mut bytes = vec![0; context * count * 4];
-        reader.read_exact(&mut bytes).map_err(io)?;
-        let tokens = bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)).collect();
+        // As long as the file at most, and read in parts, so that they are in memory once.
+        const PART: usize = 1 << 14;
+        let mut tokens = Vec::new();
+        tokens
+            .try_reserve_exact(context * count)
+            .map_err(|_| fail(format!("there is no memory for its {} tokens", context * count)))?;
+        let mut part = [0; PART * 4];
+        while tokens.len() < context * count {
+            let part = &mut part[..4 * PART.min(context * count - tokens.len())];
+            reader.read_exact(part).map_err(io)?;
+            tokens.extend(part.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)));
+        }
         let chunks = Chunks { tokens, context };
         Ok(Self { path: path.into(), reader, chunks, vocab, rows: Vec::new() })
     }
@@ -200,7 +208,12 @@ impl BaseFile {
 
     /// The next `count` rows.
     pub(super) fn read(&mut self, count: usize) -> Result<&[u8], Error> {
-        self.rows.resize(count * row_bytes(self.vocab), 0);
+        let len = count * row_bytes(self.vocab);
+        self.rows.try_reserve_exact(len.saturating_sub(self.rows.len())).map_err(|_| Error::Base {
+            path: self.path.clone(),
+            problem: format!("there is no memory for {len} bytes of it"),
+        })?;
+        self.rows.resize(len, 0);
         match self.reader.read_exact(&mut self.rows) {
             Ok(()) => Ok(&self.rows),
             Err(source) => Err(Error::Io { path: self.path.clone(), source }),

@@ -5,13 +5,14 @@
 //! are written together, while the next are converted.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::iter;
 use std::mem;
 use std::ops::{ControlFlow, Range};
 
 use half::{bf16, f16};
-use quantloom_kernels::Supported;
+use quantloom_kernels::{Format, Supported};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -26,8 +27,11 @@ pub const JOB: usize = 16 << 10;
 /// Jobs of each thread that are written together: so many that waiting for the last of them costs little.
 pub const JOBS: usize = 16;
 
-/// The least magnitude that f16 rounds to infinity. Formats keep their scales in f16.
-const LIMIT: f32 = 65_520.0;
+/// The least magnitude that f16 rounds to infinity.
+const F16_LIMIT: f32 = 65_520.0;
+
+/// The least magnitude that BF16 rounds to infinity: halfway from its largest number, 7f7f, to what would be the next.
+const BF16_LIMIT: f32 = f32::from_bits(0x7f7f_8000);
 
 thread_local! {
     /// A job's weights.
@@ -51,6 +55,8 @@ pub struct Converter<P> {
     isa: Supported,
     /// What is being written and what is being converted.
     buffers: [Vec<u8>; 2],
+    /// By the names of formats: what [`safe_magnitude`] says of them.
+    limits: HashMap<&'static str, f32>,
     progress: P,
     problem: Option<Problem>,
 }
@@ -60,8 +66,10 @@ pub struct Converter<P> {
 pub enum Problem {
     /// The caller wished so.
     Stopped,
-    /// A weight that the new type can't hold.
-    Weight { tensor: String, index: usize, weight: f32, ty: TensorType },
+    /// A weight that is no number, or infinite.
+    NotFinite { tensor: String, index: usize, weight: f32 },
+    /// A weight that the new type can't hold, and the largest that it can, all others of a block being 0.
+    TooLarge { tensor: String, index: usize, weight: f32, ty: TensorType, limit: f32 },
 }
 
 impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
@@ -72,7 +80,7 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
         // Room for F32, the widest; of it only what is used becomes memory.
         let buffer = || room("weights that are converted", JOBS * threads * JOB * size_of::<f32>());
         let buffers = [buffer()?, buffer()?];
-        Ok(Self { pool, isa, buffers, progress, problem: None })
+        Ok(Self { pool, isa, buffers, limits: HashMap::new(), progress, problem: None })
     }
 
     /// Why [`write`](Self::write) failed, where it is not that `out` did.
@@ -88,39 +96,67 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
         importance: Option<Importance>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let Self { pool, isa, buffers: [ready, next], progress, problem } = self;
+        let Self { pool, isa, buffers: [ready, next], limits, progress, problem } = self;
         let mut stop = |why| {
             *problem = Some(why);
             Err(io::ErrorKind::InvalidData.into())
         };
         let from = tensor.ty();
+        let limit = match ty {
+            TensorType::F32 => f32::INFINITY,
+            TensorType::F16 => F16_LIMIT,
+            TensorType::BF16 => BF16_LIMIT,
+            TensorType::Quantized(format) => {
+                *limits.entry(format.name).or_insert_with(|| safe_magnitude(format, *isa))
+            }
+        };
         let blocks = lcm(from.block_len(), ty.block_len());
         let job = (JOB / blocks).max(1) * blocks;
         let (job_before, job_after) = (from.bytes_for(job), ty.bytes_for(job));
         let jobs = JOBS * pool.current_num_threads();
         ready.clear();
         for (part, source) in tensor.data().chunks(jobs * job_before).enumerate() {
+            let check = |(i, job_of): (usize, Result<(), (usize, f32)>)| {
+                job_of.map_err(|(index, weight)| ((part * jobs + i) * job + index, weight))
+            };
+            let mut converted = Ok(());
             if ty == from {
-                out.write_all(source)?;
+                // Blocks are copied unseen: whether they are good was decided where they were made.
+                if ty.dense().is_ok() {
+                    let scan =
+                        |before| with_weights(from, before, *isa, |weights| unfit(weights, f32::INFINITY));
+                    let scanned = source.par_chunks(job_before).map(scan);
+                    converted = pool.install(|| scanned.enumerate().try_for_each(check));
+                }
+                if converted.is_ok() {
+                    out.write_all(source)?;
+                }
             } else {
                 next.resize(ty.bytes_for(source.len() / from.block_bytes() * from.block_len()), 0);
-                let mut converted = Ok(());
                 let written = pool.in_place_scope(|scope| {
                     scope.spawn(|_| {
                         let pairs = next.par_chunks_mut(job_after).zip(source.par_chunks(job_before));
-                        converted = pairs.enumerate().try_for_each(|(i, (after, before))| {
+                        let done = pairs.enumerate().map(|(i, (after, before))| {
                             let first = (part * jobs + i) * job;
                             let importance = importance.map(|importance| (importance, first));
-                            convert_job(from, before, ty, after, importance, *isa)
-                                .map_err(|(index, weight)| (first + index, weight))
+                            convert_job(from, before, ty, after, importance, limit, *isa)
                         });
+                        converted = done.enumerate().try_for_each(check);
                     });
                     out.write_all(ready)
                 });
                 written?;
-                if let Err((index, weight)) = converted {
-                    return stop(Problem::Weight { tensor: tensor.name().into(), index, weight, ty });
-                }
+            }
+            if let Err((index, weight)) = converted {
+                let tensor = tensor.name().into();
+                return stop(if weight.is_finite() {
+                    let limit = largest_held(ty, weight.is_sign_negative(), *isa);
+                    Problem::TooLarge { tensor, index, weight, ty, limit }
+                } else {
+                    Problem::NotFinite { tensor, index, weight }
+                });
+            }
+            if ty != from {
                 mem::swap(ready, next);
             }
             if progress(source.len()).is_break() {
@@ -132,28 +168,152 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
 }
 
 /// Converts whole blocks, of which `importance` says which weight of the tensor is the first; fails with the place and
-/// the value of a weight that `to` can't hold.
+/// the value of a weight that `to` can't hold. Below `limit` it holds all.
 fn convert_job(
     from: TensorType,
     before: &[u8],
     to: TensorType,
     after: &mut [u8],
     importance: Option<(Importance, usize)>,
+    limit: f32,
     isa: Supported,
 ) -> Result<(), (usize, f32)> {
-    WEIGHTS.with_borrow_mut(|weights| {
-        widen(from, before, weights, isa);
-        if !matches!(to, TensorType::F32 | TensorType::BF16) {
-            let fits = |w: &f32| w.abs() < LIMIT;
-            // Without an early end, so that the loop is one of vectors.
-            if !weights.iter().fold(true, |all, w| all & fits(w)) {
-                let index = weights.iter().position(|w| !fits(w)).expect("one does not fit");
-                return Err((index, weights[index]));
+    with_weights(from, before, isa, |weights| {
+        let fits = unfit(weights, limit);
+        match (fits, to) {
+            (Err((_, weight)), TensorType::Quantized(format)) if weight.is_finite() => {
+                unfit(weights, f32::INFINITY)?;
+                narrow(to, isa, weights, importance, after);
+                check_blocks(format, isa, weights, importance, limit, after)
+            }
+            (Err(unfit), _) => Err(unfit),
+            (Ok(()), _) => {
+                narrow(to, isa, weights, importance, after);
+                Ok(())
             }
         }
-        narrow(to, isa, weights, importance, after);
-        Ok(())
     })
+}
+
+/// Gives `look` the weights of whole blocks.
+fn with_weights<R>(ty: TensorType, blocks: &[u8], isa: Supported, look: impl FnOnce(&[f32]) -> R) -> R {
+    WEIGHTS.with_borrow_mut(|weights| {
+        widen(ty, blocks, weights, isa);
+        look(weights)
+    })
+}
+
+/// The first weight that is no number or has a magnitude of `limit` or more, if there is one.
+fn unfit(weights: &[f32], limit: f32) -> Result<(), (usize, f32)> {
+    let fits = |w: &f32| w.abs() < limit;
+    // Without an early end, so that the loop is one of vectors.
+    if weights.iter().fold(true, |all, w| all & fits(w)) {
+        return Ok(());
+    }
+    let index = weights.iter().position(|w| !fits(w)).expect("one does not fit");
+    Err((index, weights[index]))
+}
+
+/// Checks the blocks with weights of a magnitude of `limit` and more, of which `bytes` were made.
+fn check_blocks(
+    format: &'static Format,
+    isa: Supported,
+    weights: &[f32],
+    importance: Option<(Importance, usize)>,
+    limit: f32,
+    bytes: &[u8],
+) -> Result<(), (usize, f32)> {
+    let blocks = weights.chunks_exact(format.block_len).zip(bytes.chunks_exact(format.block_bytes));
+    for (i, (weights, block)) in blocks.enumerate() {
+        let first = i * format.block_len;
+        let importance = importance.map(|(importance, start)| (importance, start + first));
+        if unfit(weights, limit).is_err() && !is_held(format, isa, weights, importance, block) {
+            let far = |&(_, w): &(usize, &f32)| w.abs();
+            let furthest = weights.iter().enumerate().max_by(|a, b| far(a).total_cmp(&far(b)));
+            let (index, weight) = furthest.expect("a block has weights");
+            return Err((first + index, *weight));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `block`, made of finite `weights`, holds them.
+///
+/// Formats say what they can hold by their scales, minima and codes together; here it shows in the result. Divided by a
+/// power of two, so that none is large, the same weights make a block with the same codes and smaller scales. What is
+/// further from its weights than that one, or is not finite, has met the end of a scale.
+fn is_held(
+    format: &'static Format,
+    isa: Supported,
+    weights: &[f32],
+    importance: Option<(Importance, usize)>,
+    block: &[u8],
+) -> bool {
+    let ty = TensorType::Quantized(format);
+    let furthest = weights.iter().fold(0.0_f32, |far, w| far.max(w.abs()));
+    // The exponent alone, so that nothing is rounded by it but what vanishes.
+    let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(f32::MIN_POSITIVE);
+    let small: Vec<_> = weights.iter().map(|w| w / unit).collect();
+    let mut small_block = vec![0; format.block_bytes];
+    narrow(ty, isa, &small, importance, &mut small_block);
+    let error = |block: &[u8], small: bool| {
+        let mut made = Vec::new();
+        widen(ty, block, &mut made, isa);
+        let unit = f64::from(unit);
+        let scale = if small { 1.0 } else { 1.0 / unit };
+        let errors =
+            made.iter().zip(weights).map(|(&made, &w)| scale * f64::from(made) - f64::from(w) / unit);
+        errors.map(|error| error * error).sum::<f64>()
+    };
+    // In units of the furthest weight: room for the roundings of the scales.
+    const SLACK: f64 = 1e-4;
+    let direct = error(block, false);
+    direct.is_finite() && direct <= 1.01 * error(&small_block, true) + SLACK
+}
+
+/// A magnitude below which any weights are held by a block of `format`: the largest f16 number, as scales are f16 in most,
+/// or as much less as the format needs.
+fn safe_magnitude(format: &'static Format, isa: Supported) -> f32 {
+    let holds = |magnitude: f32| {
+        let alone = |i| if i == 0 { magnitude } else { 0.0 };
+        let blocks: [&dyn Fn(usize) -> f32; 5] =
+            [&alone, &|i| -alone(i), &|_| magnitude, &|_| -magnitude, &|i| {
+                if i % 2 == 0 { magnitude } else { -magnitude }
+            }];
+        blocks.into_iter().all(|weight| is_held_alone(format, isa, weight))
+    };
+    let powers = iter::successors(Some(F16_LIMIT), |magnitude| Some(magnitude / 2.0));
+    // Just below the limit, as that itself is where f16 ends.
+    powers.take(64).find(|magnitude| holds(magnitude.next_down())).unwrap_or(0.0)
+}
+
+/// The largest magnitude that `ty` holds, beside zeros in a block.
+fn largest_held(ty: TensorType, is_negative: bool, isa: Supported) -> f32 {
+    let format = match ty {
+        TensorType::F32 => return f32::MAX,
+        TensorType::F16 => return f16::MAX.to_f32(),
+        TensorType::BF16 => return bf16::MAX.to_f32(),
+        TensorType::Quantized(format) => format,
+    };
+    let holds = |magnitude: f32| {
+        let weight = if is_negative { -magnitude } else { magnitude };
+        is_held_alone(format, isa, |i| if i == 0 { weight } else { 0.0 })
+    };
+    // Positive numbers are in the order of their bits.
+    let (mut low, mut high) = (0, f32::MAX.to_bits());
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if holds(f32::from_bits(middle)) { low = middle } else { high = middle - 1 }
+    }
+    f32::from_bits(low)
+}
+
+/// Whether a block of `format` holds the weights `weight(0)`, `weight(1)`, ….
+fn is_held_alone(format: &'static Format, isa: Supported, weight: impl Fn(usize) -> f32) -> bool {
+    let weights: Vec<_> = (0..format.block_len).map(weight).collect();
+    let mut block = vec![0; format.block_bytes];
+    narrow(TensorType::Quantized(format), isa, &weights, None, &mut block);
+    is_held(format, isa, &weights, None, &block)
 }
 
 /// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.

@@ -28,7 +28,7 @@ impl Bpe {
             "gpt-2" => Digits::Runs,
             other => {
                 let built = r#"only "smollm" and "gpt-2" are supported"#;
-                return Err(vocab.error(PRE, format_args!("is {}; {built}", quote(other))));
+                return Err(vocab.error(PRE, format_args!("is {}; {built}", quote(other.as_bytes()))));
             }
         };
         let bytes = (0..=u8::MAX).map(|byte| vocab.id(char_of(byte).encode_utf8(&mut [0; 4]))).collect();
@@ -37,18 +37,24 @@ impl Bpe {
         if u32::try_from(texts.len()).is_err() {
             return Err(vocab.error(MERGES, "has more merges than there are 32-bit ranks"));
         }
-        let mut merges = HashMap::with_capacity(texts.len());
-        let mut joined = String::new();
-        for (rank, text) in (0..).zip(texts) {
+        let mut merges = HashMap::new();
+        merges
+            .try_reserve(texts.len())
+            .map_err(|problem| Error::memory(vocab.metadata, MERGES, texts.len(), &problem))?;
+        let mut joined = Vec::new();
+        for (rank, text) in (0..).zip(texts.iter()) {
             let problem = |problem: &str| {
                 vocab.error(MERGES, format_args!("has {} at {rank}, which {problem}", quote(text)))
             };
-            let pair = text.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
+            let space = text.iter().position(|&byte| byte == b' ');
+            let pair = space.map(|space| (&text[..space], &text[space + 1..]));
+            let pair = pair.filter(|(left, right)| !left.is_empty() && !right.is_empty());
             let (left, right) = pair.ok_or_else(|| problem("is not two tokens with a space between"))?;
             joined.clear();
-            joined.extend([left, right]);
-            let (Some(left), Some(right), Some(id)) = (vocab.id(left), vocab.id(right), vocab.id(&joined))
-            else {
+            joined.extend_from_slice(left);
+            joined.extend_from_slice(right);
+            let id = |text: &[u8]| vocab.index.id(text);
+            let (Some(left), Some(right), Some(id)) = (id(left), id(right), id(&joined)) else {
                 return Err(problem("joins or makes what is not a token"));
             };
             merges.entry((left, right)).or_insert(Join { rank, id });
@@ -89,7 +95,14 @@ fn byte_of(char: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
-/// What a token stands for: its bytes, or, where it isn't in the alphabet of bytes, its text.
-pub(super) fn unescape(text: &str) -> Box<[u8]> {
-    text.chars().map(byte_of).collect::<Option<_>>().unwrap_or_else(|| text.as_bytes().into())
+/// Adds what a token stands for: its bytes, or, where it isn't in the alphabet of bytes, its text.
+pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) {
+    let before = out.len();
+    let chars = str::from_utf8(text).map(str::chars);
+    let is_spelt =
+        chars.is_ok_and(|mut chars| chars.all(|char| byte_of(char).map(|byte| out.push(byte)).is_some()));
+    if !is_spelt {
+        out.truncate(before);
+        out.extend_from_slice(text);
+    }
 }

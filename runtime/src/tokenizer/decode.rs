@@ -55,7 +55,7 @@ impl<'t> Decoder<'t> {
         let is_special = is_control || token.kind == Kind::UserDefined;
         if !is_control || self.special == SpecialTokens::Render {
             let strips = self.strip_prefix && self.after_special && !is_special;
-            let bytes = &*token.bytes;
+            let bytes = token.bytes;
             self.pending.extend(bytes.strip_prefix(b" ").filter(|_| strips).unwrap_or(bytes));
         }
         self.after_special = is_special;

@@ -1,5 +1,6 @@
 //! What can be wrong with a vocabulary.
 
+use std::collections::TryReserveError;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -26,5 +27,19 @@ pub enum Error {
 impl Error {
     pub(super) fn invalid(metadata: &Metadata, key: &'static str, problem: impl Display) -> Self {
         Self::Invalid { path: metadata.path().into(), key, problem: problem.to_string() }
+    }
+
+    /// That there is no memory for what is made of the `count` values of `key`.
+    pub(super) fn memory(
+        metadata: &Metadata,
+        key: &'static str,
+        count: usize,
+        problem: &TryReserveError,
+    ) -> Self {
+        Self::invalid(
+            metadata,
+            key,
+            format_args!("has {count} values, and there is no memory for them: {problem}"),
+        )
     }
 }

@@ -2,21 +2,28 @@
 
 use std::cmp::Reverse;
 
-use super::vocab::{Kind, Vocab};
+use super::Error;
+use super::vocab::{Kind, TOKENS, Vocab};
+use crate::gguf::Strings;
 
 /// Cuts special tokens out of a text.
 #[derive(Debug)]
 pub(super) struct SpecialSplitter {
+    texts: Strings,
     /// From long to short.
     tokens: Vec<SpecialToken>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct SpecialToken {
-    text: Box<str>,
     id: u32,
     user_defined: bool,
+    /// Whether white space after it is no part of the text.
+    strips: bool,
 }
+
+/// Special tokens after which white space is kept, whatever the model.
+const KEEP_SPACE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +35,29 @@ pub(super) enum Fragment<'t> {
 }
 
 impl SpecialSplitter {
-    pub fn new(vocab: &Vocab<'_>) -> Self {
-        let special = (0..).zip(vocab.iter()).filter(|(_, (text, kind))| {
-            !text.is_empty() && matches!(kind, Kind::Unknown | Kind::Control | Kind::UserDefined)
-        });
-        let mut tokens: Vec<_> = special
-            .map(|(id, (text, kind))| SpecialToken {
-                text: text.into(),
-                id,
-                user_defined: kind == Kind::UserDefined,
-            })
-            .collect();
-        tokens.sort_by_key(|token| Reverse(token.text.len()));
-        Self { tokens }
+    pub fn new(vocab: &Vocab<'_>) -> Result<Self, Error> {
+        let is_special = |text: &[u8], kind| {
+            // A text, which is UTF-8, can't hold what is not.
+            matches!(kind, Kind::Unknown | Kind::Control | Kind::UserDefined)
+                && !text.is_empty()
+                && str::from_utf8(text).is_ok()
+        };
+        let special = || (0..).zip(vocab.iter()).filter(|(_, (text, kind))| is_special(text, *kind));
+        let count = special().count();
+        let mut tokens = Vec::new();
+        tokens
+            .try_reserve_exact(count)
+            .map_err(|problem| Error::memory(vocab.metadata, TOKENS, count, &problem))?;
+        let strips = vocab.strips_after_special();
+        tokens.extend(special().map(|(id, (text, kind))| SpecialToken {
+            id,
+            user_defined: kind == Kind::UserDefined,
+            strips: strips && !KEEP_SPACE.iter().any(|keeps| keeps.as_bytes() == text),
+        }));
+        let texts = vocab.texts().clone();
+        let len = |id: u32| texts.get(id as usize).map_or(0, <[u8]>::len);
+        tokens.sort_unstable_by_key(|token| (Reverse(len(token.id)), token.id));
+        Ok(Self { texts, tokens })
     }
 
     /// The parts of `text`. Of tokens that overlap the longest is taken, in the whole text and not from left to
@@ -49,24 +66,36 @@ impl SpecialSplitter {
         let mut fragments = Vec::new();
         push_text(&mut fragments, text);
         let wanted = self.tokens.iter().filter(|token| parse_special || token.user_defined);
-        for token in wanted.filter(|token| text.contains(&*token.text)) {
+        let wanted = wanted.map(|token| (token, self.text(token)));
+        for (token, token_text) in wanted.filter(|(_, token_text)| text.contains(token_text)) {
             let mut cut = Vec::with_capacity(fragments.len());
             for fragment in fragments {
                 let Fragment::Text(text) = fragment else {
                     cut.push(fragment);
                     continue;
                 };
-                for (index, part) in text.split(&*token.text).enumerate() {
+                for (index, part) in text.split(token_text).enumerate() {
                     if index > 0 {
                         cut.push(Fragment::Special(token.id));
                     }
-                    push_text(&mut cut, part);
+                    let strips = index > 0 && token.strips;
+                    push_text(&mut cut, if strips { part.trim_start_matches(is_c_space) } else { part });
                 }
             }
             fragments = cut;
         }
         fragments
     }
+
+    fn text(&self, token: &SpecialToken) -> &str {
+        let text = self.texts.get(token.id as usize).and_then(|text| str::from_utf8(text).ok());
+        text.expect("special tokens are UTF-8")
+    }
+}
+
+/// White space as C's `isspace` has it, which llama.cpp asks.
+fn is_c_space(char: char) -> bool {
+    matches!(char, ' ' | '\t'..='\r')
 }
 
 fn push_text<'t>(fragments: &mut Vec<Fragment<'t>>, text: &'t str) {

@@ -3,9 +3,11 @@
 //! Spaces are part of the tokens, written `▁`, and a text begins with one that is not its own, so that its first
 //! word is the token that it is inside a sentence.
 
-use std::collections::HashMap;
+use std::collections::TryReserveError;
+use std::sync::Arc;
 
 use super::Error;
+use super::index::TextIndex;
 use super::merge::{Join, Merger, Symbol};
 use super::vocab::Vocab;
 
@@ -18,13 +20,15 @@ const SPACE: &str = "▁";
 
 #[derive(Debug)]
 pub(super) struct Spm {
-    ids: HashMap<Box<str>, u32>,
+    index: Arc<TextIndex>,
     /// Per token; 0 has the highest score, equal scores are equal ranks.
     ranks: Vec<u32>,
     /// The tokens of bytes that are no token as characters.
     bytes: Vec<u32>,
     /// The longest token in bytes.
     longest: usize,
+    /// Whether no token has a space behind something else, so that words can be merged one by one.
+    are_words_apart: bool,
     pub add_space_prefix: bool,
 }
 
@@ -42,10 +46,12 @@ impl Spm {
         });
         let bytes = bytes.collect::<Result<_, _>>()?;
         Ok(Self {
-            ids: vocab.iter().zip(0..).map(|((text, _), id)| (text.into(), id)).collect(),
-            ranks: ranks(scores),
+            index: Arc::clone(&vocab.index),
+            ranks: ranks(scores)
+                .map_err(|problem| Error::memory(vocab.metadata, SCORES, scores.len(), &problem))?,
             bytes,
-            longest: vocab.iter().map(|(text, _)| text.len()).max().unwrap_or(0),
+            are_words_apart: vocab.texts().iter().all(is_one_word),
+            longest: vocab.texts().iter().map(<[u8]>::len).max().unwrap_or(0),
             add_space_prefix: vocab.metadata.bool(ADD_SPACE_PREFIX)?.unwrap_or(true),
         })
     }
@@ -56,18 +62,29 @@ impl Spm {
         let prefix = if after_special && self.add_space_prefix { SPACE } else { "" };
         let text = prefix.to_owned() + &text.replace(' ', SPACE);
 
+        let mut merger = Merger::default();
+        let mut rest = &*text;
+        while !rest.is_empty() {
+            let len = if self.are_words_apart { word_len(rest) } else { rest.len() };
+            let (word, after) = rest.split_at(len);
+            self.encode_word(word, &mut merger, ids);
+            rest = after;
+        }
+    }
+
+    fn encode_word(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
         let chars = text.char_indices().map(|(at, char)| {
             let len = char.len_utf8();
-            (len, self.ids.get(&text[at..at + len]).copied())
+            (len, self.index.id(&text.as_bytes()[at..at + len]))
         });
         let join = |left: &Symbol, right: &Symbol| {
             let len = left.len + right.len;
             // Long texts are neither hashed nor compared in vain.
-            let text = (len <= self.longest).then(|| &text[left.start..left.start + len])?;
-            let id = *self.ids.get(text)?;
+            let text = (len <= self.longest).then(|| &text.as_bytes()[left.start..left.start + len])?;
+            let id = self.index.id(text)?;
             Some(Join { rank: self.ranks[id as usize], id })
         };
-        for symbol in Merger::default().merge(chars, join) {
+        for symbol in merger.merge(chars, join) {
             match symbol.id {
                 Some(id) => ids.push(id),
                 None => {
@@ -79,21 +96,51 @@ impl Spm {
     }
 }
 
-/// The place of each score among the different scores, from high to low.
-fn ranks(scores: &[f32]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let mut ranks = vec![0; scores.len()];
+/// The bytes of the word at the beginning of `text`, with the spaces before it.
+fn word_len(text: &str) -> usize {
+    let spaces = text.len() - text.trim_start_matches(SPACE).len();
+    text[spaces..].find(SPACE).map_or(text.len(), |end| spaces + end)
+}
+
+/// Whether a token is part of a word with spaces before it.
+fn is_one_word(token: &[u8]) -> bool {
+    let mut rest = token;
+    while let Some(after) = rest.strip_prefix(SPACE.as_bytes()) {
+        rest = after;
+    }
+    !rest.windows(SPACE.len()).any(|bytes| bytes == SPACE.as_bytes())
+}
+
+/// The place of each score among the different scores, from high to low. Scores are as many as tokens, fewer than 2³².
+fn ranks(scores: &[f32]) -> Result<Vec<u32>, TryReserveError> {
+    let [mut order, mut ranks] = [Vec::new(), Vec::new()];
+    order.try_reserve_exact(scores.len())?;
+    ranks.try_reserve_exact(scores.len())?;
+    order.extend(0..scores.len() as u32);
+    ranks.resize(scores.len(), 0);
+    let score = |id: u32| scores[id as usize];
+    order.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)));
     let mut rank = 0;
     for pair in order.windows(2) {
         // By value and not by bits: 0 and -0 are one score.
-        rank += u32::from(scores[pair[0]] != scores[pair[1]]);
-        ranks[pair[1]] = rank;
+        rank += u32::from(score(pair[0]) != score(pair[1]));
+        ranks[pair[1] as usize] = rank;
     }
-    ranks
+    Ok(ranks)
 }
 
-/// What a token stands for.
-pub(super) fn unescape(text: &str) -> Box<[u8]> {
-    text.replace(SPACE, " ").into_bytes().into()
+/// Adds what a token stands for.
+pub(super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some((&byte, rest)) = text.split_first() {
+        text = match text.strip_prefix(SPACE.as_bytes()) {
+            Some(rest) => {
+                out.push(b' ');
+                rest
+            }
+            None => {
+                out.push(byte);
+                rest
+            }
+        };
+    }
 }
