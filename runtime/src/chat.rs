@@ -1,23 +1,64 @@
 //! A conversation as the text that a model was trained to continue, by the template in its file.
 //!
 //! Templates are written for Hugging Face's `apply_chat_template`, which is Jinja2 with some settings and
-//! functions; these are offered here too.
+//! functions; these are offered here too, and what they print is what they print there.
 //! Source: <https://huggingface.co/docs/transformers/chat_templating_writing>.
+//!
+//! # Contents
+//!
+//! A rendered conversation mixes the template's own text, which may spell control tokens such as `<|im_end|>`, with
+//! what somebody said. [`Rendered`] knows for each byte which it is, so that
+//! [`Tokenizer::encode_with_contents`](crate::tokenizer::Tokenizer::encode_with_contents) can take control tokens
+//! from the template alone. Contents are the texts of messages, their names and all else that the caller passes in:
+//! tools, documents, variables; also what the template makes of them by slicing, `trim`, `tojson`, `~` and so on.
+//! The template's own are its text, its string literals, BOS and EOS, numbers, and the names of well-known roles
+//! (`system`, `user`, `assistant`, `tool` and the like), of which templates make control tokens such as `<|user|>`.
+//!
+//! # Bounds
+//!
+//! A template comes with a model and may ask for anything. Whatever it does is paid for before it is done: a
+//! rendering takes at most some millions of steps, 48 MiB of text and values and 256 bytes more for each byte of
+//! the conversation, and a fixed depth of blocks, calls and values inside each other. A template that asks for more
+//! is an [`Error`] that names its line. The template itself may have 512 KiB.
+//!
+//! # How it works
+//!
+//! The template is cut into tokens (`lexer`), made a tree (`parser`, `ast`), and the tree is walked (`interpreter`,
+//! `expressions`) with values (`value`) whose texts know their origin (`text`). Python's operators, methods, filters,
+//! tests and formats are in files of these names; `budget` keeps the accounts.
 
+mod arguments;
+mod ast;
+mod budget;
+mod data;
+mod dates;
+mod expressions;
+mod filters;
+mod format;
+mod interpreter;
+mod lexer;
+mod methods;
+mod operators;
+mod parser;
+mod predicates;
+mod print;
+mod text;
+mod text_methods;
+mod value;
+
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
-use std::slice;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, State, Value, context};
-use minijinja_contrib::pycompat;
+use std::sync::Arc;
 
 use crate::gguf::{self, Metadata};
 use crate::tokenizer::Tokenizer;
 
-/// What rendering may cost: an instruction of the template each, or 64 bytes of text. Real templates take some
-/// thousands; the rest is for long conversations.
-const FUEL: u64 = 1_000_000;
+use budget::Budget;
+pub use budget::TemplateError;
+pub use data::Data;
+use interpreter::Interpreter;
+use value::Value;
 
 const KEY: &str = "tokenizer.chat_template";
 
@@ -36,13 +77,13 @@ pub enum Error {
     /// The template is not a string.
     #[error(transparent)]
     Metadata(#[from] gguf::Error),
-    /// The template is not good Jinja, or refuses the conversation.
+    /// The template is not good Jinja, takes too much, or refuses the conversation.
     #[error("{}: key `{KEY}`: {source}; run with --raw to do without it", path.display())]
     Template {
         /// The model file.
         path: PathBuf,
-        /// What the template engine said.
-        source: minijinja::Error,
+        /// What is wrong, and in which line of the template.
+        source: TemplateError,
     },
 }
 
@@ -50,9 +91,34 @@ pub enum Error {
 #[derive(Debug)]
 pub struct ChatTemplate {
     path: PathBuf,
-    environment: Environment<'static>,
+    template: ast::Block,
     bos: String,
     eos: String,
+}
+
+/// A conversation as text, and which parts of it are contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    text: String,
+    contents: Vec<Range<usize>>,
+}
+
+impl Rendered {
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The byte ranges of the text that come from contents: in order, apart and none empty.
+    pub fn contents(&self) -> &[Range<usize>] {
+        &self.contents
+    }
+
+    /// Whether the text begins with `start` by the template's own doing.
+    pub fn starts_with(&self, start: &str) -> bool {
+        let own = self.contents.first().map_or(self.text.len(), |content| content.start);
+        self.text[..own].starts_with(start)
+    }
 }
 
 impl ChatTemplate {
@@ -65,15 +131,12 @@ impl ChatTemplate {
         let Some(source) = metadata.str(KEY)? else { return Ok(None) };
         let text =
             |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default().to_owned();
-        let mut template = Self {
-            path: metadata.path().into(),
-            environment: environment(),
-            bos: text(tokenizer.bos()),
-            eos: text(tokenizer.eos()),
-        };
-        match template.environment.add_template_owned(KEY, source.to_owned()) {
-            Ok(()) => Ok(Some(template)),
-            Err(source) => Err(template.error(source)),
+        let path = PathBuf::from(metadata.path());
+        match parser::parse(source) {
+            Ok(template) => {
+                Ok(Some(Self { path, template, bos: text(tokenizer.bos()), eos: text(tokenizer.eos()) }))
+            }
+            Err(source) => Err(Error::Template { path, source }),
         }
     }
 
@@ -84,126 +147,50 @@ impl ChatTemplate {
     /// # Errors
     ///
     /// Where the template fails, as some do on purpose for an order of roles that they don't know.
-    pub fn render(&self, messages: &[Message]) -> Result<String, Error> {
-        let template = self.environment.get_template(KEY).map_err(|source| self.error(source))?;
-        let message = |Message { role, content }: &Message| context! { role, content };
-        let context = context! {
-            messages => messages.iter().map(message).collect::<Vec<_>>(),
-            add_generation_prompt => true,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            // Templates ask whether these are none, not whether they are defined.
-            tools => (),
-            documents => (),
+    pub fn render(&self, messages: &[Message]) -> Result<Rendered, Error> {
+        let text = |name: &str, text: &str| (name.to_owned(), Data::from(text));
+        let message = |Message { role, content }: &Message| {
+            Data::object([text("role", role), text("content", content)])
         };
-        template.render(context).map_err(|source| self.error(source))
+        let messages = Data::list(messages.iter().map(message));
+        self.render_with(&Data::object([("messages".to_owned(), messages)]))
     }
 
-    fn error(&self, source: minijinja::Error) -> Error {
-        Error::Template { path: self.path.clone(), source }
+    /// The text of a conversation of any form: the members of `variables`, an object, are the variables of the
+    /// template, `messages` among them.
+    ///
+    /// `tools` and `documents` are none and `add_generation_prompt` is true unless the object says otherwise, and
+    /// it may replace `bos_token` and `eos_token`, which then are contents, too.
+    ///
+    /// # Errors
+    ///
+    /// Where the template fails.
+    pub fn render_with(&self, variables: &Data) -> Result<Rendered, Error> {
+        let budget = Budget::new(variables.size());
+        let rendered = self.variables(variables, &budget).and_then(|variables| {
+            Interpreter::new(&budget, variables).render(&self.template)
+        });
+        match rendered {
+            Ok((text, contents)) => Ok(Rendered { text, contents }),
+            Err(source) => Err(Error::Template { path: self.path.clone(), source }),
+        }
     }
-}
 
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(python_method);
-    environment.add_function("raise_exception", |problem: String| -> Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
-    });
-    environment.add_function("strftime_now", |format: String| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        strftime(&format, now)
-    });
-    environment
-}
-
-/// Python's methods. Those whose result can be far longer than what they are given go by the filters that
-/// weigh it against the fuel first.
-fn python_method(
-    state: &mut State,
-    value: &Value,
-    method: &str,
-    args: &[Value],
-) -> Result<Value, minijinja::Error> {
-    match (method, args) {
-        ("replace", _) if value.as_str().is_some() => {
-            state.apply_filter("replace", &[slice::from_ref(value), args].concat())
+    fn variables(&self, given: &Data, budget: &Budget) -> budget::Result<HashMap<Arc<str>, Value>> {
+        // Templates ask whether tools and documents are none, not whether they are defined.
+        let mut variables = HashMap::from([
+            ("add_generation_prompt".into(), Value::Bool(true)),
+            ("bos_token".into(), Value::own(self.bos.as_str())),
+            ("eos_token".into(), Value::own(self.eos.as_str())),
+            ("tools".into(), Value::None),
+            ("documents".into(), Value::None),
+        ]);
+        for (name, value) in given.members().unwrap_or_default() {
+            let value = if name == "messages" { value.messages(budget)? } else { value.value(budget)? };
+            variables.insert(name.as_str().into(), value);
         }
-        ("join", [items]) if value.as_str().is_some() => {
-            state.apply_filter("join", &[items.clone(), value.clone()])
-        }
-        ("format", _) if value.as_str().is_some() => {
-            let problem = "the method `format` of strings is not offered; use the filter `format` or `~`";
-            Err(minijinja::Error::new(ErrorKind::UnknownMethod, problem))
-        }
-        _ => pycompat::unknown_method_callback(state, value, method, args),
+        Ok(variables)
     }
-}
-
-/// `seconds` since 1970, UTC, in the parts of C's `strftime` that dates in templates are made of.
-fn strftime(format: &str, seconds: u64) -> Result<String, minijinja::Error> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_from_days(days);
-    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
-    let mut text = String::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            text.push(c);
-            continue;
-        }
-        text += &match rest.next() {
-            Some('Y') => year.to_string(),
-            Some('m') => format!("{month:02}"),
-            Some('d') => format!("{day:02}"),
-            Some('H') => format!("{:02}", second / 3600),
-            Some('M') => format!("{:02}", second / 60 % 60),
-            Some('S') => format!("{:02}", second % 60),
-            Some('B') => month_name.into(),
-            Some('b') => month_name[..3].into(),
-            Some('A') => day_name.into(),
-            Some('a') => day_name[..3].into(),
-            Some('%') => "%".into(),
-            _ => {
-                let problem =
-                    format!("strftime_now knows %Y %m %d %H %M %S %B %b %A %a %%, not all of {format:?}");
-                return Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem));
-            }
-        };
-    }
-    Ok(text)
-}
-
-/// Year, month and day of a day counted from 1970-01-01, by counting from a 1 March, so that leap days come last.
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -240,7 +227,7 @@ mod tests {
         let vocabulary = Gguf::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/llama-spm-vocab.gguf"))?;
         let tokenizer = Tokenizer::from_metadata(vocabulary.metadata()).expect("the vocabulary is good");
         let template = ChatTemplate::from_metadata(&metadata, &tokenizer)?.expect("there is a template");
-        template.render(&messages(&[("user", "Hi there")]))
+        template.render(&messages(&[("user", "Hi there")])).map(|rendered| rendered.text)
     }
 
     #[test]
@@ -249,13 +236,13 @@ mod tests {
         let tokenizer = Tokenizer::from_metadata(file.metadata()).unwrap();
         let template = ChatTemplate::from_metadata(file.metadata(), &tokenizer).unwrap().unwrap();
         assert_eq!(
-            template.render(&messages(&[("user", "Hi")])).unwrap(),
+            template.render(&messages(&[("user", "Hi")])).unwrap().text(),
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
              <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
         );
         let conversation = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")];
         assert_eq!(
-            template.render(&messages(&conversation)).unwrap(),
+            template.render(&messages(&conversation)).unwrap().text(),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
              <|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
         );
@@ -286,7 +273,7 @@ mod tests {
             ("{% for %}", "syntax error"),
             ("{{ raise_exception('no user') }}", "no user"),
             ("{{ nothing.at_all }}", "undefined"),
-            ("{{ strftime_now('%Q') }}", "%Q"),
+            ("{{ strftime_now(1) }}", "strftime_now"),
         ];
         for (source, expected) in cases {
             let error = render(source).unwrap_err().to_string();
@@ -317,19 +304,6 @@ mod tests {
             let error = render(source).unwrap_err().to_string();
             assert!(error.starts_with("model.gguf: key `tokenizer.chat_template`: "), "{source}: {error}");
             assert!(!error.contains('\n') && start.elapsed().as_secs() < 10, "{source}: {error}");
-        }
-    }
-
-    #[test]
-    fn dates() {
-        let cases = [
-            (0, "%Y-%m-%d %A", "1970-01-01 Thursday"),
-            (951_782_400, "%d %b %Y", "29 Feb 2000"),
-            (951_868_800, "%a, %B %d", "Wed, March 01"),
-            (4_102_444_799, "%Y-%m-%d %H:%M:%S", "2099-12-31 23:59:59"),
-        ];
-        for (seconds, format, expected) in cases {
-            assert_eq!(strftime(format, seconds).unwrap(), expected);
         }
     }
 }

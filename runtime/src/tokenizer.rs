@@ -31,6 +31,8 @@ mod special;
 mod spm;
 mod vocab;
 
+use std::ops::Range;
+
 use crate::gguf::{Buffers, Metadata, Strings};
 
 use bpe::Bpe;
@@ -188,9 +190,25 @@ impl Tokenizer {
     /// A byte for which a BPE vocabulary has no token is left out, as llama.cpp does: SmolLM2's lacks a few
     /// control characters.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Vec<u32> {
+        self.encode_with_contents(text, &[], options)
+    }
+
+    /// The tokens of `text`, in which the bytes of `contents` were written by someone who may not make control
+    /// tokens: the messages of a conversation, for instance.
+    ///
+    /// No control token matches where it would touch a byte of a content; there its text is text like any other.
+    /// User-defined tokens match everywhere. All is tokenized at once, so where contents hold no text of a control
+    /// token the ids are those of [`encode`](Self::encode). The ranges may be in any order.
+    pub fn encode_with_contents(
+        &self,
+        text: &str,
+        contents: &[Range<usize>],
+        options: EncodeOptions,
+    ) -> Vec<u32> {
+        let contents = apart(contents, text);
         let mut ids = Vec::from_iter(self.add_bos.filter(|_| options.add_bos));
         let mut after_special = true;
-        for fragment in self.special.split(text, options.parse_special) {
+        for fragment in self.special.split(text, options.parse_special, &contents) {
             match (fragment, &self.model) {
                 (Fragment::Special(id), _) => ids.push(id),
                 (Fragment::Text(text), Model::Spm(spm)) => spm.encode(text, after_special, &mut ids),
@@ -275,4 +293,21 @@ impl Tokenizer {
     fn adds_space_prefix(&self) -> bool {
         matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix)
     }
+}
+
+/// `ranges` in order, none empty or touching another, each grown to whole characters of `text`.
+fn apart(ranges: &[Range<usize>], text: &str) -> Vec<Range<usize>> {
+    let whole = |range: &Range<usize>| {
+        text.floor_char_boundary(range.start)..text.ceil_char_boundary(range.end.min(text.len()))
+    };
+    let mut sorted: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).map(whole).collect();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut apart: Vec<Range<usize>> = Vec::with_capacity(sorted.len());
+    for range in sorted.into_iter().filter(|range| !range.is_empty()) {
+        match apart.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => apart.push(range),
+        }
+    }
+    apart
 }

@@ -11,7 +11,7 @@ pub fn speak(metadata: &Metadata, conversation: &[Message], text: &str) -> Optio
     let template = ChatTemplate::from_metadata(metadata, &tokenizer).map_err(check_error).ok().flatten();
     if let Some(template) = template {
         match template.render(conversation) {
-            Ok(prompt) if prompt.len() < 4096 => _ = round_trip(&tokenizer, &prompt, true),
+            Ok(prompt) if prompt.text().len() < 4096 => _ = round_trip(&tokenizer, prompt.text(), true),
             Ok(_) => {}
             Err(error) => check_error(error),
         }

@@ -36,7 +36,8 @@ pub struct Args {
     /// 0 guesses none
     #[arg(long, value_name = "N", default_value = "0", value_parser = value::draft, allow_negative_numbers = true)]
     draft_ngram: usize,
-    /// Use the prompt as it stands, special tokens parsed, not as a message in the model's chat form (-no-cnv)
+    /// Use the prompt as it stands, not as a message in the model's chat form: the texts of special tokens in it
+    /// become these tokens, so that it must come from someone you trust (-no-cnv)
     #[arg(long, aliases = ["no-cnv", "no-conversation"])]
     raw: bool,
     /// Print one JSON object at the end; its `text` is all of `ids`, special tokens included
@@ -98,7 +99,7 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
     let load = start.elapsed();
 
     let prompt = args.prompt.positional.or(args.prompt.prompt).unwrap_or_default();
-    let prompt_ids = if args.raw { encode(&model, &prompt, true) } else { chat_ids(&model, prompt)? };
+    let prompt_ids = if args.raw { raw_ids(&model, &prompt) } else { chat_ids(&model, prompt)? };
     if prompt_ids.is_empty() {
         return Err("the prompt is empty and the model adds no BOS token: give a text by -p".into());
     }
@@ -165,17 +166,24 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
 fn chat_ids(model: &Model, prompt: String) -> Result<Vec<u32>> {
     let tokenizer = model.tokenizer();
     let Some(template) = ChatTemplate::from_metadata(model.gguf().metadata(), tokenizer)? else {
-        note("the model has no chat template: the prompt is used as it stands");
-        return Ok(encode(model, &prompt, true));
+        note(
+            "the model has no chat template: the prompt is used as it stands, as text; --raw parses special tokens in it",
+        );
+        let options = EncodeOptions { add_bos: true, add_eos: true, parse_special: false };
+        return Ok(tokenizer.encode(&prompt, options));
     };
-    let text = template.render(&[Message { role: "user".into(), content: prompt }])?;
+    let rendered = template.render(&[Message { role: "user".into(), content: prompt }])?;
     // Many templates begin with BOS themselves.
     let bos = tokenizer.bos().and_then(|id| tokenizer.token_text(id));
-    Ok(encode(model, &text, !bos.is_some_and(|bos| text.starts_with(bos))))
+    let add_bos = !bos.is_some_and(|bos| rendered.starts_with(bos));
+    let options = EncodeOptions { add_bos, add_eos: true, parse_special: true };
+    // What the user says is text: only the template makes control tokens.
+    Ok(tokenizer.encode_with_contents(rendered.text(), rendered.contents(), options))
 }
 
-fn encode(model: &Model, text: &str, add_bos: bool) -> Vec<u32> {
-    model.tokenizer().encode(text, EncodeOptions { add_bos, add_eos: true, parse_special: true })
+/// The prompt as it stands.
+fn raw_ids(model: &Model, prompt: &str) -> Vec<u32> {
+    model.tokenizer().encode(prompt, EncodeOptions { add_bos: true, add_eos: true, parse_special: true })
 }
 
 /// Continues `prompt`, giving `show` the text as it comes, without special tokens.

@@ -1,6 +1,7 @@
 //! Special tokens in a text.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use super::Error;
 use super::vocab::{Kind, TOKENS, Vocab};
@@ -61,26 +62,38 @@ impl SpecialSplitter {
     }
 
     /// The parts of `text`. Of tokens that overlap the longest is taken, in the whole text and not from left to
-    /// right; without `parse_special` only user-defined tokens are.
-    pub fn split<'t>(&self, text: &'t str, parse_special: bool) -> Vec<Fragment<'t>> {
+    /// right; without `parse_special` only user-defined tokens are. Tokens that are not user-defined touch none of
+    /// the bytes in `contents`, which are in order and apart.
+    pub fn split<'t>(
+        &self,
+        text: &'t str,
+        parse_special: bool,
+        contents: &[Range<usize>],
+    ) -> Vec<Fragment<'t>> {
         let mut fragments = Vec::new();
         push_text(&mut fragments, text);
         let wanted = self.tokens.iter().filter(|token| parse_special || token.user_defined);
         let wanted = wanted.map(|token| (token, self.text(token)));
         for (token, token_text) in wanted.filter(|(_, token_text)| text.contains(token_text)) {
+            let contents = if token.user_defined { &[] } else { contents };
             let mut cut = Vec::with_capacity(fragments.len());
             for fragment in fragments {
-                let Fragment::Text(text) = fragment else {
+                let Fragment::Text(part) = fragment else {
                     cut.push(fragment);
                     continue;
                 };
-                for (index, part) in text.split(token_text).enumerate() {
-                    if index > 0 {
-                        cut.push(Fragment::Special(token.id));
+                let offset = part.as_ptr().addr() - text.as_ptr().addr();
+                let mut start = 0;
+                for found in matches(part, token_text, offset, contents) {
+                    // Where white space was stripped the next match may begin within it.
+                    push_text(&mut cut, part.get(start..found).unwrap_or_default());
+                    cut.push(Fragment::Special(token.id));
+                    start = found + token_text.len();
+                    if token.strips {
+                        start = part.len() - part[start..].trim_start_matches(is_c_space).len();
                     }
-                    let strips = index > 0 && token.strips;
-                    push_text(&mut cut, if strips { part.trim_start_matches(is_c_space) } else { part });
                 }
+                push_text(&mut cut, &part[start..]);
             }
             fragments = cut;
         }
@@ -96,6 +109,34 @@ impl SpecialSplitter {
 /// White space as C's `isspace` has it, which llama.cpp asks.
 fn is_c_space(char: char) -> bool {
     matches!(char, ' ' | '\t'..='\r')
+}
+
+/// Where `token` stands in `part`, apart and without touching `contents`, whose places count from `offset` before
+/// `part`.
+fn matches<'t>(
+    part: &'t str,
+    token: &'t str,
+    offset: usize,
+    contents: &'t [Range<usize>],
+) -> impl Iterator<Item = usize> + 't {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let found = from + part[from..].find(token)?;
+            let (start, end) = (offset + found, offset + found + token.len());
+            let next = contents.partition_point(|content| content.end <= start);
+            match contents.get(next) {
+                // A match that begins before the end of this content touches it, too.
+                Some(content) if content.start < end => {
+                    from = content.end.saturating_sub(offset).min(part.len())
+                }
+                _ => {
+                    from = found + token.len();
+                    return Some(found);
+                }
+            }
+        }
+    })
 }
 
 fn push_text<'t>(fragments: &mut Vec<Fragment<'t>>, text: &'t str) {

@@ -1,0 +1,165 @@
+//! What one rendering may cost, and the error of a template.
+//!
+//! A template comes with a file that a stranger made, and Jinja has loops, recursion and `'x' * 10**9`. So all that
+//! takes time or room is paid for *before* it is done, from three accounts: steps, bytes and depth. Bytes are
+//! counted when they are asked for and never given back, which bounds the output, every intermediate value and
+//! all of them together.
+
+use std::cell::Cell;
+use std::fmt;
+
+/// Steps of one rendering: an expression or statement each, an item of a list that is looked at, or 64 bytes of a
+/// text that is searched. Real templates take some thousands; the rest is for long conversations.
+const STEPS: u64 = 3_000_000;
+
+/// Bytes that one rendering may ask for, whatever the conversation.
+const BYTES: u64 = 48 << 20;
+
+/// More bytes, for each byte of the conversation. A template that appends message by message to one string copies
+/// each byte as often as messages follow it.
+const BYTES_PER_BYTE: u64 = 256;
+
+/// Levels of expressions, blocks and calls inside each other. A level takes less than 2 KiB of stack, so that a
+/// thread of 2 MiB is enough.
+const DEPTH: usize = 500;
+
+/// Levels of lists and dictionaries inside each other: dropping, printing and comparing them is recursive.
+pub(super) const NESTING: usize = 150;
+
+/// The longest message that a template's own error may have, in characters.
+const MESSAGE: usize = 500;
+
+/// Why a template can't be rendered, and where.
+#[derive(Debug)]
+pub struct TemplateError(Box<Problem>);
+
+#[derive(Debug)]
+struct Problem {
+    line: Option<u32>,
+    message: String,
+}
+
+pub(super) type Result<T> = std::result::Result<T, TemplateError>;
+
+impl TemplateError {
+    /// `message` is made one line.
+    pub(super) fn new(message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        let mut line = String::with_capacity(message.len().min(MESSAGE));
+        for (index, c) in message.chars().enumerate() {
+            if index == MESSAGE {
+                line.push('…');
+                break;
+            }
+            // Bidirectional overrides and isolates would show the line in another order.
+            match c {
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => line.extend(c.escape_unicode()),
+                c if c.is_control() => line.extend(c.escape_default()),
+                c => line.push(c),
+            }
+        }
+        Self(Box::new(Problem { line: None, message: line }))
+    }
+
+    /// The same error, in `line` of the template where no inner part said where it is.
+    pub(super) fn at(mut self, line: u32) -> Self {
+        self.0.line.get_or_insert(line);
+        self
+    }
+
+    /// The line of the template, counted from 1.
+    pub fn line(&self) -> Option<u32> {
+        self.0.line
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.0.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+/// An error, by `format!`'s arguments.
+macro_rules! fault {
+    ($($part:tt)*) => {
+        $crate::chat::budget::TemplateError::new(format_args!($($part)*))
+    };
+}
+pub(super) use fault;
+
+/// The accounts of one rendering.
+#[derive(Debug)]
+pub(super) struct Budget {
+    steps: Cell<u64>,
+    bytes: Cell<u64>,
+    bytes_at_first: u64,
+    depth: Cell<usize>,
+}
+
+impl Budget {
+    /// The budget for a conversation of `input` bytes.
+    pub fn new(input: usize) -> Self {
+        let bytes = BYTES.saturating_add(BYTES_PER_BYTE.saturating_mul(input as u64));
+        let steps = STEPS.saturating_add(input as u64);
+        Self { steps: Cell::new(steps), bytes: Cell::new(bytes), bytes_at_first: bytes, depth: Cell::new(0) }
+    }
+
+    /// Pays for `count` steps.
+    pub fn steps(&self, count: usize) -> Result<()> {
+        match self.steps.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.steps.set(left);
+                Ok(())
+            }
+            None => Err(fault!("the template takes too many steps; it repeats too much for a chat template")),
+        }
+    }
+
+    /// Pays for looking through `bytes` of text.
+    pub fn scan(&self, bytes: usize) -> Result<()> {
+        self.steps(bytes / 64 + 1)
+    }
+
+    /// Pays for `count` bytes of memory.
+    pub fn bytes(&self, count: usize) -> Result<()> {
+        match self.bytes.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.bytes.set(left);
+                Ok(())
+            }
+            None => {
+                let limit = self.bytes_at_first >> 20;
+                Err(fault!("the template makes more than {limit} MiB of text and values; that is too much"))
+            }
+        }
+    }
+
+    /// Pays for `count` bytes, each of which is made `times` times.
+    pub fn product(&self, count: usize, times: usize) -> Result<()> {
+        self.bytes(count.saturating_mul(times))
+    }
+
+    /// One level down; the level ends with what is returned.
+    pub fn enter(&self) -> Result<Level<'_>> {
+        let depth = self.depth.get();
+        if depth == DEPTH {
+            return Err(fault!("the template calls itself or nests too deeply"));
+        }
+        self.depth.set(depth + 1);
+        Ok(Level(&self.depth))
+    }
+}
+
+/// One level of depth.
+pub(super) struct Level<'b>(&'b Cell<usize>);
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
