@@ -46,7 +46,7 @@ use quantloom_kernels::{Format, Supported};
 
 use self::output::{Output, failed, note, report};
 use crate::alloc::when_exhausted;
-use crate::gguf::{Formats, Gguf};
+use crate::gguf::{self, Formats, Gguf};
 use crate::model::default_threads;
 use crate::pull::{DEFAULT, resolve};
 use crate::table;
@@ -112,8 +112,8 @@ struct AccessArgs {
 }
 
 impl AccessArgs {
-    fn open(self, path: PathBuf, formats: &Formats) -> Result<Gguf> {
-        Ok(if self.no_mmap { Gguf::read_with(path, formats)? } else { Gguf::open_with(path, formats)? })
+    fn open(self, path: impl AsRef<Path>, formats: &Formats) -> gguf::Result<Gguf> {
+        if self.no_mmap { Gguf::read_with(path, formats) } else { Gguf::open_with(path, formats) }
     }
 }
 
@@ -167,7 +167,7 @@ impl ModelArgs {
     }
 
     fn open(&self, formats: &Formats) -> Result<Gguf> {
-        self.access.open(self.path()?, formats)
+        Ok(self.access.open(self.path()?, formats)?)
     }
 }
 

@@ -41,8 +41,9 @@ pub use statistics::{Divergence, Estimate, Means, Percentiles, Perplexity};
 
 use crate::alloc::zeros;
 use crate::cache::{CacheTypes, KvCache};
+use crate::check::are_finite;
 use crate::file::open_regular;
-use crate::gguf::{Formats, Gguf};
+use crate::gguf::{self, Formats, Gguf};
 use crate::imatrix::Collector;
 use crate::model::BATCH;
 use crate::ops::softmax::{Softmax, divergence, softmax};
@@ -195,10 +196,21 @@ impl OpenBase {
     /// # Errors
     /// It is neither, not there, or damaged.
     pub fn open(path: impl AsRef<Path>, formats: &Formats) -> Result<Self, Error> {
+        Self::open_with(path, |path| Gguf::open_with(path, formats))
+    }
+
+    /// [`open`](Self::open), where `open` opens a model's file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        open: impl FnOnce(&Path) -> gguf::Result<Gguf>,
+    ) -> Result<Self, Error> {
         let path = path.as_ref();
         let mut magic = [0; 4];
         match open_regular(path).and_then(|mut file| file.read(&mut magic)) {
-            Ok(_) if magic == *b"GGUF" => Ok(Self::Model(Box::new(Gguf::open_with(path, formats)?))),
+            Ok(_) if magic == *b"GGUF" => Ok(Self::Model(Box::new(open(path)?))),
             Ok(_) => Ok(Self::File(BaseFile::open(path)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let problem = "there is no such file: name the base model, or write its logits there, by `quantloom \
@@ -281,15 +293,12 @@ fn score<E: From<Error>>(
         for (batch, scored) in chunks.batches(runner.len) {
             let followers = &chunk[scored.start + 1..scored.end + 1];
             let nlls = &mut nlls[..scored.len()];
-            let logits = runner.run(chunk, batch, scored);
+            let logits = runner.run(chunk, batch, scored)?;
             model.team().for_tiles(nlls, 1, (1, 1), |position, _, mut nll| {
                 let logits = &logits[position.start * vocab..][..vocab];
                 let token = followers[position.start] as usize;
                 nll.row(0)[0] = softmax(model.isa(), logits).log_sum - f64::from(logits[token]);
             });
-            if !nlls.iter().all(|nll| nll.is_finite()) {
-                return Err(model.explain_logits().into());
-            }
             nlls.iter().for_each(|&nll| sums.add(nll));
             also(logits)?;
         }
@@ -319,13 +328,13 @@ pub fn compare<E: From<Error>>(
             let followers = &chunk[scored.start + 1..scored.end + 1];
             let scores = &mut scores[..scored.len()];
             let rows = source.run(chunk, batch.clone(), scored.clone())?;
-            let logits = runner.run(chunk, batch, scored);
+            let logits = runner.run(chunk, batch, scored)?;
             model.team().for_tiles(scores, 1, (1, 1), |position, _, mut score| {
                 score.row(0)[0] = rows.compare(model, logits, position.start, followers[position.start]);
             });
-            if let Some(score) = scores.iter().find(|score| score.is_nan()) {
-                let is_own = score.nll.is_nan();
-                return Err(if is_own { model.explain_logits() } else { source.not_numbers() }.into());
+            // Not by the model, whose logits are finite.
+            if scores.iter().any(Comparison::is_nan) {
+                return Err(source.not_numbers().into());
             }
             comparisons.extend(scores);
         }
@@ -384,8 +393,8 @@ impl<'m> Runner<'m> {
         })
     }
 
-    /// Runs the next batch of `chunk`. The logits of the positions `scored`.
-    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: Range<usize>) -> &[f32] {
+    /// Runs the next batch of `chunk`. The logits of the positions `scored`, which are finite.
+    fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: Range<usize>) -> Result<&[f32], Error> {
         self.tokens.clear();
         self.tokens.extend_from_slice(&chunk[batch.clone()]);
         if batch.start == 0 {
@@ -395,7 +404,11 @@ impl<'m> Runner<'m> {
         let first = first_logit(&batch, &scored, self.every_logit);
         self.model.pass(&self.tokens, &mut self.cache, &mut self.scratch, batch.end - first);
         let vocab = self.model.config().vocab;
-        &self.scratch.logits()[(scored.start - first) * vocab..][..scored.len() * vocab]
+        let logits = &self.scratch.logits()[(scored.start - first) * vocab..][..scored.len() * vocab];
+        if !are_finite(logits) || !self.cache.is_faithful() {
+            return Err(self.model.explain_logits());
+        }
+        Ok(logits)
     }
 }
 
@@ -426,7 +439,7 @@ impl<'a> Source<'a> {
 
     fn run(&mut self, chunk: &[u32], batch: Range<usize>, scored: Range<usize>) -> Result<Rows<'_>, Error> {
         match self {
-            Self::Runner(runner) => Ok(Rows::Logits(runner.run(chunk, batch, scored))),
+            Self::Runner(runner) => Ok(Rows::Logits(runner.run(chunk, batch, scored)?)),
             Self::File(file) => Ok(Rows::Codes(file.read(scored.len())?)),
         }
     }

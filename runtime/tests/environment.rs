@@ -173,9 +173,11 @@ fn a_reader_that_went_away_ends_the_command_as_a_filter_without_a_word() {
     let path = path.to_str().unwrap();
     let raw = ["run", "--raw", "-m", path, "-p", "x", "-n", "40"];
     let perplexity = ["perplexity", "-m", path, "-f", README, "-c", "16", "--chunks", "4"];
+    let bench = |format| ["bench", "-m", path, "-p", "4", "-n", "0", "-r", "1", "-o", format];
+    let benches = ["md", "csv", "json", "jsonl"].map(bench);
     let cases: [&[&str]; 6] =
         [&raw, &["inspect", path], &["tokenize", "-m", path], &["kernels"], &perplexity, &["--help"]];
-    for args in cases {
+    for args in cases.into_iter().chain(benches.iter().map(|args| &args[..])) {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let output = quantloom(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
@@ -246,13 +248,14 @@ fn little_memory_is_an_error_in_one_line_in_every_command() {
     let long = fs::read_to_string(&text).unwrap();
     let prompt = &long[..long.floor_char_boundary(1000)];
     let perplexity = ["perplexity", "-m", path, "-f", &text, "-c", "256"];
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &["kernels"],
         &["inspect", path, "--check"],
         &["tokenize", "-m", path],
         &["run", "--raw", "-m", path, "-p", "x", "-n", "3", "-c", "2000"],
         &["run", "--raw", "-m", path, "-p", prompt, "-n", "3", "--draft-ngram", "8"],
         &["run", "--raw", "--no-mmap", "-m", path, "-p", "x", "-n", "3", "-c", "2000"],
+        &["run", "--raw", "-t", "16", "-m", path, "-p", "x", "-n", "3", "-c", "2000"],
         &["logits", "-m", path, "--ids", &ids, "-o", &logits],
         &perplexity,
         &[&perplexity[..], &["--kl-divergence", "--kl-divergence-base", path]].concat(),

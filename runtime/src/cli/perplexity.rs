@@ -65,7 +65,10 @@ pub fn run(args: Args, formats: &Formats, out: &mut impl Write) -> Result {
             let remedy = "name the base model, or the file of its logits, by --kl-divergence-base";
             return Err(format!("--kl-divergence compares with a base: {remedy}").into());
         }
-        (true, Some(path)) => (Some(OpenBase::open(resolve(path)?, formats)?), None),
+        (true, Some(path)) => {
+            let open = |path: &Path| args.model.access.open(path, formats);
+            (Some(OpenBase::open_with(resolve(path)?, open)?), None)
+        }
     };
     let path = args.model.path()?;
     // Before anything is computed, so that nothing is computed in vain. Whoever writes nothing may just be ended.

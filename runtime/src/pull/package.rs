@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -12,6 +12,7 @@ use flate2::bufread::GzDecoder;
 use zip::ZipArchive;
 
 use super::{Error, at, client, progress};
+use crate::escape::Visible;
 
 /// A package of a registry, in one version.
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +140,10 @@ impl Package {
         };
         progress.finish_and_clear();
         if !status.success() {
+            let said = fs::read(&said).map_err(at(&said))?;
+            let text = String::from_utf8_lossy(&said);
             // What can't be shown is lost; the error says that there was something.
-            let _ = io::copy(&mut File::open(&said).map_err(at(&said))?, &mut io::stderr());
+            let _ = write!(io::stderr(), "{}", Visible { text: &text, keep: &['\n', '\t'] });
             return Err(Error::Client { package: self.to_string(), client: name, status });
         }
         let extension = self.registry.extension();
@@ -160,7 +163,11 @@ impl Package {
         member: &str,
         read: impl FnOnce(&mut dyn Read) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let bad = |problem: &dyn Display| self.problem(format!("{member}: {problem}"));
+        // It may quote the archive.
+        let bad = |problem: &dyn Display| {
+            let text = format!("{member}: {problem}");
+            self.problem(Visible { text: &text, keep: &[] }.to_string())
+        };
         let file = BufReader::new(File::open(archive).map_err(at(archive))?);
         match self.registry {
             Registry::PyPi => {
