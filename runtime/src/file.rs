@@ -5,7 +5,7 @@
 //! whole. Elsewhere it has a temporary name, which is removed where the work fails.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
@@ -108,10 +108,17 @@ impl OutputFile {
     /// # Errors
     /// The system can't write it out, or give it the name.
     pub fn persist(self) -> io::Result<()> {
-        self.file.sync_all()?;
-        match self.temporary {
-            Some(temporary) => Ok(temporary.persist(self.place)?),
-            None => link(&self.file, &self.place),
+        let Self { mut file, place, temporary } = self;
+        file.sync_all()?;
+        match temporary {
+            Some(temporary) => Ok(temporary.persist(place)?),
+            None => link(&file, &place).or_else(|_| {
+                // A file system may have files without a name, and not be able to give them one.
+                let mut copy = Self::create_named(place)?;
+                file.rewind()?;
+                io::copy(&mut file, &mut copy)?;
+                copy.persist()
+            }),
         }
     }
 }
@@ -161,7 +168,7 @@ fn link(file: &File, place: &Path) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn link(_file: &File, _place: &Path) -> io::Result<()> {
-    unreachable!("every file has a name here")
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The path of an open file that has no other.
@@ -190,10 +197,17 @@ mod tests {
     /// A link, and where it leads.
     type Link = (&'static str, &'static str);
 
-    /// Both ways to write, of which the file system decides.
-    const WAYS: [(&str, Create); 2] = [
+    /// A file without a name that can't be given one, as its last was taken away.
+    fn create_unlinkable(path: &Path) -> io::Result<OutputFile> {
+        let OutputFile { file, place, .. } = OutputFile::create_named(output_place(path)?)?;
+        Ok(OutputFile { file, place, temporary: None })
+    }
+
+    /// The ways to write, of which the file system decides.
+    const WAYS: [(&str, Create); 3] = [
         ("as the file system likes", OutputFile::create),
         ("with a temporary name", |path| OutputFile::create_named(output_place(path)?)),
+        ("without a name, and no way to give one", create_unlinkable),
     ];
 
     /// The names in `folder` and in the folder `other` in it.

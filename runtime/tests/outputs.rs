@@ -205,8 +205,10 @@ fn wait_until_begun(world: &World, command: &str, child: &mut Child) {
 
 #[test]
 fn signals_leave_an_error_and_no_file() {
-    const ALL: &[&str] =
-        &["INT", "TERM", "HUP", "QUIT", "ALRM", "USR1", "USR2", "VTALRM", "PROF", "XCPU", "IO", "PWR"];
+    const ALL: &[&str] = &[
+        "INT", "TERM", "HUP", "QUIT", "ALRM", "USR1", "USR2", "VTALRM", "PROF", "XCPU", "IO", "PWR",
+        "STKFLT", "RTMIN+1",
+    ];
     let [slow, large] = [World::slow(), World::large()];
     for command in COMMANDS {
         let world = if command == "quantize" { &large } else { &slow };
@@ -222,7 +224,11 @@ fn signals_leave_an_error_and_no_file() {
             }
             send(signal, &child);
             let output = end(child, &case);
-            let by = if *signal == "INT" { String::new() } else { format!(" by SIG{signal}") };
+            let by = match *signal {
+                "INT" => String::new(),
+                "RTMIN+1" => " by a real-time signal".into(),
+                signal => format!(" by SIG{signal}"),
+            };
             let problem = match command {
                 "report" => format!("stopped{by}: nothing is reported"),
                 _ => format!("out: not written, for it was stopped{by}"),

@@ -17,8 +17,10 @@ impl Stop {
         self.cause().map_or(String::new(), |cause| format!(" by {cause}"))
     }
 
+    /// Whether the command may go on.
+    ///
     /// # Errors
-    /// The command is to end, before all of `output` is written.
+    /// It is to end, before all of `output` is written.
     pub fn check(&self, output: &Path) -> Result {
         if self.is_wanted() { Err(self.explain(crate::Error::Stopped(output.into()).into())) } else { Ok(()) }
     }
@@ -43,7 +45,7 @@ mod unix {
 
     use super::super::Result;
 
-    /// The signal that came last, or 0.
+    /// The signal that came first, or 0.
     static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
     /// Signals that end a process where nobody handles them and that are no fault of its own.
@@ -61,6 +63,8 @@ mod unix {
         #[cfg(target_os = "linux")]
         (libc::SIGIO, "SIGIO"),
         #[cfg(target_os = "linux")]
+        (libc::SIGSTKFLT, "SIGSTKFLT"),
+        #[cfg(target_os = "linux")]
         (libc::SIGPWR, "SIGPWR"),
     ];
 
@@ -76,7 +80,7 @@ mod unix {
         pub fn watch() -> Result<Self> {
             RECEIVED.store(0, Ordering::Relaxed);
             let mut stop = Self(Vec::new());
-            for &(signal, _) in NAMES {
+            for signal in NAMES.iter().map(|&(signal, _)| signal).chain(real_time_signals()) {
                 let before = replace_action(signal, None)?;
                 if before.sa_sigaction == libc::SIG_IGN {
                     continue;
@@ -95,9 +99,8 @@ mod unix {
 
         pub(super) fn cause(&self) -> Option<&'static str> {
             let received = RECEIVED.load(Ordering::Relaxed);
-            let (_, name) =
-                NAMES.iter().find(|(signal, _)| *signal == received && received != libc::SIGINT)?;
-            Some(name)
+            let name = NAMES.iter().find(|(signal, _)| *signal == received).map(|(_, name)| *name);
+            (received != libc::SIGINT).then(|| name.unwrap_or("a real-time signal"))
         }
     }
 
@@ -108,6 +111,15 @@ mod unix {
                 let _ = replace_action(*signal, Some(before));
             }
         }
+    }
+
+    /// Those without names of their own.
+    fn real_time_signals() -> impl Iterator<Item = c_int> {
+        #[cfg(target_os = "linux")]
+        let signals = libc::SIGRTMIN()..=libc::SIGRTMAX();
+        #[cfg(not(target_os = "linux"))]
+        let signals = std::iter::empty();
+        signals
     }
 
     /// A write beyond the limit of a file's size (`ulimit -f`) fails from here on, so that an error names the file; by
