@@ -42,7 +42,7 @@ pub fn output_place(path: &Path) -> io::Result<PathBuf> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() => return fs::canonicalize(path),
         Ok(_) => return Err(not_regular()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
         Err(error) => return Err(error),
     }
     let mut place = path.to_owned();
