@@ -24,7 +24,7 @@ impl Engine for Quantloom {
 
     fn load(model: &Path, threads: usize, context: usize) -> Result<Self> {
         let model = Model::load(model, Some(threads))?;
-        let (cache, scratch) = (model.create_kv_cache_for(context)?, model.create_scratch());
+        let (cache, scratch) = (model.create_kv_cache_for(context)?, model.create_scratch()?);
         Ok(Self { model, cache, scratch })
     }
 
