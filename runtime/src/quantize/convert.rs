@@ -290,7 +290,7 @@ fn is_held(
         errors.map(|error| error * error).sum::<f64>()
     };
     let direct = error(block, unit);
-    direct.is_finite() && direct <= 1.01 * error(&small_block, 1.0) + SLACK
+    direct.is_finite() && direct <= 1.001 * error(&small_block, 1.0) + SLACK
 }
 
 /// A magnitude below which any weights are held by a block of `format`: the largest f16 number, as scales are f16 in most,
