@@ -132,7 +132,9 @@ fn ids_that_are_no_tokens_are_taken_as_absent_with_a_warning() {
 fn tokens_that_are_to_be_added_are_added_or_named() {
     let (yes, no) = (Value::from(true), Value::from(false));
     let id = |id: u32| Value::from(id);
-    let cases: [(&str, Vec<(&str, Value)>, &[u32], &[&str]); 7] = [
+    /// Name, keys, ids, warnings.
+    type Case<'a> = (&'a str, Vec<(&'a str, Value)>, &'a [u32], &'a [&'a str]);
+    let cases: [Case<'_>; 7] = [
         (
             "BOS and EOS",
             vec![

@@ -214,20 +214,21 @@ fn unfit(weights: &[f32], limit: f32) -> Result<(), (usize, f32)> {
     Err((index, weights[index]))
 }
 
-/// Checks the blocks with weights of a magnitude of `limit` and more, of which `bytes` were made.
+/// Checks the blocks with weights of a magnitude of `limit` and more, of which `bytes` were made, and makes those that do
+/// not hold their weights in another way.
 fn check_blocks(
     format: &'static Format,
     isa: Supported,
     weights: &[f32],
     importance: Option<(Importance, usize)>,
     limit: f32,
-    bytes: &[u8],
+    bytes: &mut [u8],
 ) -> Result<(), (usize, f32)> {
-    let blocks = weights.chunks_exact(format.block_len).zip(bytes.chunks_exact(format.block_bytes));
+    let blocks = weights.chunks_exact(format.block_len).zip(bytes.chunks_exact_mut(format.block_bytes));
     for (i, (weights, block)) in blocks.enumerate() {
         let first = i * format.block_len;
         let importance = importance.map(|(importance, start)| (importance, start + first));
-        if unfit(weights, limit).is_err() && !is_held(format, isa, weights, importance, block) {
+        if unfit(weights, limit).is_err() && !hold(format, isa, weights, importance, block) {
             let far = |&(_, w): &(usize, &f32)| w.abs();
             let furthest = weights.iter().enumerate().max_by(|a, b| far(a).total_cmp(&far(b)));
             let (index, weight) = furthest.expect("a block has weights");
@@ -237,38 +238,59 @@ fn check_blocks(
     Ok(())
 }
 
-/// Whether `block`, made of finite `weights`, holds them.
-///
-/// Formats say what they can hold by their scales, minima and codes together; here it shows in the result. Divided by a
-/// power of two, so that none is large, the same weights make a block with the same codes and smaller scales. What is
-/// further from its weights than that one, or is not finite, has met the end of a scale.
-fn is_held(
+/// Makes a block that holds finite `weights`, if there is one.
+fn hold(
     format: &'static Format,
     isa: Supported,
     weights: &[f32],
     importance: Option<(Importance, usize)>,
-    block: &[u8],
+    block: &mut [u8],
 ) -> bool {
     let ty = TensorType::Quantized(format);
+    is_held(format, isa, weights, block, |weights, block| narrow(ty, isa, weights, importance, block))
+        || importance.is_none() && {
+            // ggml's rules of one line go beyond the end of a scale where the search, which weights of equal importance
+            // ask for as well, stays within.
+            let equal = vec![1.0; weights.len()];
+            is_held(format, isa, weights, block, |weights, block| {
+                format.kernels(isa).quantize_weighted(weights, &equal, block).expect(CHECKED);
+            })
+        }
+}
+
+/// Makes a block of finite `weights`, and says whether it holds them.
+///
+/// Formats say what they can hold by their scales, minima and codes together; here it shows in the result. Divided by a
+/// power of two, so that none is large, the same weights make a block with the same codes and smaller scales. A block that
+/// is further from its weights than that one, or is not finite, has met the end of a scale.
+fn is_held(
+    format: &'static Format,
+    isa: Supported,
+    weights: &[f32],
+    block: &mut [u8],
+    make: impl Fn(&[f32], &mut [u8]),
+) -> bool {
+    /// In squares of the furthest weight: less than a scale's rounding to f16.
+    const SLACK: f64 = 1e-7;
+
     let furthest = weights.iter().fold(0.0_f32, |far, w| far.max(w.abs()));
     // The exponent alone, so that nothing is rounded by it but what vanishes.
     let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(f32::MIN_POSITIVE);
     let small: Vec<_> = weights.iter().map(|w| w / unit).collect();
     let mut small_block = vec![0; format.block_bytes];
-    narrow(ty, isa, &small, importance, &mut small_block);
-    let error = |block: &[u8], small: bool| {
+    make(&small, &mut small_block);
+    make(weights, block);
+    let error = |block: &[u8], block_unit: f32| {
         let mut made = Vec::new();
-        widen(ty, block, &mut made, isa);
-        let unit = f64::from(unit);
-        let scale = if small { 1.0 } else { 1.0 / unit };
-        let errors =
-            made.iter().zip(weights).map(|(&made, &w)| scale * f64::from(made) - f64::from(w) / unit);
+        widen(TensorType::Quantized(format), block, &mut made, isa);
+        let errors = made
+            .iter()
+            .zip(weights)
+            .map(|(&made, &w)| f64::from(made) / f64::from(block_unit) - f64::from(w) / f64::from(unit));
         errors.map(|error| error * error).sum::<f64>()
     };
-    // In units of the furthest weight: room for the roundings of the scales.
-    const SLACK: f64 = 1e-4;
-    let direct = error(block, false);
-    direct.is_finite() && direct <= 1.01 * error(&small_block, true) + SLACK
+    let direct = error(block, unit);
+    direct.is_finite() && direct <= 1.001 * error(&small_block, 1.0) + SLACK
 }
 
 /// A magnitude below which any weights are held by a block of `format`: the largest f16 number, as scales are f16 in most,
@@ -280,7 +302,13 @@ fn safe_magnitude(format: &'static Format, isa: Supported) -> f32 {
             [&alone, &|i| -alone(i), &|_| magnitude, &|_| -magnitude, &|i| {
                 if i % 2 == 0 { magnitude } else { -magnitude }
             }];
-        blocks.into_iter().all(|weight| is_held_alone(format, isa, weight))
+        let mut bytes = vec![0; format.block_bytes];
+        blocks.into_iter().all(|weight| {
+            let weights: Vec<_> = (0..format.block_len).map(weight).collect();
+            is_held(format, isa, &weights, &mut bytes, |weights, block| {
+                narrow(TensorType::Quantized(format), isa, weights, None, block);
+            })
+        })
     };
     let powers = iter::successors(Some(F16_LIMIT), |magnitude| Some(magnitude / 2.0));
     // Just below the limit, as that itself is where f16 ends.
@@ -295,9 +323,11 @@ fn largest_held(ty: TensorType, is_negative: bool, isa: Supported) -> f32 {
         TensorType::BF16 => return bf16::MAX.to_f32(),
         TensorType::Quantized(format) => format,
     };
-    let holds = |magnitude: f32| {
-        let weight = if is_negative { -magnitude } else { magnitude };
-        is_held_alone(format, isa, |i| if i == 0 { weight } else { 0.0 })
+    let mut weights = vec![0.0; format.block_len];
+    let mut block = vec![0; format.block_bytes];
+    let mut holds = |magnitude: f32| {
+        weights[0] = if is_negative { -magnitude } else { magnitude };
+        hold(format, isa, &weights, None, &mut block)
     };
     // Positive numbers are in the order of their bits.
     let (mut low, mut high) = (0, f32::MAX.to_bits());
@@ -306,14 +336,6 @@ fn largest_held(ty: TensorType, is_negative: bool, isa: Supported) -> f32 {
         if holds(f32::from_bits(middle)) { low = middle } else { high = middle - 1 }
     }
     f32::from_bits(low)
-}
-
-/// Whether a block of `format` holds the weights `weight(0)`, `weight(1)`, ….
-fn is_held_alone(format: &'static Format, isa: Supported, weight: impl Fn(usize) -> f32) -> bool {
-    let weights: Vec<_> = (0..format.block_len).map(weight).collect();
-    let mut block = vec![0; format.block_bytes];
-    narrow(TensorType::Quantized(format), isa, &weights, None, &mut block);
-    is_held(format, isa, &weights, None, &block)
 }
 
 /// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.
