@@ -16,24 +16,26 @@ static BEFORE: OnceLock<sigaction> = OnceLock::new();
 
 /// From here on a lost page ends the process with one line of error and status 1.
 pub fn watch() {
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: `sigaction` is plain numbers and may be all zeros; `handle` has the signature that SA_SIGINFO asks for;
-    // the system writes `before` whole where it returns 0, and `handle` reads it only once it is set.
-    unsafe {
-        let mut action: sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = handle as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        if sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) == 0 {
-            let _ = BEFORE.set(before.assume_init());
-            sigaction(libc::SIGBUS, &action, ptr::null_mut());
-        }
+    // SAFETY: `sigaction` is numbers and optional pointers, which may all be zero.
+    let zeros = || unsafe { MaybeUninit::<sigaction>::zeroed().assume_init() };
+    let (mut action, mut before) = (zeros(), zeros());
+    // SAFETY: nothing is set, and what is done now is written to `before`.
+    if unsafe { sigaction(libc::SIGBUS, ptr::null(), &mut before) } != 0 || BEFORE.set(before).is_err() {
+        return;
     }
+    action.sa_sigaction = handle as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: `handle` has the signature that SA_SIGINFO asks for, and does only what a handler may. Where this fails,
+    // the signal ends the process without a word.
+    unsafe { sigaction(libc::SIGBUS, &action, ptr::null_mut()) };
 }
 
 /// Does only what a handler may: it reads atomics, writes, and ends the process.
 extern "C" fn handle(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
-    // SAFETY: the system gives a handler of SA_SIGINFO a valid `info`, and the signal is a fault, which has an address.
-    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the system gives a handler of SA_SIGINFO a valid `info`.
+    let info = unsafe { &*info };
+    // SAFETY: the signal is a fault, which has an address.
+    let address = unsafe { info.si_addr() }.addr();
     // SAFETY: the interrupted thread was reading at `address`, so that a map there is in use, and stays: the process
     // ends before the handler returns.
     let Some(name) = (unsafe { mapped_file_at(address) }) else {

@@ -95,10 +95,11 @@ pub fn failed(error: &io::Error) -> ExitCode {
 /// Raises the signal that the standard library has the process ignore.
 fn end_by_broken_pipe() {
     #[cfg(unix)]
-    // SAFETY: the default action is no function of this program, and raising a signal touches no memory.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::raise(libc::SIGPIPE);
+    {
+        // SAFETY: the default action is no function of this program.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        // SAFETY: raising a signal touches no memory.
+        unsafe { libc::raise(libc::SIGPIPE) };
     }
 }
 
@@ -119,11 +120,10 @@ pub fn note(line: impl Display) {
 pub fn end_without_memory() -> ! {
     const LINE: &[u8] =
         b"error: there is no memory left: close other programs, or raise this process's limit\n";
-    // SAFETY: `LINE` is that many bytes; ending runs nothing of this process any more.
-    unsafe {
-        libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len());
-        libc::_exit(1)
-    }
+    // SAFETY: `LINE` is that many bytes.
+    unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) };
+    // SAFETY: it runs nothing of this process any more.
+    unsafe { libc::_exit(1) }
 }
 
 /// Makes visible what a terminal would obey.

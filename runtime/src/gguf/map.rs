@@ -82,7 +82,7 @@ fn open(path: &Path) -> Result<(File, u64), Kind> {
 }
 
 /// Mapped files by address, for the handler of a signal: it can take no lock and allocate nothing.
-static MAPPED: [Mapped; 64] = [const { Mapped::NONE }; 64];
+static MAPPED: [Mapped; 64] = [const { Mapped::new() }; 64];
 
 /// A mapped file.
 struct Mapped {
@@ -99,12 +99,14 @@ const FREE: usize = 0;
 const TAKEN: usize = 1;
 
 impl Mapped {
-    const NONE: Self = Self {
-        start: AtomicUsize::new(FREE),
-        len: AtomicUsize::new(0),
-        name: AtomicPtr::new(ptr::null_mut()),
-        name_len: AtomicUsize::new(0),
-    };
+    const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(FREE),
+            len: AtomicUsize::new(0),
+            name: AtomicPtr::new(ptr::null_mut()),
+            name_len: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// A place in [`MAPPED`], given back when it is dropped.
