@@ -65,7 +65,8 @@ fn terminal() -> (OwnedFd, File) {
         unsafe { libc::openpty(&mut shown, &mut written, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()) };
     assert_eq!(opened, 0, "{}", io::Error::last_os_error());
     // SAFETY: they were opened just now, and nothing else owns them.
-    unsafe { (OwnedFd::from_raw_fd(written), File::from_raw_fd(shown)) }
+    let own = |descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) };
+    (own(written), own(shown).into())
 }
 
 /// What a terminal shows of both streams of `command`, and how it ends.

@@ -15,7 +15,7 @@ mod tiny;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,10 +49,16 @@ struct Reader {
     corpus: Vec<Vec<u8>>,
     /// What a mutation may insert.
     words: Vec<Vec<u8>>,
-    read: Box<dyn Fn(&[u8])>,
+    read: Read,
 }
 
-const READERS: [(&str, fn(&Path) -> Reader); 6] = [
+/// Reads an input, and checks what it can.
+type Read = Box<dyn Fn(&[u8])>;
+
+/// Makes a reader, with files in a folder.
+type Make = fn(&Path) -> Reader;
+
+const READERS: [(&str, Make); 6] = [
     ("gguf", gguf),
     ("imatrix", imatrix),
     ("logits", logits),
