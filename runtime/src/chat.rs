@@ -167,9 +167,9 @@ impl ChatTemplate {
     /// Where the template fails.
     pub fn render_with(&self, variables: &Data) -> Result<Rendered, Error> {
         let budget = Budget::new(variables.size());
-        let rendered = self.variables(variables, &budget).and_then(|variables| {
-            Interpreter::new(&budget, variables).render(&self.template)
-        });
+        let rendered = self
+            .variables(variables, &budget)
+            .and_then(|variables| Interpreter::new(&budget, variables).render(&self.template));
         match rendered {
             Ok((text, contents)) => Ok(Rendered { text, contents }),
             Err(source) => Err(Error::Template { path: self.path.clone(), source }),

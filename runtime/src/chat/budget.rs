@@ -8,8 +8,8 @@
 use std::cell::Cell;
 use std::fmt;
 
-/// Steps of one rendering: an expression or statement each, an item of a list that is looked at, or 64 bytes of a
-/// text that is searched. Real templates take some thousands; the rest is for long conversations.
+/// Steps of one rendering: an expression or statement each, an item of a list that is looked at, 64 bytes of a text
+/// that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for long conversations.
 const STEPS: u64 = 3_000_000;
 
 /// Bytes that one rendering may ask for, whatever the conversation.
@@ -125,6 +125,11 @@ impl Budget {
         self.steps(bytes / 64 + 1)
     }
 
+    /// Pays for doing something with each character of `bytes` of text.
+    pub fn walk(&self, bytes: usize) -> Result<()> {
+        self.steps(bytes / 8 + 1)
+    }
+
     /// Pays for `count` bytes of memory.
     pub fn bytes(&self, count: usize) -> Result<()> {
         match self.bytes.get().checked_sub(count as u64) {
@@ -137,6 +142,14 @@ impl Budget {
                 Err(fault!("the template makes more than {limit} MiB of text and values; that is too much"))
             }
         }
+    }
+
+    /// Fails where `count` bytes could not be paid for, each `times` times.
+    pub fn check(&self, count: usize, times: usize) -> Result<()> {
+        let left = self.bytes.get();
+        self.product(count, times)?;
+        self.bytes.set(left);
+        Ok(())
     }
 
     /// Pays for `count` bytes, each of which is made `times` times.

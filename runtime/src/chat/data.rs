@@ -29,7 +29,16 @@ enum Node {
 /// Roles that templates know by name. They are words of the template's own language and not contents: a template
 /// may make the control token `<|user|>` of one.
 const ROLES: [&str; 10] = [
-    "assistant", "chatbot", "developer", "function", "ipython", "model", "observation", "system", "tool", "user",
+    "assistant",
+    "chatbot",
+    "developer",
+    "function",
+    "ipython",
+    "model",
+    "observation",
+    "system",
+    "tool",
+    "user",
 ];
 
 impl Data {

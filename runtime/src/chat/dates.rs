@@ -10,7 +10,17 @@ use super::budget::{Budget, Result};
 use super::text::{Text, TextBuilder};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -45,7 +55,8 @@ fn strftime(format: &str, time: &ZonedDateTime, budget: &Budget) -> Result<Strin
             text.push_str(spec);
             return Ok(text);
         };
-        let end = spec.len() - after_width.strip_prefix(['E', 'O']).unwrap_or(after_width).len() + letter.len_utf8();
+        let end = spec.len() - after_width.strip_prefix(['E', 'O']).unwrap_or(after_width).len()
+            + letter.len_utf8();
         match field(letter, time, budget)? {
             Some((field, padding)) => {
                 let width = width.parse().ok().map(|width: usize| width.min(MAX_WIDTH));
@@ -101,8 +112,7 @@ fn field(letter: char, time: &ZonedDateTime, budget: &Budget) -> Result<Option<(
     let word = |word: &str| Some((word.to_string(), Padding::None));
     let whole = |format: &str| strftime(format, time, budget).map(|text| Some((text, Padding::None)));
     let year = i64::from(time.year());
-    let (hour, minute, second) =
-        (i64::from(time.hour()), i64::from(time.minute()), i64::from(time.second()));
+    let (hour, minute, second) = (i64::from(time.hour()), i64::from(time.minute()), i64::from(time.second()));
     let hour_of_12 = if hour % 12 == 0 { 12 } else { hour % 12 };
     let day_of_year = i64::from(time.day_of_year());
     let month = MONTHS[time.month() as usize - 1];
@@ -173,26 +183,126 @@ mod tests {
             (951_782_400, "UTC0", "%d %b %Y", "29 Feb 2000"),
             (951_868_800, "UTC0", "%a, %B %d", "Wed, March 01"),
             (4_102_444_799, "UTC0", "%Y-%m-%d %H:%M:%S", "2099-12-31 23:59:59"),
-            (1_700_000_000, NEW_YORK, "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F", "Tue|Tuesday|Nov|Nov|November|Tue Nov 14 17:13:20 2023|20|14|11/14/23|14|2023-11-14"),
-            (1_700_000_000, NEW_YORK, "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P", "23|2023|17|05|318|17| 5|11|13|\n|PM|pm"),
-            (1_700_000_000, NEW_YORK, "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%", "05:13:20 PM|17:13|1700000000|20|\t|17:13:20|2|46|46|2|46|11/14/23|17:13:20|23|2023|%"),
-            (1_700_000_000, NEW_YORK, "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B", "14|14|00014|TUE|pm|318|0000002023|   11|23|14|5|NOVEMBER|NOVEMBER"),
-            (1_720_000_000, NEW_YORK, "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F", "Wed|Wednesday|Jul|Jul|July|Wed Jul  3 05:46:40 2024|20|03|07/03/24| 3|2024-07-03"),
-            (1_720_000_000, NEW_YORK, "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P", "24|2024|05|05|185| 5| 5|07|46|\n|AM|am"),
-            (1_720_000_000, NEW_YORK, "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%", "05:46:40 AM|05:46|1720000000|40|\t|05:46:40|3|26|27|3|27|07/03/24|05:46:40|24|2024|%"),
-            (1_720_000_000, NEW_YORK, "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B", "3| 3|00003|WED|am|185|0000002024|    7|24|03|5|JULY|JULY"),
-            (1_735_689_599, INDIA, "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F", "Wed|Wednesday|Jan|Jan|January|Wed Jan  1 05:29:59 2025|20|01|01/01/25| 1|2025-01-01"),
-            (1_735_689_599, INDIA, "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P", "25|2025|05|05|001| 5| 5|01|29|\n|AM|am"),
-            (1_735_689_599, INDIA, "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%", "05:29:59 AM|05:29|1735689599|59|\t|05:29:59|3|00|01|3|00|01/01/25|05:29:59|25|2025|%"),
-            (1_735_689_599, INDIA, "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B", "1| 1|00001|WED|am|1|0000002025|    1|25|01|5|JANUARY|JANUARY"),
-            (1_609_459_200, INDIA, "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F", "Fri|Friday|Jan|Jan|January|Fri Jan  1 05:30:00 2021|20|01|01/01/21| 1|2021-01-01"),
-            (1_609_459_200, INDIA, "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P", "20|2020|05|05|001| 5| 5|01|30|\n|AM|am"),
-            (1_609_459_200, INDIA, "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%", "05:30:00 AM|05:30|1609459200|00|\t|05:30:00|5|00|53|5|00|01/01/21|05:30:00|21|2021|%"),
-            (1_609_459_200, INDIA, "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B", "1| 1|00001|FRI|am|1|0000002021|    1|21|01|5|JANUARY|JANUARY"),
-            (1_704_063_600, NEW_YORK, "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F", "Sun|Sunday|Dec|Dec|December|Sun Dec 31 18:00:00 2023|20|31|12/31/23|31|2023-12-31"),
-            (1_704_063_600, NEW_YORK, "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P", "23|2023|18|06|365|18| 6|12|00|\n|PM|pm"),
-            (1_704_063_600, NEW_YORK, "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%", "06:00:00 PM|18:00|1704063600|00|\t|18:00:00|7|53|52|0|52|12/31/23|18:00:00|23|2023|%"),
-            (1_704_063_600, NEW_YORK, "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B", "31|31|00031|SUN|pm|365|0000002023|   12|23|31|6|DECEMBER|DECEMBER"),
+            (
+                1_700_000_000,
+                NEW_YORK,
+                "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F",
+                "Tue|Tuesday|Nov|Nov|November|Tue Nov 14 17:13:20 2023|20|14|11/14/23|14|2023-11-14",
+            ),
+            (
+                1_700_000_000,
+                NEW_YORK,
+                "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P",
+                "23|2023|17|05|318|17| 5|11|13|\n|PM|pm",
+            ),
+            (
+                1_700_000_000,
+                NEW_YORK,
+                "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%",
+                "05:13:20 PM|17:13|1700000000|20|\t|17:13:20|2|46|46|2|46|11/14/23|17:13:20|23|2023|%",
+            ),
+            (
+                1_700_000_000,
+                NEW_YORK,
+                "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B",
+                "14|14|00014|TUE|pm|318|0000002023|   11|23|14|5|NOVEMBER|NOVEMBER",
+            ),
+            (
+                1_720_000_000,
+                NEW_YORK,
+                "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F",
+                "Wed|Wednesday|Jul|Jul|July|Wed Jul  3 05:46:40 2024|20|03|07/03/24| 3|2024-07-03",
+            ),
+            (
+                1_720_000_000,
+                NEW_YORK,
+                "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P",
+                "24|2024|05|05|185| 5| 5|07|46|\n|AM|am",
+            ),
+            (
+                1_720_000_000,
+                NEW_YORK,
+                "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%",
+                "05:46:40 AM|05:46|1720000000|40|\t|05:46:40|3|26|27|3|27|07/03/24|05:46:40|24|2024|%",
+            ),
+            (
+                1_720_000_000,
+                NEW_YORK,
+                "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B",
+                "3| 3|00003|WED|am|185|0000002024|    7|24|03|5|JULY|JULY",
+            ),
+            (
+                1_735_689_599,
+                INDIA,
+                "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F",
+                "Wed|Wednesday|Jan|Jan|January|Wed Jan  1 05:29:59 2025|20|01|01/01/25| 1|2025-01-01",
+            ),
+            (
+                1_735_689_599,
+                INDIA,
+                "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P",
+                "25|2025|05|05|001| 5| 5|01|29|\n|AM|am",
+            ),
+            (
+                1_735_689_599,
+                INDIA,
+                "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%",
+                "05:29:59 AM|05:29|1735689599|59|\t|05:29:59|3|00|01|3|00|01/01/25|05:29:59|25|2025|%",
+            ),
+            (
+                1_735_689_599,
+                INDIA,
+                "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B",
+                "1| 1|00001|WED|am|1|0000002025|    1|25|01|5|JANUARY|JANUARY",
+            ),
+            (
+                1_609_459_200,
+                INDIA,
+                "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F",
+                "Fri|Friday|Jan|Jan|January|Fri Jan  1 05:30:00 2021|20|01|01/01/21| 1|2021-01-01",
+            ),
+            (
+                1_609_459_200,
+                INDIA,
+                "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P",
+                "20|2020|05|05|001| 5| 5|01|30|\n|AM|am",
+            ),
+            (
+                1_609_459_200,
+                INDIA,
+                "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%",
+                "05:30:00 AM|05:30|1609459200|00|\t|05:30:00|5|00|53|5|00|01/01/21|05:30:00|21|2021|%",
+            ),
+            (
+                1_609_459_200,
+                INDIA,
+                "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B",
+                "1| 1|00001|FRI|am|1|0000002021|    1|21|01|5|JANUARY|JANUARY",
+            ),
+            (
+                1_704_063_600,
+                NEW_YORK,
+                "%a|%A|%b|%h|%B|%c|%C|%d|%D|%e|%F",
+                "Sun|Sunday|Dec|Dec|December|Sun Dec 31 18:00:00 2023|20|31|12/31/23|31|2023-12-31",
+            ),
+            (
+                1_704_063_600,
+                NEW_YORK,
+                "%g|%G|%H|%I|%j|%k|%l|%m|%M|%n|%p|%P",
+                "23|2023|18|06|365|18| 6|12|00|\n|PM|pm",
+            ),
+            (
+                1_704_063_600,
+                NEW_YORK,
+                "%r|%R|%s|%S|%t|%T|%u|%U|%V|%w|%W|%x|%X|%y|%Y|%%",
+                "06:00:00 PM|18:00|1704063600|00|\t|18:00:00|7|53|52|0|52|12/31/23|18:00:00|23|2023|%",
+            ),
+            (
+                1_704_063_600,
+                NEW_YORK,
+                "%-d|%_d|%05d|%^a|%#p|%-j|%10Y|%_5m|%Ey|%Od|%-I|%^B|%#B",
+                "31|31|00031|SUN|pm|365|0000002023|   12|23|31|6|DECEMBER|DECEMBER",
+            ),
             (0, "UTC0", "100%% %Q %", "100% %Q %"),
             (0, "UTC0", "[%z%Z]", "[]"),
             (0, "UTC0", "%f", "000000"),
@@ -201,7 +311,11 @@ mod tests {
             let zone_of = TimeZone::posix(zone).unwrap();
             let time = Timestamp::from_second(seconds).unwrap().to_zoned_datetime(zone_of);
             let budget = Budget::new(0);
-            assert_eq!(strftime(format, &time, &budget).unwrap(), expected, "{format} at {seconds} in {zone}");
+            assert_eq!(
+                strftime(format, &time, &budget).unwrap(),
+                expected,
+                "{format} at {seconds} in {zone}"
+            );
         }
     }
 

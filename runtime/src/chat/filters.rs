@@ -20,11 +20,54 @@ use super::value::{Row, VALUE_BYTES, Value};
 
 /// The filters.
 const NAMES: [&str; 48] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
-    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round",
-    "safe", "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate",
-    "unique", "upper", "urlencode", "wordcount",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
 ];
 
 /// Filters of Jinja2 that are of no use to a conversation.
@@ -54,8 +97,8 @@ impl Interpreter<'_> {
         let str = |value: &Value| print::str(budget, value);
         Ok(match name {
             // Texts.
-            "upper" | "lower" | "capitalize" | "title" | "string" | "safe" | "e" | "escape" | "forceescape"
-            | "wordcount" => {
+            "upper" | "lower" | "capitalize" | "title" | "string" | "safe" | "e" | "escape"
+            | "forceescape" | "wordcount" => {
                 none(arguments)?;
                 let text = str(&value)?;
                 match name {
@@ -65,7 +108,7 @@ impl Interpreter<'_> {
                     "title" => Value::Text(title(budget, &text)?),
                     "string" | "safe" => Value::Text(text),
                     "wordcount" => {
-                        budget.scan(text.len())?;
+                        budget.walk(text.len())?;
                         let words = text.as_str().split(|c: char| !c.is_alphanumeric() && c != '_');
                         Value::Int(words.filter(|word| !word.is_empty()).count() as i128)
                     }
@@ -111,7 +154,9 @@ impl Interpreter<'_> {
             "format" => {
                 let Arguments { positional, keyword } = arguments;
                 if !positional.is_empty() && !keyword.is_empty() {
-                    return Err(fault!("format can't handle positional and keyword arguments at the same time"));
+                    return Err(fault!(
+                        "format can't handle positional and keyword arguments at the same time"
+                    ));
                 }
                 let values = if keyword.is_empty() {
                     Value::tuple(positional)?
@@ -208,7 +253,11 @@ impl Interpreter<'_> {
                     _ => {
                         let mut items = operators::items(budget, &value)?;
                         items.reverse();
-                        if matches!(value, Value::Iter(_)) { Value::list(items)? } else { Value::iter(items)? }
+                        if matches!(value, Value::Iter(_)) {
+                            Value::list(items)?
+                        } else {
+                            Value::iter(items)?
+                        }
                     }
                 }
             }
@@ -370,7 +419,8 @@ impl Interpreter<'_> {
     /// The first or last item.
     fn end(&mut self, name: &str, value: &Value) -> Result<Value> {
         let budget = self.budget;
-        value.defined()
+        value
+            .defined()
             .or_else(|error| if name == "first" || value.is_undefined() { Ok(value) } else { Err(error) })?;
         let found = match value {
             Value::List(list) => {
@@ -526,8 +576,7 @@ impl Interpreter<'_> {
             }
             path = paths(budget, Some(&arguments.positional.remove(0)))?;
         }
-        let test =
-            if arguments.positional.is_empty() { None } else { Some(arguments.positional.remove(0)) };
+        let test = if arguments.positional.is_empty() { None } else { Some(arguments.positional.remove(0)) };
         let mut selected = Vec::new();
         for item in operators::items(budget, value)? {
             let tested = self.follow(&item, &path, None)?;
@@ -579,7 +628,7 @@ fn title(budget: &Budget, text: &Text) -> Result<Text> {
 }
 
 fn escape(budget: &Budget, text: &Text) -> Result<Text> {
-    budget.scan(text.len())?;
+    budget.walk(text.len())?;
     let mut out = TextBuilder::new(budget);
     for (_, c, is_content) in text.chars(0..text.len()) {
         match c {
@@ -634,7 +683,9 @@ fn indent(
 fn ends_line(string: &str) -> bool {
     // A carriage return makes one end with the newline that Jinja2 adds.
     let last = string.char_indices().next_back();
-    last.is_some_and(|(at, c)| c != '\r' && text_methods::lines(&string[at..], false).any(|line| line.is_empty()))
+    last.is_some_and(|(at, c)| {
+        c != '\r' && text_methods::lines(&string[at..], false).any(|line| line.is_empty())
+    })
 }
 
 fn truncate(
@@ -669,7 +720,7 @@ fn url_encode(budget: &Budget, value: &Value) -> Result<Text> {
     let mut out = TextBuilder::new(budget);
     let quote = |out: &mut TextBuilder<'_>, value: &Value, is_query: bool| -> Result<()> {
         let text = print::str(budget, value)?;
-        budget.scan(text.len())?;
+        budget.walk(text.len())?;
         for (_, c, is_content) in text.chars(0..text.len()) {
             match c {
                 c if c.is_ascii_alphanumeric() || "_.-~".contains(c) || c == '/' && !is_query => {
@@ -726,9 +777,7 @@ fn to_json(
         }
     };
     let (item_separator, key_separator) = match separators {
-        None | Some(Value::None) => {
-            (Text::own(if indent.is_some() { "," } else { ", " }), Text::own(": "))
-        }
+        None | Some(Value::None) => (Text::own(if indent.is_some() { "," } else { ", " }), Text::own(": ")),
         Some(separators) => match &operators::items(budget, &separators)?[..] {
             [Value::Text(items), Value::Text(keys)] => (items.clone(), keys.clone()),
             _ => return Err(fault!("tojson needs two separators, which are strings")),
@@ -764,7 +813,11 @@ fn file_size(bytes: f64, is_binary: bool) -> String {
 fn to_int(value: &Value, base: i128) -> Result<Option<Value>> {
     value.defined()?;
     let whole = |float: f64| {
-        if float.is_finite() && float.abs() < 2_f64.powi(126) { Some(Value::Int(float as i128)) } else { None }
+        if float.is_finite() && float.abs() < 2_f64.powi(126) {
+            Some(Value::Int(float as i128))
+        } else {
+            None
+        }
     };
     Ok(match value {
         Value::Text(text) => {
@@ -803,7 +856,8 @@ fn parse_int(text: &str, base: i128) -> Result<Option<i128>> {
     };
     // Underscores stand between digits only.
     let is_badly_parted = digits.starts_with('_') || digits.ends_with('_') || digits.contains("__");
-    if is_badly_parted || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    if is_badly_parted || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    {
         return Ok(None);
     }
     let value = i128::from_str_radix(&digits.replace('_', ""), base as u32).ok();
@@ -824,8 +878,9 @@ fn parse_float(text: &str) -> Option<f64> {
     let is_digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_digit);
     let bytes = text.as_bytes();
     let underscores = bytes.iter().enumerate().filter(|(_, b)| **b == b'_');
-    let is_well_parted =
-        underscores.into_iter().all(|(at, _)| at > 0 && is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1)));
+    let is_well_parted = underscores
+        .into_iter()
+        .all(|(at, _)| at > 0 && is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1)));
     if !is_well_parted {
         return None;
     }

@@ -206,7 +206,12 @@ impl Spec {
 }
 
 /// `value`, which is not negative, as the format letter `ty` writes it.
-fn float_digits(value: f64, ty: Option<char>, precision: Option<usize>, is_alternate: bool) -> Result<String> {
+fn float_digits(
+    value: f64,
+    ty: Option<char>,
+    precision: Option<usize>,
+    is_alternate: bool,
+) -> Result<String> {
     let is_upper = ty.is_some_and(|ty| ty.is_ascii_uppercase());
     if !value.is_finite() {
         let mut word = String::from(if value.is_nan() { "nan" } else { "inf" });
@@ -230,7 +235,8 @@ fn float_digits(value: f64, ty: Option<char>, precision: Option<usize>, is_alter
         digits.extend(std::iter::repeat_n('0', precision.saturating_sub(LAST_DIGIT)));
         (digits, exponent.parse::<i32>().expect("it is a number"))
     };
-    let exponent_text = |exponent: i32| format!("e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
+    let exponent_text =
+        |exponent: i32| format!("e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
     let text = match ty {
         Some('f' | 'F') => fixed(value, precision.unwrap_or(6)),
         Some('%') => fixed(value * 100.0, precision.unwrap_or(6)) + "%",
@@ -249,7 +255,8 @@ fn float_digits(value: f64, ty: Option<char>, precision: Option<usize>, is_alter
             let last = precision as i64 - i64::from(ty.is_none());
             let is_fixed = (-4..last).contains(&i64::from(exponent));
             if is_fixed {
-                digits = fixed(value, usize::try_from(precision as i64 - 1 - i64::from(exponent)).unwrap_or(0));
+                digits =
+                    fixed(value, usize::try_from(precision as i64 - 1 - i64::from(exponent)).unwrap_or(0));
             }
             if digits.contains('.') && !is_alternate {
                 digits.truncate(digits.trim_end_matches('0').trim_end_matches('.').len());
@@ -299,8 +306,7 @@ pub(super) fn percent(budget: &Budget, format: &Text, arguments: &Value) -> Resu
         None => (std::slice::from_ref(arguments), matches!(arguments, Value::Dict(_) | Value::List(_))),
     };
     let mut values_left = values.iter();
-    let mut next =
-        || values_left.next().ok_or_else(|| fault!("not enough arguments for format string"));
+    let mut next = || values_left.next().ok_or_else(|| fault!("not enough arguments for format string"));
     let string = format.as_str();
     budget.scan(string.len())?;
     let mut out = TextBuilder::new(budget);
@@ -319,7 +325,8 @@ pub(super) fn percent(budget: &Budget, format: &Text, arguments: &Value) -> Resu
             let (close, _) = close.ok_or_else(|| fault!("incomplete format key"))?;
             let Value::Dict(dict) = arguments else { return Err(fault!("format requires a mapping")) };
             let name = &string[at + 1..at + close];
-            let value = dict.get_str(&name.into()).ok_or_else(|| fault!("the format has no value '{name}'"))?;
+            let value =
+                dict.get_str(&name.into()).ok_or_else(|| fault!("the format has no value '{name}'"))?;
             keyed = Some(value);
             at += close + 1;
         }

@@ -318,7 +318,9 @@ impl<'s> Lexer<'s> {
         let (prefix, len) = match radix {
             10 if rest.starts_with('0') => (0, digits(rest, |b| *b == b'0')),
             10 => (0, whole),
-            _ if rest.starts_with('0') && digits(&rest[2..], is_digit) > 0 => (2, digits(&rest[2..], is_digit)),
+            _ if rest.starts_with('0') && digits(&rest[2..], is_digit) > 0 => {
+                (2, digits(&rest[2..], is_digit))
+            }
             _ => (0, 1),
         };
         self.advance(prefix + len);

@@ -13,8 +13,19 @@ use super::value::{Row, Value};
 
 /// Methods that would change a list or a dictionary.
 const CHANGING: [&str; 13] = [
-    "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update",
-    "add", "discard",
+    "append",
+    "clear",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "reverse",
+    "setdefault",
+    "sort",
+    "update",
+    "add",
+    "discard",
 ];
 
 fn names(value: &Value) -> &'static [&'static str] {
@@ -107,9 +118,7 @@ impl Interpreter<'_> {
                 let is_same = match &last {
                     Some(last) if last.len() == values.len() => {
                         let mut pairs = last.iter().zip(&values);
-                        pairs.try_fold(true, |same, (a, b)| {
-                            Ok(same && operators::equal(budget, a, b)?)
-                        })?
+                        pairs.try_fold(true, |same, (a, b)| Ok(same && operators::equal(budget, a, b)?))?
                     }
                     _ => false,
                 };

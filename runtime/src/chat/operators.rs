@@ -89,7 +89,8 @@ pub(super) fn partial_order(budget: &Budget, a: &Value, b: &Value) -> Result<Opt
             Ok(Some(a.as_str().cmp(b.as_str())))
         }
         (Value::List(left), Value::List(right))
-            if python_row(left) == python_row(right) && matches!(python_row(left), Row::List | Row::Tuple) =>
+            if python_row(left) == python_row(right)
+                && matches!(python_row(left), Row::List | Row::Tuple) =>
         {
             for (a, b) in left.items.iter().zip(&right.items) {
                 if !equal(budget, a, b)? {
@@ -98,7 +99,9 @@ pub(super) fn partial_order(budget: &Budget, a: &Value, b: &Value) -> Result<Opt
             }
             Ok(Some(left.items.len().cmp(&right.items.len())))
         }
-        _ => Err(fault!("'<' not supported between instances of '{}' and '{}'", a.type_name(), b.type_name())),
+        _ => {
+            Err(fault!("'<' not supported between instances of '{}' and '{}'", a.type_name(), b.type_name()))
+        }
     }
 }
 
@@ -141,7 +144,10 @@ pub(super) fn contains(budget: &Budget, container: &Value, item: &Value) -> Resu
     match container {
         Value::Text(text) => {
             let Some(part) = item.as_text() else {
-                return Err(fault!("'in <string>' requires string as left operand, not {}", item.type_name()));
+                return Err(fault!(
+                    "'in <string>' requires string as left operand, not {}",
+                    item.type_name()
+                ));
             };
             budget.scan(text.len())?;
             Ok(text.as_str().contains(part.as_str()))
@@ -280,6 +286,7 @@ pub(super) fn slice(budget: &Budget, value: &Value, [start, stop, step]: [Option
                 let (start, stop) = (places.start, places.start + places.len);
                 return Ok(Value::Text(text.slice(budget, byte(start)..byte(stop))?));
             }
+            budget.walk(text.len())?;
             budget.product(size_of::<(usize, char, bool)>(), text.len())?;
             let chars: Vec<_> = text.chars(0..text.len()).collect();
             let mut out = TextBuilder::new(budget);

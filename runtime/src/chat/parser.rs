@@ -29,16 +29,7 @@ pub(super) fn parse(source: &str) -> Result<Block> {
     let mut lexer = Lexer::new(&source);
     let (line, token) = lexer.next()?;
     let (ahead_line, ahead) = lexer.next()?;
-    let mut parser = Parser {
-        lexer,
-        line,
-        token,
-        ahead_line,
-        ahead,
-        depth: 0,
-        loops: 0,
-        used: Vec::new(),
-    };
+    let mut parser = Parser { lexer, line, token, ahead_line, ahead, depth: 0, loops: 0, used: Vec::new() };
     parser.block(&[]).map(|(block, _)| block)
 }
 
@@ -193,7 +184,9 @@ impl Parser<'_> {
                 }
                 Token::End if ends.is_empty() => return Ok((block, "".into())),
                 Token::End => {
-                    return Err(self.error(format_args!("the template ends before `{}`", ends.join("` or `"))));
+                    return Err(
+                        self.error(format_args!("the template ends before `{}`", ends.join("` or `")))
+                    );
                 }
                 _ => return Err(self.unexpected("text or a tag")),
             }
@@ -433,8 +426,7 @@ impl Parser<'_> {
             let mut value = parser.or()?;
             while parser.skip_name("if")? {
                 let condition = Box::new(parser.or()?);
-                let otherwise =
-                    if parser.skip_name("else")? { Some(Box::new(parser.expr()?)) } else { None };
+                let otherwise = if parser.skip_name("else")? { Some(Box::new(parser.expr()?)) } else { None };
                 value = Expr::new(line, ExprKind::Conditional(condition, Box::new(value), otherwise))?;
             }
             Ok(value)
@@ -514,12 +506,8 @@ impl Parser<'_> {
     }
 
     fn product(&mut self) -> Result<Expr> {
-        let ops = [
-            ("*", BinaryOp::Mul),
-            ("/", BinaryOp::Div),
-            ("//", BinaryOp::FloorDiv),
-            ("%", BinaryOp::Mod),
-        ];
+        let ops =
+            [("*", BinaryOp::Mul), ("/", BinaryOp::Div), ("//", BinaryOp::FloorDiv), ("%", BinaryOp::Mod)];
         self.binary(Self::power, &ops)
     }
 
@@ -778,7 +766,9 @@ impl Parser<'_> {
         let name = self.dotted_name()?;
         let mut arguments = Arguments::default();
         let is_argument = match &self.token {
-            Token::Name(name) if &**name == "is" => return Err(self.error("tests can't be chained with `is`")),
+            Token::Name(name) if &**name == "is" => {
+                return Err(self.error("tests can't be chained with `is`"));
+            }
             Token::Name(name) => !matches!(&**name, "else" | "or" | "and"),
             Token::Text(_) | Token::Int(_) | Token::Float(_) => true,
             _ => self.is("[") || self.is("{"),

@@ -12,10 +12,45 @@ use super::value::{Row, Value};
 
 /// The tests.
 const NAMES: [&str; 39] = [
-    "!=", "<", "<=", "==", ">", ">=", "boolean", "callable", "defined", "divisibleby", "eq", "equalto", "escaped",
-    "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in", "integer", "iterable", "le", "lessthan",
-    "lower", "lt", "mapping", "ne", "none", "number", "odd", "sameas", "sequence", "string", "test", "true",
-    "undefined", "upper",
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 impl Interpreter<'_> {
@@ -27,8 +62,23 @@ impl Interpreter<'_> {
         }
         let takes_other = matches!(
             name,
-            "!=" | "<" | "<=" | "==" | ">" | ">=" | "divisibleby" | "eq" | "equalto" | "ge" | "greaterthan"
-                | "gt" | "in" | "le" | "lessthan" | "lt" | "ne" | "sameas"
+            "!=" | "<"
+                | "<="
+                | "=="
+                | ">"
+                | ">="
+                | "divisibleby"
+                | "eq"
+                | "equalto"
+                | "ge"
+                | "greaterthan"
+                | "gt"
+                | "in"
+                | "le"
+                | "lessthan"
+                | "lt"
+                | "ne"
+                | "sameas"
         );
         let other = if takes_other {
             let [other] = arguments.bind(name, [if name == "divisibleby" { "num" } else { "other" }], 1)?;
@@ -78,7 +128,7 @@ impl Interpreter<'_> {
             ),
             "lower" | "upper" => {
                 let text = print::str(budget, value)?;
-                budget.scan(text.len())?;
+                budget.walk(text.len())?;
                 text_methods::has_case(text.as_str(), name == "upper")
             }
             // Nothing is escaped here, so nothing is marked as safe.

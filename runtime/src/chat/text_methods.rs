@@ -19,11 +19,50 @@ use super::value::{Row, VALUE_BYTES, Value};
 
 /// The methods.
 pub(super) const NAMES: [&str; 44] = [
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "format_map", "index",
-    "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
-    "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition",
-    "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip",
-    "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
 ];
 
 /// `text.name(arguments)`.
@@ -182,8 +221,10 @@ pub(super) fn call(
         }
         "replace" => {
             let [old, new, count] = arguments.bind(name, ["old", "new", "count"], 2)?;
-            let old = arguments::text(&old, "what is replaced")?.ok_or_else(|| fault!("replace needs a text"))?;
-            let new = arguments::text(&new, "the replacement")?.ok_or_else(|| fault!("replace needs a text"))?;
+            let old =
+                arguments::text(&old, "what is replaced")?.ok_or_else(|| fault!("replace needs a text"))?;
+            let new =
+                arguments::text(&new, "the replacement")?.ok_or_else(|| fault!("replace needs a text"))?;
             let count = arguments::int(&count, "count")?.unwrap_or(-1);
             Value::Text(replace(budget, text, old, new, count)?)
         }
@@ -233,6 +274,7 @@ pub(super) fn call(
             let size = arguments::size(&size, "the tab size")?.unwrap_or(8);
             let mut out = TextBuilder::new(budget);
             let mut column = 0;
+            budget.walk(text.len())?;
             for (_, c, is_content) in text.chars(0..text.len()) {
                 match c {
                     '\t' if size == 0 => {}
@@ -253,28 +295,24 @@ pub(super) fn call(
         "format_map" => {
             let [values] = arguments.bind(name, ["mapping"], 1)?;
             let Some(Value::Dict(dict)) = values else { return Err(fault!("format_map needs a dictionary")) };
-            let keyword = dict.entries().iter().filter_map(|(key, value)| {
-                key.as_text().map(|key| (key.shared().clone(), value.clone()))
-            });
+            let keyword = dict
+                .entries()
+                .iter()
+                .filter_map(|(key, value)| key.as_text().map(|key| (key.shared().clone(), value.clone())));
             budget.product(2 * VALUE_BYTES, dict.len())?;
             let arguments = Arguments { positional: Vec::new(), keyword: keyword.collect() };
             Value::Text(interpreter.format(text, &arguments)?)
         }
         _ => {
             none(arguments)?;
+            budget.walk(text.len())?;
             Value::Bool(is(name, string))
         }
     })
 }
 
 /// `text` with `fill`, one character, around it.
-pub(super) fn padded(
-    budget: &Budget,
-    text: &Text,
-    fill: &Text,
-    before: usize,
-    after: usize,
-) -> Result<Text> {
+pub(super) fn padded(budget: &Budget, text: &Text, fill: &Text, before: usize, after: usize) -> Result<Text> {
     let mut out = TextBuilder::new(budget);
     out.push_repeated(fill, before)?;
     out.push_text(text)?;
@@ -333,9 +371,10 @@ pub(super) fn title_char(c: char) -> Chars {
         'Ǉ' | 'ǈ' | 'ǉ' => few(once('ǈ')),
         'Ǌ' | 'ǋ' | 'ǌ' => few(once('ǋ')),
         'Ǳ' | 'ǲ' | 'ǳ' => few(once('ǲ')),
-        _ => few(c.to_uppercase().enumerate().flat_map(|(index, c)| {
-            if index == 0 { few(once(c)) } else { few(c.to_lowercase()) }
-        })),
+        _ => few(c
+            .to_uppercase()
+            .enumerate()
+            .flat_map(|(index, c)| if index == 0 { few(once(c)) } else { few(c.to_lowercase()) })),
     }
 }
 
@@ -446,9 +485,8 @@ pub(super) fn lines(string: &str, keeps_ends: bool) -> impl Iterator<Item = Rang
         if rest.is_empty() {
             return None;
         }
-        let is_end = |c: char| {
-            matches!(c, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
-        };
+        let is_end =
+            |c: char| matches!(c, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
         let start = at;
         let len = rest.find(is_end).unwrap_or(rest.len());
         let end = match rest[len..].chars().next() {
@@ -479,10 +517,25 @@ fn bytes_between(string: &str, start: &Option<Value>, end: &Option<Value>) -> Re
 
 /// Digits that are no decimal numbers: superscripts, subscripts and numbers in circles.
 const OTHER_DIGITS: [(u32, u32); 19] = [
-    (0xb2, 0xb3), (0xb9, 0xb9), (0x1369, 0x1371), (0x19da, 0x19da), (0x2070, 0x2070), (0x2074, 0x2079),
-    (0x2080, 0x2089), (0x2460, 0x2468), (0x2474, 0x247c), (0x2488, 0x2490), (0x24ea, 0x24ea),
-    (0x24f5, 0x24fd), (0x24ff, 0x24ff), (0x2776, 0x277e), (0x2780, 0x2788), (0x278a, 0x2792),
-    (0x1_0a40, 0x1_0a43), (0x1_0e60, 0x1_0e68), (0x1_f100, 0x1_f10a),
+    (0xb2, 0xb3),
+    (0xb9, 0xb9),
+    (0x1369, 0x1371),
+    (0x19da, 0x19da),
+    (0x2070, 0x2070),
+    (0x2074, 0x2079),
+    (0x2080, 0x2089),
+    (0x2460, 0x2468),
+    (0x2474, 0x247c),
+    (0x2488, 0x2490),
+    (0x24ea, 0x24ea),
+    (0x24f5, 0x24fd),
+    (0x24ff, 0x24ff),
+    (0x2776, 0x277e),
+    (0x2780, 0x2788),
+    (0x278a, 0x2792),
+    (0x1_0a40, 0x1_0a43),
+    (0x1_0e60, 0x1_0e68),
+    (0x1_f100, 0x1_f10a),
 ];
 
 /// Python's `isalpha` and its like.
@@ -504,7 +557,8 @@ fn is(name: &str, string: &str) -> bool {
     };
     let all = |is: &dyn Fn(char) -> bool| !string.is_empty() && string.chars().all(is);
     let cased = |is_wrong: fn(char) -> bool| {
-        string.chars().any(is_cased) && !string.chars().any(|c| is_wrong(c) || is_cased(c) && !is_plain_case(c))
+        string.chars().any(is_cased)
+            && !string.chars().any(|c| is_wrong(c) || is_cased(c) && !is_plain_case(c))
     };
     match name {
         "isalpha" => all(&is_alpha),
@@ -621,12 +675,7 @@ impl Interpreter<'_> {
     }
 
     /// The value that a field names.
-    fn format_field(
-        &mut self,
-        name: &str,
-        arguments: &Arguments,
-        next: &mut Option<usize>,
-    ) -> Result<Value> {
+    fn format_field(&mut self, name: &str, arguments: &Arguments, next: &mut Option<usize>) -> Result<Value> {
         let first = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut rest) = name.split_at(first);
         let index = match (first.parse::<usize>(), &next) {
