@@ -159,20 +159,28 @@ impl Budget {
 
     /// One level down; the level ends with what is returned.
     pub fn enter(&self) -> Result<Level<'_>> {
-        let depth = self.depth.get();
-        if depth == DEPTH {
+        self.enter_levels(1)
+    }
+
+    /// As many levels down, for what takes more stack.
+    pub fn enter_levels(&self, levels: usize) -> Result<Level<'_>> {
+        let depth = self.depth.get() + levels;
+        if depth > DEPTH {
             return Err(fault!("the template calls itself or nests too deeply"));
         }
-        self.depth.set(depth + 1);
-        Ok(Level(&self.depth))
+        self.depth.set(depth);
+        Ok(Level { depth: &self.depth, levels })
     }
 }
 
-/// One level of depth.
-pub(super) struct Level<'b>(&'b Cell<usize>);
+/// One level of depth, or some.
+pub(super) struct Level<'b> {
+    depth: &'b Cell<usize>,
+    levels: usize,
+}
 
 impl Drop for Level<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.depth.set(self.depth.get() - self.levels);
     }
 }

@@ -73,6 +73,9 @@ const NAMES: [&str; 48] = [
 /// Filters of Jinja2 that are of no use to a conversation.
 const REFUSED: [&str; 6] = ["pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"];
 
+/// Levels of depth that a filter within a filter takes: its function is large.
+const FILTER_LEVELS: usize = 8;
+
 /// How far `truncate` lets a text be longer than it says.
 const LEEWAY: i128 = 5;
 
@@ -551,7 +554,7 @@ impl Interpreter<'_> {
             let name = arguments.positional.remove(0);
             let name = name.expect_text("the filter of map")?;
             for item in operators::items(budget, value)? {
-                let _level = budget.enter()?;
+                let _levels = budget.enter_levels(FILTER_LEVELS)?;
                 mapped.push(self.filter(name.as_str(), item, arguments.clone())?);
             }
         }

@@ -312,7 +312,7 @@ pub(super) fn slice(budget: &Budget, value: &Value, [start, stop, step]: [Option
             let stop = first + places.len as i128 * step;
             Ok(Value::Range(value::Range { start: narrow(first), stop: narrow(stop), step: narrow(step) }))
         }
-        _ => Ok(Value::undefined(format_args!("'{}' object can't be sliced", value.type_name()))),
+        _ => Err(fault!("'{}' object can't be sliced", value.type_name())),
     }
 }
 

@@ -585,6 +585,9 @@ EXPRESSIONS = r"""
 {{ l[0] }}{{ l[-1] }}{{ l[1:] }}{{ l[::-1] }}{{ l[:2] }}{{ l[::2] }}{{ (1, 2, 3)[1:] }}{{ l[10] }}{{ l['x'] }}{{ l[-3:-1] }}{{ range(10)[2:8:3] }}{{ range(5)[-1] }}{{ l[none:2] }}
 {{ l[::0] }}
 {{ d.z }}{{ d['z'] }}{{ d.m.x }}{{ d['m']['x'] }}{{ d.a[1] }}{{ d.a.1 }}{{ d.missing }}{{ d['missing'] }}{{ l.0 }}{{ people[0].city.n }}{{ people.0.name }}
+{{ 5[1:] }}
+{{ d[1:] }}
+{{ 'a'.removesuffix(none) }}
 {{ d.missing.x }}
 {{ missing.x }}
 {{ missing['x'] }}
@@ -695,6 +698,8 @@ STATEMENTS = r"""
 {% set ns = namespace(n=0) %}{% for x in l if ns.n == 0 %}{{ x }}{{ loop.last }}{% set ns.n = 1 %}{% endfor %}
 ----
 {% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}{% for x in l %}{% if x == 1 %}{% break %}{% endif %}{{ x }}{% else %}no{% endfor %}
+----
+{% for x in l %}{% break %}{% else %}no{% endfor %}{% for x in l %}{% continue %}{% else %}no{% endfor %}
 ----
 {% for x in [[1, [2, [3]]], 4] recursive %}{% if x is iterable %}({{ loop(x) }}){{ loop.depth }}{% else %}{{ x }}{% endif %}{% endfor %}
 ----
