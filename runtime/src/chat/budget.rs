@@ -8,8 +8,8 @@
 use std::cell::Cell;
 use std::fmt;
 
-/// Steps of one rendering: an expression or statement each, an item of a list that is looked at, or 64 bytes of a
-/// text that is searched. Real templates take some thousands; the rest is for long conversations.
+/// Steps of one rendering: an expression or statement each, an item of a list that is looked at, 64 bytes of a text
+/// that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for long conversations.
 const STEPS: u64 = 3_000_000;
 
 /// Bytes that one rendering may ask for, whatever the conversation.
@@ -125,6 +125,11 @@ impl Budget {
         self.steps(bytes / 64 + 1)
     }
 
+    /// Pays for doing something with each character of `bytes` of text.
+    pub fn walk(&self, bytes: usize) -> Result<()> {
+        self.steps(bytes / 8 + 1)
+    }
+
     /// Pays for `count` bytes of memory.
     pub fn bytes(&self, count: usize) -> Result<()> {
         match self.bytes.get().checked_sub(count as u64) {
@@ -139,6 +144,14 @@ impl Budget {
         }
     }
 
+    /// Fails where `count` bytes could not be paid for, each `times` times.
+    pub fn check(&self, count: usize, times: usize) -> Result<()> {
+        let left = self.bytes.get();
+        self.product(count, times)?;
+        self.bytes.set(left);
+        Ok(())
+    }
+
     /// Pays for `count` bytes, each of which is made `times` times.
     pub fn product(&self, count: usize, times: usize) -> Result<()> {
         self.bytes(count.saturating_mul(times))
@@ -146,20 +159,28 @@ impl Budget {
 
     /// One level down; the level ends with what is returned.
     pub fn enter(&self) -> Result<Level<'_>> {
-        let depth = self.depth.get();
-        if depth == DEPTH {
+        self.enter_levels(1)
+    }
+
+    /// As many levels down, for what takes more stack.
+    pub fn enter_levels(&self, levels: usize) -> Result<Level<'_>> {
+        let depth = self.depth.get() + levels;
+        if depth > DEPTH {
             return Err(fault!("the template calls itself or nests too deeply"));
         }
-        self.depth.set(depth + 1);
-        Ok(Level(&self.depth))
+        self.depth.set(depth);
+        Ok(Level { depth: &self.depth, levels })
     }
 }
 
-/// One level of depth.
-pub(super) struct Level<'b>(&'b Cell<usize>);
+/// One level of depth, or some.
+pub(super) struct Level<'b> {
+    depth: &'b Cell<usize>,
+    levels: usize,
+}
 
 impl Drop for Level<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.depth.set(self.depth.get() - self.levels);
     }
 }

@@ -73,6 +73,9 @@ const NAMES: [&str; 48] = [
 /// Filters of Jinja2 that are of no use to a conversation.
 const REFUSED: [&str; 6] = ["pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"];
 
+/// Levels of depth that a filter within a filter takes: its function is large.
+const FILTER_LEVELS: usize = 8;
+
 /// How far `truncate` lets a text be longer than it says.
 const LEEWAY: i128 = 5;
 
@@ -108,7 +111,7 @@ impl Interpreter<'_> {
                     "title" => Value::Text(title(budget, &text)?),
                     "string" | "safe" => Value::Text(text),
                     "wordcount" => {
-                        budget.scan(text.len())?;
+                        budget.walk(text.len())?;
                         let words = text.as_str().split(|c: char| !c.is_alphanumeric() && c != '_');
                         Value::Int(words.filter(|word| !word.is_empty()).count() as i128)
                     }
@@ -551,7 +554,7 @@ impl Interpreter<'_> {
             let name = arguments.positional.remove(0);
             let name = name.expect_text("the filter of map")?;
             for item in operators::items(budget, value)? {
-                let _level = budget.enter()?;
+                let _levels = budget.enter_levels(FILTER_LEVELS)?;
                 mapped.push(self.filter(name.as_str(), item, arguments.clone())?);
             }
         }
@@ -628,7 +631,7 @@ fn title(budget: &Budget, text: &Text) -> Result<Text> {
 }
 
 fn escape(budget: &Budget, text: &Text) -> Result<Text> {
-    budget.scan(text.len())?;
+    budget.walk(text.len())?;
     let mut out = TextBuilder::new(budget);
     for (_, c, is_content) in text.chars(0..text.len()) {
         match c {
@@ -720,7 +723,7 @@ fn url_encode(budget: &Budget, value: &Value) -> Result<Text> {
     let mut out = TextBuilder::new(budget);
     let quote = |out: &mut TextBuilder<'_>, value: &Value, is_query: bool| -> Result<()> {
         let text = print::str(budget, value)?;
-        budget.scan(text.len())?;
+        budget.walk(text.len())?;
         for (_, c, is_content) in text.chars(0..text.len()) {
             match c {
                 c if c.is_ascii_alphanumeric() || "_.-~".contains(c) || c == '/' && !is_query => {

@@ -300,16 +300,17 @@ impl<'b> Interpreter<'b> {
         self.in_scope(scope, |this| this.block(&decl.otherwise).map(drop))
     }
 
-    /// Whether there was a pass.
+    /// Whether a pass came to its end: `break` and `continue` are no end to Jinja2.
     fn run_passes(&mut self, decl: &Arc<For>, id: usize, scope: usize) -> Result<bool> {
         let mut is_first = true;
+        let mut has_ended = false;
         loop {
             self.budget.steps(1)?;
             let item = match self.running(id)?.ahead.pop_front() {
                 Some(item) => Some(item),
                 None => self.next_item(id)?,
             };
-            let Some(item) = item else { return Ok(!is_first) };
+            let Some(item) = item else { return Ok(has_ended) };
             let running = self.running(id)?;
             running.index += usize::from(!is_first);
             running.previous = running.current.replace(item.clone());
@@ -319,8 +320,10 @@ impl<'b> Interpreter<'b> {
                 this.set(&"loop".into(), Value::Loop(id))?;
                 this.block(&decl.body)
             })?;
-            if flow == Flow::Break {
-                return Ok(true);
+            match flow {
+                Flow::Next => has_ended = true,
+                Flow::Continue => {}
+                Flow::Break => return Ok(has_ended),
             }
         }
     }

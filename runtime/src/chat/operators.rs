@@ -286,6 +286,7 @@ pub(super) fn slice(budget: &Budget, value: &Value, [start, stop, step]: [Option
                 let (start, stop) = (places.start, places.start + places.len);
                 return Ok(Value::Text(text.slice(budget, byte(start)..byte(stop))?));
             }
+            budget.walk(text.len())?;
             budget.product(size_of::<(usize, char, bool)>(), text.len())?;
             let chars: Vec<_> = text.chars(0..text.len()).collect();
             let mut out = TextBuilder::new(budget);
@@ -311,7 +312,7 @@ pub(super) fn slice(budget: &Budget, value: &Value, [start, stop, step]: [Option
             let stop = first + places.len as i128 * step;
             Ok(Value::Range(value::Range { start: narrow(first), stop: narrow(stop), step: narrow(step) }))
         }
-        _ => Ok(Value::undefined(format_args!("'{}' object can't be sliced", value.type_name()))),
+        _ => Err(fault!("'{}' object can't be sliced", value.type_name())),
     }
 }
 

@@ -128,7 +128,7 @@ impl Interpreter<'_> {
             ),
             "lower" | "upper" => {
                 let text = print::str(budget, value)?;
-                budget.scan(text.len())?;
+                budget.walk(text.len())?;
                 text_methods::has_case(text.as_str(), name == "upper")
             }
             // Nothing is escaped here, so nothing is marked as safe.

@@ -44,7 +44,10 @@ fn write_repr(out: &mut TextBuilder<'_>, budget: &Budget, value: &Value) -> Resu
         Value::Bool(false) => out.push_own("False"),
         Value::Int(value) => out.push_own(&value.to_string()),
         Value::Float(value) => out.push_own(&float(*value)),
-        Value::Text(text) => write_quoted(out, text),
+        Value::Text(text) => {
+            budget.walk(text.len())?;
+            write_quoted(out, text)
+        }
         Value::List(list) => {
             let (open, close) = match list.row {
                 Row::List => ("[", "]"),
@@ -173,7 +176,10 @@ impl Json {
             Value::Bool(false) => out.push_own("false"),
             Value::Int(value) => out.push_own(&value.to_string()),
             Value::Float(value) => out.push_own(&json_float(*value)),
-            Value::Text(text) => self.write_text(out, text),
+            Value::Text(text) => {
+                budget.walk(text.len())?;
+                self.write_text(out, text)
+            }
             Value::List(list) if matches!(list.row, Row::List | Row::Tuple | Row::Group) => {
                 let items = list.items.iter();
                 self.write_all(out, ["[", "]"], items, level, |out, item| {

@@ -91,7 +91,7 @@ impl Text {
         budget: &Budget,
         mut map: impl FnMut(usize, char) -> I,
     ) -> Result<Self> {
-        budget.scan(self.len())?;
+        budget.walk(self.len())?;
         let mut mapped = TextBuilder::new(budget);
         for (at, c, is_content) in self.chars(0..self.len()) {
             for c in map(at, c) {
@@ -173,7 +173,7 @@ impl<'b> TextBuilder<'b> {
 
     /// `text`, `times` times.
     pub fn push_repeated(&mut self, text: &Text, times: usize) -> Result<()> {
-        self.budget.product(text.len(), times)?;
+        self.budget.check(text.len(), times)?;
         self.budget.steps(times)?;
         (0..times).try_for_each(|_| self.push_text(text))
     }

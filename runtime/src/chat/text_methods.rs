@@ -168,12 +168,14 @@ pub(super) fn call(
         }
         "removeprefix" => {
             let [prefix] = arguments.bind(name, ["prefix"], 1)?;
-            let prefix = arguments::text(&prefix, "a prefix")?.map_or("", Text::as_str);
+            let prefix = prefix.unwrap_or(Value::None);
+            let prefix = prefix.expect_text("a prefix")?.as_str();
             part(if string.starts_with(prefix) { prefix.len() } else { 0 }..text.len())?
         }
         "removesuffix" => {
             let [suffix] = arguments.bind(name, ["suffix"], 1)?;
-            let suffix = arguments::text(&suffix, "a suffix")?.map_or("", Text::as_str);
+            let suffix = suffix.unwrap_or(Value::None);
+            let suffix = suffix.expect_text("a suffix")?.as_str();
             part(0..text.len() - if string.ends_with(suffix) { suffix.len() } else { 0 })?
         }
         "find" | "rfind" | "index" | "rindex" | "count" => {
@@ -274,6 +276,7 @@ pub(super) fn call(
             let size = arguments::size(&size, "the tab size")?.unwrap_or(8);
             let mut out = TextBuilder::new(budget);
             let mut column = 0;
+            budget.walk(text.len())?;
             for (_, c, is_content) in text.chars(0..text.len()) {
                 match c {
                     '\t' if size == 0 => {}
@@ -304,6 +307,7 @@ pub(super) fn call(
         }
         _ => {
             none(arguments)?;
+            budget.walk(text.len())?;
             Value::Bool(is(name, string))
         }
     })
