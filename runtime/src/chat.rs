@@ -23,6 +23,9 @@
 //!
 //! # How it works
 //!
+//! There are engines for Jinja as crates. None knows where a byte of its output came from, and none can bound what its
+//! operators make, so that this one is written here.
+//!
 //! The template is cut into tokens (`lexer`), made a tree (`parser`, `ast`), and the tree is walked (`interpreter`,
 //! `expressions`) with values (`value`) whose texts know their origin (`text`). Python's operators, methods, filters,
 //! tests and formats are in files of these names; `budget` keeps the accounts.

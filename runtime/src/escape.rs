@@ -35,6 +35,15 @@ impl Display for Visible<'_> {
     }
 }
 
+/// `text` with all characters escaped that a terminal may obey; cut after `max_chars` with an ellipsis.
+pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
+    let (text, rest) = match text.char_indices().nth(max_chars) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
+    };
+    format!("{}{rest}", Visible { text, keep: &[] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

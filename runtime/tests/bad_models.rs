@@ -215,7 +215,7 @@ fn any_weights_do_no_harm() {
             matrices.for_each(|tensor| tensor.data.fill(byte));
             let bytes = file(&model);
             for isa in Supported::all() {
-                let model = Model::from_gguf(Gguf::from_bytes("m", &bytes).unwrap(), isa, 2).unwrap();
+                let model = Model::from_gguf(Gguf::from_bytes(FILE, &bytes).unwrap(), isa, 2).unwrap();
                 let case = format!("{ty} {byte:#x} {}", isa.isa());
                 match model.forward(&[1; 40]) {
                     Ok(logits) => {

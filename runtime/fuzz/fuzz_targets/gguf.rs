@@ -71,7 +71,7 @@ fn run(model: &Model, ids: &[u32]) {
             0
         }
     };
-    let mut scratch = model.create_scratch();
+    let Ok(mut scratch) = model.create_scratch().map_err(check_error) else { return };
     match model.forward_single_with_scratch(token, &mut cache, &mut scratch) {
         Ok(logits) => {
             let options = SamplerOptions { temperature: 0.8, top_k: 40, top_p: 0.9, seed: 1 };

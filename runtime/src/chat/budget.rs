@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::fmt;
 
+use crate::escape::one_line;
+
 /// Steps of one rendering: an expression or statement each, an item of a list that is looked at, 64 bytes of a text
 /// that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for long conversations.
 const STEPS: u64 = 3_000_000;
@@ -44,21 +46,8 @@ pub(super) type Result<T> = std::result::Result<T, TemplateError>;
 impl TemplateError {
     /// `message` is made one line.
     pub(super) fn new(message: impl fmt::Display) -> Self {
-        let message = message.to_string();
-        let mut line = String::with_capacity(message.len().min(MESSAGE));
-        for (index, c) in message.chars().enumerate() {
-            if index == MESSAGE {
-                line.push('…');
-                break;
-            }
-            // Bidirectional overrides and isolates would show the line in another order.
-            match c {
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => line.extend(c.escape_unicode()),
-                c if c.is_control() => line.extend(c.escape_default()),
-                c => line.push(c),
-            }
-        }
-        Self(Box::new(Problem { line: None, message: line }))
+        let message = one_line(&message.to_string(), MESSAGE);
+        Self(Box::new(Problem { line: None, message }))
     }
 
     /// The same error, in `line` of the template where no inner part said where it is.

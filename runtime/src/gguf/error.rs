@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::read::Part;
-use crate::escape::Visible;
+use crate::escape::one_line;
 
 /// A GGUF file that can't be read, used or written.
 ///
@@ -148,15 +148,6 @@ impl Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`", self.0)
     }
-}
-
-/// `text` with the characters escaped that a terminal may obey; cut after `max_chars` with an ellipsis.
-pub(super) fn one_line(text: &str, max_chars: usize) -> String {
-    let (text, rest) = match text.char_indices().nth(max_chars) {
-        Some((end, _)) => (&text[..end], "…"),
-        None => (text, ""),
-    };
-    format!("{}{rest}", Visible { text, keep: &[] })
 }
 
 /// As [`one_line`], of bytes; those that are not UTF-8 are written like `\xE9`.
