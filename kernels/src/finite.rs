@@ -60,16 +60,16 @@ impl Format {
 impl FloatField {
     /// Whether it is NaN, infinite, or so large that a product may be, in any block of `block_bytes`.
     fn is_large_in(self, blocks: &[u8], block_bytes: usize) -> bool {
-        let blocks = blocks.chunks_exact(block_bytes);
-        let at = |block: &[u8], byte: usize| block[self.offset + byte];
+        // One of its bytes, in all blocks.
+        let all = |byte: usize| blocks[self.offset + byte..].iter().step_by(block_bytes);
         // Without an early end, which would cost more than it saves.
         match self.ty {
-            FloatType::F16 => blocks.fold(false, |any, block| any | (at(block, 1) & 0x7c == 0x7c)),
+            FloatType::F16 => all(1).fold(false, |any, high| any | (high & 0x7c == 0x7c)),
             FloatType::E8M0 => {
-                blocks.fold(false, |any, block| any | (u32::from(at(block, 0)) >= LARGE_EXPONENT))
+                all(0).fold(false, |any, &exponent| any | (u32::from(exponent) >= LARGE_EXPONENT))
             }
-            FloatType::F32 => blocks.fold(false, |any, block| {
-                let exponent = u32::from(at(block, 3) & 0x7f) << 1 | u32::from(at(block, 2) >> 7);
+            FloatType::F32 => all(3).zip(all(2)).fold(false, |any, (high, low)| {
+                let exponent = u32::from(high & 0x7f) << 1 | u32::from(low >> 7);
                 any | (exponent >= LARGE_EXPONENT)
             }),
         }

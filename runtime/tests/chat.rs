@@ -1,5 +1,7 @@
 //! Chat templates: against Jinja2's own output, what is a content in it, and what no template may take.
 
+#![expect(clippy::single_range_in_vec_init, reason = "contents are ranges, and may be one")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -318,7 +320,9 @@ fn control_tokens_match_beside_contents_and_user_defined_ones_within() {
     metadata.insert("tokenizer.ggml.token_type", types).unwrap();
     metadata.insert("tokenizer.ggml.merges", vec!["a b".to_string()]).unwrap();
     let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
-    let cases: [(&str, &[std::ops::Range<usize>], &[u32]); 12] = [
+    /// A text, what of it is contents, and its tokens.
+    type Case = (&'static str, &'static [std::ops::Range<usize>], &'static [u32]);
+    let cases: [Case; 12] = [
         ("aba", &[], &[4]),
         ("aba", &[0..3], &[3, 0]),
         ("aba", &[2..3], &[3, 0]),
