@@ -1,6 +1,7 @@
 //! An allocator that counts, so that "allocates nothing" is a measurement; and large buffers that need not exist.
 
 use std::alloc::{GlobalAlloc, Layout, System, alloc_zeroed};
+use std::cell::Cell;
 use std::ops::Sub;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,26 +63,36 @@ impl Sub for Count {
     }
 }
 
-/// Requests from this size on may fail: whoever makes them handles that. Where fewer bytes are not to be had there is
-/// nothing left to handle anything with.
-const LARGE: usize = 1 << 20;
-
-/// What ends the process where a small request fails.
+/// What ends the process where a request fails that nobody handles.
 static END: OnceLock<fn() -> !> = OnceLock::new();
 
-/// Has `end` end the process where the system has no memory for a small request (below 1 MiB) of a
-/// [`CountingAllocator`]; without it the standard library aborts. Larger requests fail as ever, so that
-/// `Vec::try_reserve` works. `end` may allocate nothing.
+thread_local! {
+    /// Whether this thread handles the failure of a request for memory. Made at compile time, so that the allocator may
+    /// ask.
+    static HANDLES_FAILURE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has `end` end the process where the system has no memory for a [`CountingAllocator`]; without it the standard library
+/// aborts. Requests within [`fallible`] fail as ever. `end` may allocate nothing.
 #[cfg(feature = "cli")]
 pub(crate) fn when_exhausted(end: fn() -> !) {
     // The first stays.
     let _ = END.set(end);
 }
 
-/// Returns `memory`, unless that is null for a request so small that the process must end.
-fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
+/// Runs `request`, as with `Vec::try_reserve`, which handles it where there is no memory.
+pub(crate) fn fallible<T>(request: impl FnOnce() -> T) -> T {
+    let before = HANDLES_FAILURE.replace(true);
+    let result = request();
+    HANDLES_FAILURE.set(before);
+    result
+}
+
+/// Returns `memory`, unless that is null and nobody handles it.
+fn checked(memory: *mut u8) -> *mut u8 {
+    // A thread that is ending has no more local values, and handles nothing.
     if memory.is_null()
-        && bytes < LARGE
+        && !HANDLES_FAILURE.try_with(Cell::get).unwrap_or(false)
         && let Some(end) = END.get()
     {
         end();
@@ -100,7 +111,7 @@ pub(crate) fn zeros<T: Zeroable>(what: &'static str, len: usize) -> Result<Vec<T
         return Ok(Vec::new());
     }
     // SAFETY: the size is not 0.
-    let memory = unsafe { alloc_zeroed(layout) };
+    let memory = fallible(|| unsafe { alloc_zeroed(layout) });
     if memory.is_null() {
         return Err(fail());
     }
@@ -115,7 +126,7 @@ pub(crate) fn zeros<T: Zeroable>(what: &'static str, len: usize) -> Result<Vec<T
 pub(crate) fn room<T>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
     let mut list = Vec::new();
     let fail = |_| Error::Memory { what, bytes: len.saturating_mul(size_of::<T>()) };
-    list.try_reserve_exact(len).map_err(fail)?;
+    fallible(|| list.try_reserve_exact(len)).map_err(fail)?;
     Ok(list)
 }
 
@@ -140,19 +151,19 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller keeps the promises of `alloc`.
-        checked(unsafe { System.alloc(layout) }, layout.size())
+        checked(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller keeps the promises of `alloc_zeroed`.
-        checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        checked(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
         // SAFETY: the caller keeps the promises of `realloc`.
-        checked(unsafe { System.realloc(old, layout, size) }, size)
+        checked(unsafe { System.realloc(old, layout, size) })
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {

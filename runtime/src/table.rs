@@ -5,7 +5,7 @@ use std::fmt;
 use std::iter;
 
 #[cfg(feature = "cli")]
-use crate::escape::Visible;
+use crate::escape::one_line;
 
 /// Where the cells of a column stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,16 +39,22 @@ impl<const N: usize> Table<N> {
         self.rows.iter().map(|row| {
             array::from_fn(|column| {
                 let (cell, width) = (&row[column], self.widths[column]);
+                // By hand: a width of more than 16 bits is nothing that `format!` takes.
+                let padding = " ".repeat(width - cell.chars().count());
                 match self.align[column] {
-                    Align::Left => format!("{cell:<width$}"),
-                    Align::Right => format!("{cell:>width$}"),
+                    Align::Left => format!("{cell}{padding}"),
+                    Align::Right => format!("{padding}{cell}"),
                 }
             })
         })
     }
 }
 
-/// Writes columns two spaces apart. Control characters are escaped, so that a row is a line.
+/// The longest cell in characters: names come from files, and every row is as wide as the widest.
+#[cfg(feature = "cli")]
+const MAX_CELL: usize = 200;
+
+/// Writes columns two spaces apart. Control characters are escaped, so that a row is a line; long cells are cut.
 #[cfg(feature = "cli")]
 pub fn write<const N: usize>(
     out: &mut impl std::io::Write,
@@ -56,7 +62,7 @@ pub fn write<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> std::io::Result<()> {
-    let escape = |text: &str| Visible { text, keep: &[] }.to_string();
+    let escape = |text: &str| one_line(text, MAX_CELL);
     Table::new(align, header, rows, escape)
         .rows()
         .try_for_each(|row| writeln!(out, "{}", row.join("  ").trim_end()))

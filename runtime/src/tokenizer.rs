@@ -33,6 +33,7 @@ mod vocab;
 
 use std::ops::Range;
 
+use crate::alloc::fallible;
 use crate::gguf::{Buffers, Metadata, Strings};
 
 use bpe::Bpe;
@@ -157,8 +158,7 @@ impl Tokenizer {
         let special = SpecialSplitter::new(&vocab)?;
         let mut bytes = Buffers::default();
         // Nothing that a token stands for is longer than its text.
-        bytes
-            .try_reserve(vocab.texts().total_bytes(), len)
+        fallible(|| bytes.try_reserve(vocab.texts().total_bytes(), len))
             .map_err(|problem| Error::memory(metadata, TOKENS, len, &problem))?;
         for (text, kind) in vocab.iter() {
             bytes.push_with(|out| match (kind, &model) {

@@ -155,6 +155,8 @@ fn a_closed_standard_output_is_an_error_where_something_is_to_be_written() {
     for args in cases {
         let closed = shell(r#"exec "$0" "$@" >&-"#, args).output().unwrap();
         assert_one_line(&closed, "can't write the output: standard output is closed", &args.join(" "));
+        let unwritable = shell(r#"exec "$0" "$@" 1</dev/null"#, args).output().unwrap();
+        assert_one_line(&unwritable, "standard output is closed, or open for reading alone", &args.join(" "));
         // The null device is there on purpose.
         let null = shell(r#"exec "$0" "$@" >/dev/null"#, args).output().unwrap();
         assert!(null.status.success(), "{args:?}: {null:?}");

@@ -270,3 +270,46 @@ fn the_command_line_tells_of_what_was_passed_over() {
         assert_eq!(notes.matches(warning).count(), 1, "{args:?}, {input:?}: {notes}");
     }
 }
+
+/// Tokens that steer the model are made by the template or by `parse_special` alone, and by no merge.
+#[test]
+fn no_text_is_merged_to_a_control_token() {
+    let ids = |metadata: &Metadata, text: &str| {
+        let options = EncodeOptions { add_bos: false, add_eos: false, parse_special: false };
+        Tokenizer::from_metadata(metadata).unwrap().encode(text, options)
+    };
+    // SentencePiece: by a character, by two, and by a step on the way.
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend(["<", "/", "s", ">", "<s", "</s", "§", "ab", "a", "b", "abc", "c"].map(String::from));
+    let is_control = |text: &str| ["<s>", "</s>", "§", "ab"].contains(&text);
+    let types: Vec<i32> = tokens
+        .iter()
+        .map(|text| match &**text {
+            "<unk>" => 2,
+            text if is_control(text) => 3,
+            text if text.starts_with("<0x") => 6,
+            _ => 1,
+        })
+        .collect();
+    let mut spm = Metadata::new("model.gguf");
+    spm.insert("tokenizer.ggml.model", "llama").unwrap();
+    spm.insert("tokenizer.ggml.scores", vec![0.0_f32; tokens.len()]).unwrap();
+    spm.insert("tokenizer.ggml.token_type", types).unwrap();
+    spm.insert("tokenizer.ggml.tokens", tokens.clone()).unwrap();
+    spm.insert("tokenizer.ggml.add_space_prefix", false).unwrap();
+    for text in ["<s>", "</s>", "§", "ab", "abc", "a</s>b§"] {
+        let ids = ids(&spm, text);
+        assert!(ids.iter().all(|&id| !is_control(&tokens[id as usize])), "{text}: {ids:?}");
+        assert!(!ids.is_empty(), "{text}");
+    }
+    // Byte-level BPE: by a byte, and by merges.
+    let tokens = ["a", "b", "c", "ab", "abc", "!"].map(String::from).to_vec();
+    let mut bpe = Metadata::new("model.gguf");
+    bpe.insert("tokenizer.ggml.model", "gpt2").unwrap();
+    bpe.insert("tokenizer.ggml.pre", "gpt-2").unwrap();
+    bpe.insert("tokenizer.ggml.token_type", vec![1_i32, 1, 1, 1, 3, 3]).unwrap();
+    bpe.insert("tokenizer.ggml.tokens", tokens).unwrap();
+    bpe.insert("tokenizer.ggml.merges", ["a b", "ab c"].map(String::from).to_vec()).unwrap();
+    assert_eq!(ids(&bpe, "abc!"), [3, 2]);
+}

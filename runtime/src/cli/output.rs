@@ -77,7 +77,7 @@ impl Write for Output {
 
 /// Why nothing can be written to a standard output that is closed.
 #[derive(Debug, thiserror::Error)]
-#[error("standard output is closed")]
+#[error("standard output is closed, or open for reading alone")]
 struct Closed;
 
 /// Ends a command that could not write its output: with a line of error, or, where the reader of a pipe went away, as
@@ -105,14 +105,22 @@ fn end_by_broken_pipe() {
 
 /// Tells an error in one line, whatever is in its text.
 pub fn report(problem: &str) {
-    let line = problem.replace(['\n', '\r'], " ");
-    note(format_args!("error: {line}"));
+    note(format_args!("error: {}", problem.replace(['\n', '\r'], " ")));
 }
 
-/// A line on standard error, where nothing is obeyed. There is nowhere to tell that it can't be written.
+/// A line on standard error, where nothing is obeyed, and which no name is too long for. There is nowhere to tell that it
+/// can't be written.
 pub fn note(line: impl Display) {
+    /// Characters; long lists of names have some thousands.
+    const MAX_CHARS: usize = 16 << 10;
     let line = line.to_string();
-    let _ = writeln!(io::stderr(), "{}", Visible { text: &line, keep: KEPT });
+    let (text, rest) = match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => (&line[..end], "…"),
+        None => (&*line, ""),
+    };
+    // In one piece, as standard error has no buffer.
+    let line = format!("{}{rest}\n", Visible { text, keep: KEPT });
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Ends the process with one line of error where there is no memory even for small things. It allocates nothing.
@@ -196,8 +204,10 @@ mod before_main {
     static LOOK: extern "C" fn() = {
         extern "C" fn look() {
             // SAFETY: asking for the flags of a descriptor changes nothing, whether it is open or not.
-            let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
-            STDOUT_IS_CLOSED.store(flags == -1, Ordering::Relaxed);
+            let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFL) };
+            // What is open for reading alone takes no output either, and the standard library would not tell.
+            let is_closed = flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY;
+            STDOUT_IS_CLOSED.store(is_closed, Ordering::Relaxed);
         }
         look
     };

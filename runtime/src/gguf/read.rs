@@ -17,6 +17,7 @@ use super::map::FileMap;
 use super::tensor::{MAX_DIMS, Tensor, TensorType, data_len};
 use super::value::Value;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Formats, Gguf, MAGIC, Metadata};
+use crate::alloc::fallible;
 
 /// The most tensors of a file; a Llama of 405 billion weights has 1138.
 const MAX_TENSORS: usize = 1 << 16;
@@ -250,7 +251,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn string(&mut self, part: Part<'_>) -> Result<Vec<u8>, Kind> {
         let bytes = self.str_bytes(part)?;
         let mut copy = Vec::new();
-        copy.try_reserve_exact(bytes.len()).map_err(|_| memory(part, bytes.len()))?;
+        fallible(|| copy.try_reserve_exact(bytes.len())).map_err(|_| memory(part, bytes.len()))?;
         copy.extend_from_slice(bytes);
         Ok(copy)
     }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::error::{Kind, Result, one_line_of_bytes};
 use super::read::{Cursor, Part, memory};
 use super::strings::{Buffers, ByteString, Strings};
+use crate::alloc::fallible;
 
 /// GGUF's number for the one value type that is not in the table below: an array.
 const ARRAY_ID: u32 = 9;
@@ -264,7 +265,7 @@ impl<T: Element> Elements for Vec<T> {
         let part = Part::Value(key);
         let n = cursor.count(size_of::<T>(), MAX_ELEMENTS, part, "elements")?;
         let mut values = Self::new();
-        values.try_reserve_exact(n).map_err(|_| memory(part, n * size_of::<T>()))?;
+        fallible(|| values.try_reserve_exact(n)).map_err(|_| memory(part, n * size_of::<T>()))?;
         for index in 0..n {
             values.push(T::read(cursor, Part::Element(key, index))?);
         }
@@ -291,7 +292,7 @@ impl Elements for Strings {
             return Err(limit(total));
         }
         let mut buffers = Buffers::default();
-        buffers.try_reserve(total, n).map_err(|_| memory(part, total + n * size_of::<u32>()))?;
+        fallible(|| buffers.try_reserve(total, n)).map_err(|_| memory(part, total + n * size_of::<u32>()))?;
         let mut left = total;
         for index in 0..n {
             let string = cursor.str_bytes(Part::Element(key, index))?;

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use super::{CHUNKS_KEY, CONTEXT_KEY, COUNTS, DATASETS_KEY, Entry, Imatrix, SUMS, TYPE, TYPE_KEY};
 use crate::Error;
+use crate::alloc::fallible;
 use crate::file::open_regular;
 use crate::gguf::{Gguf, Tensor, TensorType};
 
@@ -116,7 +117,7 @@ fn of_gguf(gguf: &Gguf) -> Result<Imatrix, Error> {
 fn floats(bytes: &[u8]) -> Option<Vec<f32>> {
     let bytes = bytes.as_chunks().0;
     let mut values = Vec::new();
-    values.try_reserve_exact(bytes.len()).ok()?;
+    fallible(|| values.try_reserve_exact(bytes.len())).ok()?;
     values.extend(bytes.iter().map(|value| f32::from_le_bytes(*value)));
     Some(values)
 }
@@ -200,7 +201,7 @@ impl Legacy<'_> {
     /// The next bytes, of which so many are left.
     fn bytes(&mut self, len: usize, what: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| self.no_memory(what, len))?;
+        fallible(|| bytes.try_reserve_exact(len)).map_err(|_| self.no_memory(what, len))?;
         bytes.resize(len, 0);
         self.reader.read_exact(&mut bytes).map_err(|source| Error::Io { path: self.path.into(), source })?;
         self.at += len as u64;

@@ -14,6 +14,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Chunks, LEAST_CONTEXT};
+use crate::alloc::fallible;
 use crate::file::{OutputFile, check_output, open_regular};
 use crate::ops::softmax::Softmax;
 use crate::{Error, Model};
@@ -136,8 +137,7 @@ impl BaseFile {
         // As long as the file at most, and read in parts, so that they are in memory once.
         const PART: usize = 1 << 14;
         let mut tokens = Vec::new();
-        tokens
-            .try_reserve_exact(context * count)
+        fallible(|| tokens.try_reserve_exact(context * count))
             .map_err(|_| fail(format!("there is no memory for its {} tokens", context * count)))?;
         let mut part = [0; PART * 4];
         while tokens.len() < context * count {
@@ -209,7 +209,8 @@ impl BaseFile {
     /// The next `count` rows.
     pub(super) fn read(&mut self, count: usize) -> Result<&[u8], Error> {
         let len = count * row_bytes(self.vocab);
-        self.rows.try_reserve_exact(len.saturating_sub(self.rows.len())).map_err(|_| Error::Base {
+        let more = len.saturating_sub(self.rows.len());
+        fallible(|| self.rows.try_reserve_exact(more)).map_err(|_| Error::Base {
             path: self.path.clone(),
             problem: format!("there is no memory for {len} bytes of it"),
         })?;

@@ -9,6 +9,7 @@ use super::Error;
 use super::merge::{Join, Merger, Symbol};
 use super::pretokenize::{Digits, words};
 use super::vocab::{Vocab, quote};
+use crate::alloc::fallible;
 
 const PRE: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
@@ -31,15 +32,16 @@ impl Bpe {
                 return Err(vocab.error(PRE, format_args!("is {}; {built}", quote(other.as_bytes()))));
             }
         };
-        let bytes = (0..=u8::MAX).map(|byte| vocab.id(char_of(byte).encode_utf8(&mut [0; 4]))).collect();
+        // A text that spells a token that steers the model is still a text.
+        let id = |byte: u8| vocab.id(char_of(byte).encode_utf8(&mut [0; 4])).filter(|&id| vocab.is_text(id));
+        let bytes = (0..=u8::MAX).map(id).collect();
 
         let texts = vocab.metadata.require_strings(MERGES)?;
         if u32::try_from(texts.len()).is_err() {
             return Err(vocab.error(MERGES, "has more merges than there are 32-bit ranks"));
         }
         let mut merges = HashMap::new();
-        merges
-            .try_reserve(texts.len())
+        fallible(|| merges.try_reserve(texts.len()))
             .map_err(|problem| Error::memory(vocab.metadata, MERGES, texts.len(), &problem))?;
         let mut joined = Vec::new();
         for (rank, text) in (0..).zip(texts.iter()) {
@@ -57,7 +59,9 @@ impl Bpe {
             let (Some(left), Some(right), Some(id)) = (id(left), id(right), id(&joined)) else {
                 return Err(problem("joins or makes what is not a token"));
             };
-            merges.entry((left, right)).or_insert(Join { rank, id });
+            if vocab.is_text(id) {
+                merges.entry((left, right)).or_insert(Join { rank, id });
+            }
         }
         Ok(Self { digits, bytes, merges })
     }

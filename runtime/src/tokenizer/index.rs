@@ -3,6 +3,7 @@
 use std::collections::TryReserveError;
 use std::hash::{BuildHasher, RandomState};
 
+use crate::alloc::fallible;
 use crate::gguf::Strings;
 
 /// Finds the token of a text: a hash table of ids alone, as texts are in one buffer already. It is at most half full, and
@@ -33,7 +34,7 @@ impl TextIndex {
         let filled = texts.iter().filter(|text| !text.is_empty()).count();
         let len = (2 * filled).next_power_of_two().max(2);
         let mut slots = Vec::new();
-        slots.try_reserve_exact(len).map_err(Problem::Memory)?;
+        fallible(|| slots.try_reserve_exact(len)).map_err(Problem::Memory)?;
         slots.resize(len, FREE);
         let mut index = Self { texts: texts.clone(), slots, hasher: RandomState::new() };
         for (id, text) in (0..).zip(texts.iter()).filter(|(_, text)| !text.is_empty()) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Error;
 use super::vocab::{Kind, TOKENS, Vocab};
+use crate::alloc::fallible;
 use crate::gguf::Strings;
 
 /// Cuts special tokens out of a text.
@@ -46,8 +47,7 @@ impl SpecialSplitter {
         let special = || (0..).zip(vocab.iter()).filter(|(_, (text, kind))| is_special(text, *kind));
         let count = special().count();
         let mut tokens = Vec::new();
-        tokens
-            .try_reserve_exact(count)
+        fallible(|| tokens.try_reserve_exact(count))
             .map_err(|problem| Error::memory(vocab.metadata, TOKENS, count, &problem))?;
         let strips = vocab.strips_after_special();
         tokens.extend(special().map(|(id, (text, kind))| SpecialToken {

@@ -10,6 +10,7 @@ use super::Error;
 use super::index::TextIndex;
 use super::merge::{Join, Merger, Symbol};
 use super::vocab::Vocab;
+use crate::alloc::fallible;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
@@ -18,10 +19,14 @@ const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 /// A space, as tokens write it.
 const SPACE: &str = "▁";
 
+/// The rank of a token that no merge makes. Ranks are below the number of tokens.
+const NO_TEXT: u32 = u32::MAX;
+
 #[derive(Debug)]
 pub(super) struct Spm {
     index: Arc<TextIndex>,
-    /// Per token; 0 has the highest score, equal scores are equal ranks.
+    /// Per token; 0 has the highest score, equal scores are equal ranks. [`NO_TEXT`] for tokens that steer the model: a
+    /// text that spells one in characters is still a text.
     ranks: Vec<u32>,
     /// The tokens of bytes that are no token as characters.
     bytes: Vec<u32>,
@@ -45,10 +50,16 @@ impl Spm {
             vocab.id(&text).ok_or_else(missing)
         });
         let bytes = bytes.collect::<Result<_, _>>()?;
+        let mut ranks =
+            ranks(scores).map_err(|problem| Error::memory(vocab.metadata, SCORES, scores.len(), &problem))?;
+        for (id, rank) in (0..).zip(&mut ranks) {
+            if !vocab.is_text(id) {
+                *rank = NO_TEXT;
+            }
+        }
         Ok(Self {
             index: Arc::clone(&vocab.index),
-            ranks: ranks(scores)
-                .map_err(|problem| Error::memory(vocab.metadata, SCORES, scores.len(), &problem))?,
+            ranks,
             bytes,
             are_words_apart: vocab.texts().iter().all(is_one_word),
             longest: vocab.texts().iter().map(<[u8]>::len).max().unwrap_or(0),
@@ -72,16 +83,21 @@ impl Spm {
         }
     }
 
+    /// The token that `text` may become.
+    fn token(&self, text: &[u8]) -> Option<u32> {
+        self.index.id(text).filter(|&id| self.ranks[id as usize] != NO_TEXT)
+    }
+
     fn encode_word(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
         let chars = text.char_indices().map(|(at, char)| {
             let len = char.len_utf8();
-            (len, self.index.id(&text.as_bytes()[at..at + len]))
+            (len, self.token(&text.as_bytes()[at..at + len]))
         });
         let join = |left: &Symbol, right: &Symbol| {
             let len = left.len + right.len;
             // Long texts are neither hashed nor compared in vain.
             let text = (len <= self.longest).then(|| &text.as_bytes()[left.start..left.start + len])?;
-            let id = self.index.id(text)?;
+            let id = self.token(text)?;
             Some(Join { rank: self.ranks[id as usize], id })
         };
         for symbol in merger.merge(chars, join) {
@@ -114,8 +130,8 @@ fn is_one_word(token: &[u8]) -> bool {
 /// The place of each score among the different scores, from high to low. Scores are as many as tokens, fewer than 2³².
 fn ranks(scores: &[f32]) -> Result<Vec<u32>, TryReserveError> {
     let [mut order, mut ranks] = [Vec::new(), Vec::new()];
-    order.try_reserve_exact(scores.len())?;
-    ranks.try_reserve_exact(scores.len())?;
+    fallible(|| order.try_reserve_exact(scores.len()))?;
+    fallible(|| ranks.try_reserve_exact(scores.len()))?;
     order.extend(0..scores.len() as u32);
     ranks.resize(scores.len(), 0);
     let score = |id: u32| scores[id as usize];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::index::{Problem, TextIndex};
+use crate::alloc::fallible;
 use crate::gguf::{Metadata, Strings, Value};
 
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -160,8 +161,7 @@ impl<'m> Vocab<'m> {
             Problem::Memory(problem) => Error::memory(metadata, TOKENS, texts.len(), &problem),
         })?;
         let mut kinds = Vec::new();
-        kinds
-            .try_reserve_exact(texts.len())
+        fallible(|| kinds.try_reserve_exact(texts.len()))
             .map_err(|problem| Error::memory(metadata, TOKEN_TYPE, texts.len(), &problem))?;
         let mut vocab = Self { metadata, index: index.into(), kinds, ends: Vec::new(), warnings: Vec::new() };
         match metadata.i32s(TOKEN_TYPE)? {
@@ -236,6 +236,11 @@ impl<'m> Vocab<'m> {
     /// The token whose text is `text`, which is not empty.
     pub fn id(&self, text: &str) -> Option<u32> {
         self.index.id(text.as_bytes())
+    }
+
+    /// Whether plain text may become this token: not where it steers the model.
+    pub fn is_text(&self, id: u32) -> bool {
+        !matches!(self.kinds[id as usize], Kind::Control | Kind::Unknown)
     }
 
     /// Texts and kinds in the order of ids.
