@@ -10,7 +10,8 @@
 //! what somebody said. [`Rendered`] knows for each byte which it is, so that
 //! [`Tokenizer::encode_with_contents`](crate::tokenizer::Tokenizer::encode_with_contents) can take control tokens
 //! from the template alone. Contents are the texts of messages, their names and all else that the caller passes in:
-//! tools, documents, variables; also what the template makes of them by slicing, `trim`, `tojson`, `~` and so on.
+//! tools, documents, variables; also what the template makes of them by slicing, `trim`, `tojson`, `~` and so on, the
+//! names of arguments that `**` takes from them, and the padding of a format that they had a part in.
 //! The template's own are its text, its string literals, BOS and EOS, numbers, and the names of well-known roles
 //! (`system`, `user`, `assistant`, `tool` and the like), of which templates make control tokens such as `<|user|>`.
 //!
@@ -18,8 +19,9 @@
 //!
 //! A template comes with a model and may ask for anything. Whatever it does is paid for before it is done: a
 //! rendering takes at most some millions of steps, 48 MiB of text and values and 256 bytes more for each byte of
-//! the conversation, and a fixed depth of blocks, calls and values inside each other. A template that asks for more
-//! is an [`Error`] that names its line. The template itself may have 512 KiB.
+//! the conversation, and a fixed depth of blocks, calls and values inside each other. The rendered text may have
+//! 512 KiB and 64 bytes more for each byte of the conversation. A template that asks for more is an [`Error`] that
+//! names its line. The template itself may have 512 KiB.
 //!
 //! # How it works
 //!

@@ -95,7 +95,8 @@ fn marked(rendered: &Rendered) -> String {
 fn each_byte_knows_whether_it_is_a_contents() {
     let variables = r#"{
         "messages": [{"role": "user", "name": "Bo", "content": " Hi ho "}, {"role": "root", "content": "a,b"}],
-        "c": "Hi", "s": "a-b", "n": 5, "tool": {"name": "f", "args": {"k": "v", "n": 1}}, "list": ["x", "y"]
+        "c": "Hi", "s": "a-b", "n": 5, "tool": {"name": "f", "args": {"k": "v", "n": 1}}, "list": ["x", "y"],
+        "fill": "§", "spec": "§^5", "width": "4d", "number": "{:§=+4}"
     }"#;
     let variables: Data = serde_json::from_str(variables).unwrap();
     let tokenizer = llama();
@@ -163,6 +164,37 @@ fn each_byte_knows_whether_it_is_a_contents() {
             "{{ tool.get('name') }}{{ tool.keys() | list }}{{ tool.args.values() | first }}",
             "«f»['«name»', '«args»']«v»",
         ),
+        // Names of arguments.
+        (
+            "{{ dict(**{c: 1}) | list | first }}{{ dict(**{c: 1}) | tojson }}{{ dict(x=1) | tojson }}",
+            r#"«Hi»{"«Hi»": 1}{"x": 1}"#,
+        ),
+        (
+            "{% macro m() %}{% for k, v in kwargs.items() %}{{ k }}{% endfor %}{% endmacro %}{{ m(**{c: 1}) }}{{ m(x=1) }}",
+            "«Hi»x",
+        ),
+        (
+            "{% macro m() %}{{ kwargs | tojson }}{% endmacro %}{{ m(x=1, **{c ~ 'y': 1}) }}",
+            r#"{"x": 1, "«Hi»y": 1}"#,
+        ),
+        (
+            "{% macro m() %}{{ kwargs | list }}{{ caller() }}{% endmacro %}{% call m(**{c: 1}) %}y{% endcall %}",
+            "['«Hi»']y",
+        ),
+        (
+            "{{ dict({c: 1}, **{c ~ 'x': 2}) }}{{ dict(a=1, **tool.args) }}",
+            "{'«Hi»': 1, '«Hi»x': 2}{'a': 1, '«k»': '«v»', '«n»': 1}",
+        ),
+        ("{{ '%s' | format(**{c: 'x'}) }}{{ '%(Hi)s' | format(**{c: 'x'}) }}", "{'«Hi»': 'x'}x"),
+        ("{{ '{Hi}'.format(**{c: 'x'}) }}{{ '{Hi}'.format_map({'Hi': c}) }}", "x«Hi»"),
+        // Padding.
+        ("{{ '{:{}}'.format('x', spec) }}{{ ('{:' ~ spec ~ '}').format('y') }}", "«§§»x«§§§§»y«§§»"),
+        (
+            "{{ ('%' ~ width) % 5 }}{{ '%4d' % 5 }}{{ number.format(1) }}{{ '{:§=+4}'.format(1) }}",
+            "«   »5   5+«§§»1+§§1",
+        ),
+        ("{{ '7'.center(5, fill) }}{{ '7'.ljust(3, fill) }}{{ '{:§^3}'.format(c) }}", "«§§»7«§§»7«§§Hi»§"),
+        ("{{ '%c' % 65 }}{{ '{:c}'.format(65) }}{{ '%c' % 'x' }}", "«AA»x"),
         // Statements.
         ("{% set x = 'a' ~ c %}{{ x }}{% set y %}b{{ c }}{% endset %}{{ y }}", "a«Hi»b«Hi»"),
         (

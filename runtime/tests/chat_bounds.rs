@@ -60,6 +60,11 @@ fn no_template_takes_more_than_its_budget() {
     let graph_of_tuples =
         "{% set ns = namespace(x=(1,)) %}{% for i in range(60) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}";
     let large = "{% set l = range(100000) | list %}";
+    let long = "{% set a = 'a' * 3000 * 3000 %}{% set b = 'a' * 3000 * 3000 %}";
+    let numbered =
+        |count: usize, end: &str| -> String { (0..count).map(|i| format!("k{i}{end},")).collect() };
+    let name = "n".repeat(200_000);
+    let keyed = "{% set d = dict(range(40000) | map('string') | map('replace', '', 'k', 1) | batch(2)) %}";
     let cases = [
         // The cases of texts that are longer than what they come from.
         "{{ messages|tojson(indent=10**9) }}".to_string(),
@@ -211,7 +216,102 @@ fn no_template_takes_more_than_its_budget() {
         "{{ 2 ** 127 }}{{ -(2 ** 126) * 4 }}".into(),
         "{{ 1e308 * 10 | int }}{{ (10.0 ** 400) }}".into(),
         " ".repeat(600 << 10),
+        // Names: as many as a template has room for, and long ones.
+        format!("{{{{ dict({}) | length }}}}{{{{ nothing.x }}}}", numbered(58_000, "=1")),
+        format!("{{% macro m({}) %}}{{% endmacro %}}{{{{ nothing.x }}}}", numbered(70_000, "").trim_end_matches(',')),
+        format!(
+            "{{% macro m({}) %}}{{% endmacro %}}{{% for i in range(1000) %}}{{{{ m({}) }}}}{{% endfor %}}",
+            numbered(30_000, "").trim_end_matches(','),
+            numbered(30_000, "=1")
+        ),
+        format!(
+            "{{% macro m() %}}{{{{ kwargs | length }}}}{{% endmacro %}}{{% for i in range(1000) %}}{{{{ m({}) }}}}{{% endfor %}}",
+            numbered(30_000, "=1")
+        ),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = dict(**d) %}}{{% endfor %}}"),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = dict(a=1, b=2, c=3, **d) %}}{{% endfor %}}"),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = ('{{k39998}}' * 100000).format_map(d) %}}{{% endfor %}}"),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = ('{{k39998}}' * 100000).format(**d) %}}{{% endfor %}}"),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = '%(k39998)s' * 400000 % d %}}{{% endfor %}}"),
+        format!("{keyed}{{% for i in range(1000) %}}{{% set x = ('%(k39998)s' * 400000) | format(**d) %}}{{% endfor %}}"),
+        format!("{{% for i in range(100000) %}}{{{{ {name} }}}}{{% endfor %}}"),
+        format!("{{% for i in range(100000) %}}{{{{ d.{name} }}}}{{% endfor %}}"),
+        format!("{{% set d = {{'{name}': 1}} %}}{{% for i in range(100000) %}}{{% set x = d.{name} %}}{{% endfor %}}"),
+        format!("{{% for i in range(100000) %}}{{% set {name} = 1 %}}{{% endfor %}}"),
+        format!("{{{{ 1 | a{} }}}}", ".a".repeat(250_000)),
+        format!("{{{{ 1 is a{} }}}}", ".a".repeat(250_000)),
+        // What is printed.
+        "{{ 'x' * 4000 * 5000 }}".into(),
+        "{% for i in range(600) %}{{ 'x' * 1000 }}{% endfor %}".into(),
     ];
+    // Work that makes nothing new: it is paid for by what it reads.
+    let reading = [
+        "'b'.count(a)",
+        "'b'.find(a)",
+        "'b'.rfind(a)",
+        "'b'.replace(a, 'c')",
+        "'b' | replace(a, 'c')",
+        "'b'.split(a)",
+        "'b'.rsplit(a)",
+        "'b'.partition(a)",
+        "'b'.rpartition(a)",
+        "a in 'b'",
+        "'b' in a",
+        "a.count('ab')",
+        "a.find('aab' * 100)",
+        "a.rfind('baa' * 100)",
+        "a.startswith((a ~ 'b', a))",
+        "(b, b, b, b) | select('in', a) | list",
+        "a.startswith((b,) * 1000)",
+        "a.endswith(('b' ~ '',) * 1000)",
+        "a.strip('a')",
+        "a.strip(a)",
+        "'b'.strip(a)",
+        "a.lstrip('ba')",
+        "a.rstrip('cba')",
+        "a | trim('a')",
+        "a.replace('a', ' ').strip()",
+        "a | int",
+        "a | int(base=16)",
+        "a | float",
+        "a is sameas(b)",
+        "a == b",
+        "a != b",
+        "a < b",
+        "a in [b]",
+        "[a, b] | sort(case_sensitive=true) | length",
+        "[a, b] | max(case_sensitive=true) | length",
+        "[a, b] | unique(case_sensitive=true) | list | length",
+        "[a] | unique(case_sensitive=true) | list | length",
+        "[{'k': a}, {'k': b}] | groupby('k', case_sensitive=true) | length",
+        "{a: 1}[b]",
+        "{a: 1}.get(b)",
+        "{'a': 1}[a]",
+        "namespace(**{a: 1})",
+        "'%(a)s' % {'a': 1, b: 2}",
+        "a is lower",
+        "a is upper",
+        "a.isalpha()",
+        "a.isdigit()",
+        "a.isupper()",
+        "a.istitle()",
+        "a.isidentifier()",
+        "a.casefold()",
+        "a.upper()",
+        "a | title",
+        "a | wordcount",
+        "a | length",
+        "a.splitlines()",
+        "a.split()",
+        "a | truncate(9, end='')",
+        "'x' | truncate(10**7, end=a)",
+        "'x'.index('x', 0, 1) + a.find('b', 8 * 10**6)",
+        "a[8999999]",
+        "a | last",
+    ];
+    let repeated =
+        |work: &str| format!("{long}{{% for i in range(100000) %}}{{% set x = {work} %}}{{% endfor %}}");
+    let cases: Vec<String> = cases.into_iter().chain(reading.map(repeated)).collect();
     with_little_stack(move || {
         let (tokenizer, variables) = (tokenizer(), variables());
         let before = peak_memory();
@@ -230,7 +330,37 @@ fn no_template_takes_more_than_its_budget() {
                 eprintln!("{taken:?} {} MiB {shown}: {error}", memory >> 20);
             }
         }
+        // A long text that is not printed is none of them.
+        let unprinted = "{% set x %}{{ 'x' * 4000 * 5000 }}{% endset %}{{ x | length }}";
+        assert_eq!(render(unprinted, &variables, &tokenizer).as_deref(), Ok("20000000"));
     });
+}
+
+#[test]
+fn what_is_rendered_is_bounded_and_what_is_not_printed_is_not() {
+    let cases = [
+        ("{{ 'x' * 1000 * 5000 }}", None),
+        ("a{{ 'x' * 600000 }}", None),
+        ("{% for i in range(600) %}{{ 'x' * 1000 }}{% endfor %}", None),
+        ("{% macro m() %}{{ 'x' * 600000 }}{% endmacro %}{{ m() }}", None),
+        ("{% filter upper %}{{ 'x' * 600000 }}{% endfilter %}", None),
+        ("{% macro m() %}{{ 'x' * 600000 }}{% endmacro %}{{ m() | length }}", Some(6)),
+        ("{% set x %}{{ 'x' * 1000 * 5000 }}{% endset %}{{ x | length }}", Some(7)),
+        ("{{ 'x' * 500 * 1000 }}", Some(500_000)),
+    ];
+    let (tokenizer, variables) = (tokenizer(), variables());
+    for (source, expected) in cases {
+        let rendered = render(source, &variables, &tokenizer);
+        match expected {
+            Some(len) => assert_eq!(rendered.map(|text| text.len()), Ok(len), "{source}"),
+            None => assert!(rendered.unwrap_err().contains("prints more than 51"), "{source}"),
+        }
+    }
+    // A long conversation may be printed many times.
+    let content = format!(r#"{{"c": "{}"}}"#, "x".repeat(100_000));
+    let content: Data = serde_json::from_str(&content).unwrap();
+    let rendered = render("{% for i in range(60) %}{{ c }}{% endfor %}", &content, &tokenizer);
+    assert_eq!(rendered.map(|text| text.len()), Ok(6_000_000));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The arguments of a call, matched to the names of what is called.
 
-use std::sync::Arc;
-
 use super::budget::{Result, fault};
 use super::text::Text;
 use super::value::Value;
@@ -9,7 +7,8 @@ use super::value::Value;
 #[derive(Clone, Default)]
 pub(super) struct Arguments {
     pub positional: Vec<Value>,
-    pub keyword: Vec<(Arc<str>, Value)>,
+    /// The names are the template's own or, after `**`, whatever the keys of the dictionary are.
+    pub keyword: Vec<(Text, Value)>,
 }
 
 impl Arguments {
@@ -28,7 +27,8 @@ impl Arguments {
             *place = Some(value);
         }
         for (name, value) in self.keyword {
-            let Some(place) = names.iter().position(|known| **known == *name) else {
+            let name = name.as_str();
+            let Some(place) = names.iter().position(|known| *known == name) else {
                 return Err(fault!("{callee} has no argument named `{name}`"));
             };
             if values[place].replace(value).is_some() {
@@ -44,7 +44,7 @@ impl Arguments {
     /// The values, where none may be named.
     pub fn unnamed(self, callee: &str) -> Result<Vec<Value>> {
         match self.keyword.first() {
-            Some((name, _)) => Err(fault!("{callee} has no argument named `{name}`")),
+            Some((name, _)) => Err(fault!("{callee} has no argument named `{}`", name.as_str())),
             None => Ok(self.positional),
         }
     }

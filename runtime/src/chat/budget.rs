@@ -11,7 +11,7 @@ use std::fmt;
 use crate::escape::one_line;
 
 /// Steps of one rendering: an expression or statement each, an item of a list that is looked at, 64 bytes of a text
-/// that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for
+/// that is read, 32 of one that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for
 /// long conversations.
 const STEPS: u64 = 3_000_000;
 
@@ -21,6 +21,12 @@ const BYTES: u64 = 48 << 20;
 /// More bytes, for each byte of the conversation. A template that appends message by message to one string copies
 /// each byte as often as messages follow it.
 const BYTES_PER_BYTE: u64 = 256;
+
+/// Bytes that a rendered conversation may have, whatever it is: the text that real templates add is a tenth of it.
+const OUTPUT: usize = 512 << 10;
+
+/// More of them, for each byte of the conversation.
+const OUTPUT_PER_BYTE: usize = 64;
 
 /// Levels of expressions, blocks and calls inside each other. A level takes less than 2 KiB of stack, so that a
 /// thread of 2 MiB is enough.
@@ -88,6 +94,7 @@ pub(super) struct Budget {
     steps: Cell<u64>,
     bytes: Cell<u64>,
     bytes_at_first: u64,
+    output: usize,
     depth: Cell<usize>,
 }
 
@@ -96,7 +103,18 @@ impl Budget {
     pub fn new(input: usize) -> Self {
         let bytes = BYTES.saturating_add(BYTES_PER_BYTE.saturating_mul(input as u64));
         let steps = STEPS.saturating_add(input as u64);
-        Self { steps: Cell::new(steps), bytes: Cell::new(bytes), bytes_at_first: bytes, depth: Cell::new(0) }
+        Self {
+            steps: Cell::new(steps),
+            bytes: Cell::new(bytes),
+            bytes_at_first: bytes,
+            output: OUTPUT.saturating_add(OUTPUT_PER_BYTE.saturating_mul(input)),
+            depth: Cell::new(0),
+        }
+    }
+
+    /// The most bytes that the rendered conversation may have.
+    pub fn output(&self) -> usize {
+        self.output
     }
 
     /// Pays for `count` steps.
@@ -113,6 +131,11 @@ impl Budget {
     /// Pays for looking through `bytes` of text.
     pub fn scan(&self, bytes: usize) -> Result<()> {
         self.steps(bytes / 64 + 1)
+    }
+
+    /// Pays for searching `part` bytes of text in `text` bytes of it: the part is looked at, too, before the search.
+    pub fn search(&self, text: usize, part: usize) -> Result<()> {
+        self.steps(text.saturating_add(part) / 32 + 1)
     }
 
     /// Pays for doing something with each character of `bytes` of text.

@@ -10,7 +10,7 @@ use super::interpreter::Interpreter;
 use super::methods;
 use super::operators;
 use super::print;
-use super::text::TextBuilder;
+use super::text::{Text, TextBuilder};
 use super::value::{Dict, Function, Range, Row, UNDEFINED_BYTES, VALUE_BYTES, Value, short};
 
 /// The longest `range`, which is that of Jinja2's sandbox.
@@ -139,7 +139,7 @@ impl Interpreter<'_> {
         self.budget.product(2 * VALUE_BYTES, arguments.keyword.len())?;
         let mut keyword = Vec::with_capacity(arguments.keyword.len());
         for (name, expr) in &arguments.keyword {
-            keyword.push((Arc::clone(name), self.eval(expr)?));
+            keyword.push((Text::own(Arc::clone(name)), self.eval(expr)?));
         }
         if let Some(rest) = &arguments.rest {
             let rest = self.eval(rest)?;
@@ -149,13 +149,16 @@ impl Interpreter<'_> {
         if let Some(rest) = &arguments.keyword_rest {
             let Value::Dict(dict) = self.eval(rest)? else { return Err(fault!("`**` needs a dictionary")) };
             self.budget.product(2 * VALUE_BYTES, dict.len())?;
-            self.budget.steps(dict.len().saturating_mul(1 + keyword.len()))?;
-            for (name, value) in dict.entries() {
-                let name = name.expect_text("a name after `**`")?.shared();
-                if keyword.iter().any(|(other, _)| other == name) {
-                    return Err(fault!("the argument `{name}` is given twice"));
+            self.budget.steps(dict.len())?;
+            // The names in a dictionary differ from each other.
+            for (name, _) in &keyword {
+                self.budget.scan(name.len())?;
+                if dict.get_str(name.shared()).is_some() {
+                    return Err(fault!("the argument `{}` is given twice", name.as_str()));
                 }
-                keyword.push((Arc::clone(name), value.clone()));
+            }
+            for (name, value) in dict.entries() {
+                keyword.push((name.expect_text("a name after `**`")?.clone(), value.clone()));
             }
         }
         Ok(Arguments { positional, keyword })
@@ -166,7 +169,7 @@ impl Interpreter<'_> {
         let ExprKind::Call(callee, arguments) = &call.kind else { return Err(fault!("expected a call")) };
         let callee = self.eval(callee)?;
         let mut arguments = self.eval_arguments(arguments)?;
-        arguments.keyword.push(("caller".into(), caller));
+        arguments.keyword.push((Text::own("caller"), caller));
         self.call(&callee, arguments)
     }
 
@@ -203,7 +206,9 @@ impl Interpreter<'_> {
         Ok(Value::undefined(format_args!("'{ty} object' has no element {key}")))
     }
 
+    /// Python's attribute, if there is one. Pays for reading `name`, also for the caller.
     pub(super) fn own_attribute(&mut self, value: &Value, name: &Arc<str>) -> Result<Option<Value>> {
+        self.budget.steps(name.len() / 32)?;
         Ok(match value {
             Value::Namespace(id) => self.namespaces[*id].get(name).cloned(),
             Value::Loop(id) => self.loop_attribute(*id, name)?,
@@ -346,7 +351,7 @@ impl Interpreter<'_> {
             }
         }
         for (name, value) in keyword {
-            dict.insert(budget, Value::own(name), value)?;
+            dict.insert(budget, Value::Text(name), value)?;
         }
         Ok(dict)
     }

@@ -166,7 +166,7 @@ impl Interpreter<'_> {
                 } else {
                     let mut dict = super::value::Dict::new();
                     for (name, value) in keyword {
-                        dict.insert(budget, Value::own(name), value)?;
+                        dict.insert(budget, Value::Text(name), value)?;
                     }
                     Value::dict(dict)
                 };
@@ -183,7 +183,8 @@ impl Interpreter<'_> {
             }
             "filesizeformat" => {
                 let [binary] = arguments.bind(name, ["binary"], 0)?;
-                let size = to_float(&value)?.ok_or_else(|| fault!("filesizeformat needs a number"))?;
+                let size =
+                    to_float(budget, &value)?.ok_or_else(|| fault!("filesizeformat needs a number"))?;
                 Value::own(file_size(size, arguments::flag(&binary)))
             }
 
@@ -200,11 +201,11 @@ impl Interpreter<'_> {
             "int" => {
                 let [default, base] = arguments.bind(name, ["default", "base"], 0)?;
                 let base = arguments::int(&base, "the base")?.unwrap_or(10);
-                to_int(&value, base)?.unwrap_or(default.unwrap_or(Value::Int(0)))
+                to_int(budget, &value, base)?.unwrap_or(default.unwrap_or(Value::Int(0)))
             }
             "float" => {
                 let [default] = arguments.bind(name, ["default"], 0)?;
-                match to_float(&value)? {
+                match to_float(budget, &value)? {
                     Some(float) => Value::Float(float),
                     None => default.unwrap_or(Value::Float(0.0)),
                 }
@@ -555,6 +556,7 @@ impl Interpreter<'_> {
             let name = name.expect_text("the filter of map")?;
             for item in operators::items(budget, value)? {
                 let _levels = budget.enter_levels(FILTER_LEVELS)?;
+                budget.steps(arguments.positional.len() + arguments.keyword.len())?;
                 mapped.push(self.filter(name.as_str(), item, arguments.clone())?);
             }
         }
@@ -583,6 +585,7 @@ impl Interpreter<'_> {
         let mut selected = Vec::new();
         for item in operators::items(budget, value)? {
             let tested = self.follow(&item, &path, None)?;
+            budget.steps(arguments.positional.len() + arguments.keyword.len())?;
             let holds = match &test {
                 None => tested.is_true(),
                 Some(name) => self.test(name.expect_text("a test")?.as_str(), &tested, arguments.clone())?,
@@ -662,7 +665,7 @@ fn indent(
             spaces.finish()?
         }
     };
-    budget.scan(text.len())?;
+    budget.walk(text.len())?;
     let mut out = TextBuilder::new(budget);
     // Jinja2 adds a newline before it cuts lines, so that a newline at the end begins one more.
     let last = text.len()..text.len();
@@ -700,6 +703,7 @@ fn truncate(
     leeway: i128,
 ) -> Result<Text> {
     let string = text.as_str();
+    budget.scan(end.len())?;
     let end_chars = end.as_str().chars().count() as i128;
     if length < end_chars || leeway < 0 {
         return Err(fault!("truncate needs a length of at least {end_chars} and a leeway of at least 0"));
@@ -813,7 +817,7 @@ fn file_size(bytes: f64, is_binary: bool) -> String {
 }
 
 /// Python's `int(value, base)`, then `int(float(value))`; `None` where neither can be.
-fn to_int(value: &Value, base: i128) -> Result<Option<Value>> {
+fn to_int(budget: &Budget, value: &Value, base: i128) -> Result<Option<Value>> {
     value.defined()?;
     let whole = |float: f64| {
         if float.is_finite() && float.abs() < 2_f64.powi(126) {
@@ -824,6 +828,7 @@ fn to_int(value: &Value, base: i128) -> Result<Option<Value>> {
     };
     Ok(match value {
         Value::Text(text) => {
+            pay_for_number(budget, text)?;
             let parsed = parse_int(text.as_str(), base)?;
             parsed.map(Value::Int).or_else(|| parse_float(text.as_str()).and_then(whole))
         }
@@ -867,11 +872,20 @@ fn parse_int(text: &str, base: i128) -> Result<Option<i128>> {
     Ok(value.map(|value| if is_negative { -value } else { value }))
 }
 
+/// Pays for reading a text as a number, and for its copy without underscores.
+fn pay_for_number(budget: &Budget, text: &Text) -> Result<()> {
+    budget.walk(text.len())?;
+    budget.bytes(text.len())
+}
+
 /// Python's `float(value)`; `None` where it can't be.
-fn to_float(value: &Value) -> Result<Option<f64>> {
+fn to_float(budget: &Budget, value: &Value) -> Result<Option<f64>> {
     value.defined()?;
     Ok(match value {
-        Value::Text(text) => parse_float(text.as_str()),
+        Value::Text(text) => {
+            pay_for_number(budget, text)?;
+            parse_float(text.as_str())
+        }
         value => value.as_float(),
     })
 }

@@ -22,6 +22,8 @@ struct Spec {
     precision: Option<usize>,
     /// The letter at the end.
     ty: Option<char>,
+    /// Whether a content says any of it: then the padding is a content, too.
+    is_content: bool,
 }
 
 /// A count at the beginning of `text`, and the rest.
@@ -36,8 +38,9 @@ fn count(text: &str) -> Result<(Option<usize>, &str)> {
 }
 
 impl Spec {
-    fn parse(text: &str) -> Result<Self> {
-        let mut spec = Self::default();
+    fn parse(text: &Text) -> Result<Self> {
+        let mut spec = Self { is_content: text.has_content(), ..Self::default() };
+        let text = text.as_str();
         let mut rest = text;
         let is_align = |c: char| matches!(c, '<' | '>' | '^' | '=');
         let mut chars = rest.chars();
@@ -84,6 +87,12 @@ impl Spec {
         Ok(spec)
     }
 
+    /// What a place that is left is filled with.
+    fn filling(&self) -> Text {
+        let fill = self.fill.unwrap_or(' ').to_string();
+        if self.is_content { Text::content(fill) } else { Text::own(fill) }
+    }
+
     /// `body` in the width, to the side that `default` says if the specification does not.
     fn pad(&self, budget: &Budget, body: &Text, default: char) -> Result<Text> {
         budget.scan(body.len())?;
@@ -91,7 +100,7 @@ impl Spec {
         if missing == 0 {
             return Ok(body.clone());
         }
-        let fill = Text::own(self.fill.unwrap_or(' ').to_string());
+        let fill = self.filling();
         let before = match self.align.filter(|&align| align != '0').unwrap_or(default) {
             '<' => 0,
             '^' => missing / 2,
@@ -124,7 +133,7 @@ impl Spec {
         budget.product(3, room)?;
         let size = if matches!(self.ty, Some('b' | 'o' | 'x' | 'X')) { 4 } else { 3 };
         let is_zero_fill = self.fill == Some('0');
-        let mut body = match self.grouping.filter(|_| !matches!(whole, "inf" | "nan")) {
+        let body = match self.grouping.filter(|_| !matches!(whole, "inf" | "nan")) {
             None => whole.to_string(),
             Some(separator) => {
                 let mut grouped = Vec::new();
@@ -146,15 +155,13 @@ impl Spec {
                 String::from_utf8(grouped).expect("digits and separators are ASCII")
             }
         };
-        if pads_inside && body.len() < room {
-            let fill = self.fill.unwrap_or(' ');
-            let missing = room - body.len();
-            budget.product(fill.len_utf8(), missing)?;
-            let filling = std::iter::repeat_n(fill, missing);
-            body = filling.chain(body.chars()).collect();
-        }
-        budget.bytes(body.len() + outside)?;
-        let number = Text::own([sign, prefix, &body, rest].concat());
+        let mut number = TextBuilder::new(budget);
+        number.push_own(sign)?;
+        number.push_own(prefix)?;
+        number.push_repeated(&self.filling(), room.saturating_sub(body.len()))?;
+        number.push_own(&body)?;
+        number.push_own(rest)?;
+        let number = number.finish()?;
         if pads_inside { Ok(number) } else { self.pad(budget, &number, '>') }
     }
 
@@ -187,7 +194,8 @@ impl Spec {
             Some('c') => {
                 let c = u32::try_from(value).ok().and_then(char::from_u32);
                 let c = c.ok_or_else(|| fault!("%c arg not in range(0x110000)"))?;
-                return self.pad(budget, &Text::own(c.to_string()), '<');
+                // A content may have said which number it is.
+                return self.pad(budget, &Text::content(c.to_string()), '<');
             }
             Some(ty) => {
                 return Err(fault!("Unknown format code '{ty}' for object of type 'int'"));
@@ -278,7 +286,7 @@ pub(super) fn value(budget: &Budget, value: &Value, spec: &Text) -> Result<Text>
     if spec.is_empty() {
         return print::str(budget, value);
     }
-    let parsed = Spec::parse(spec.as_str())?;
+    let parsed = Spec::parse(spec)?;
     match value {
         Value::Text(text) => match parsed.ty {
             None | Some('s') => parsed.text(budget, text),
@@ -308,7 +316,7 @@ pub(super) fn percent(budget: &Budget, format: &Text, arguments: &Value) -> Resu
     let mut values_left = values.iter();
     let mut next = || values_left.next().ok_or_else(|| fault!("not enough arguments for format string"));
     let string = format.as_str();
-    budget.scan(string.len())?;
+    budget.walk(string.len())?;
     let mut out = TextBuilder::new(budget);
     let mut at = 0;
     while let Some(found) = string[at..].find('%') {
@@ -325,12 +333,15 @@ pub(super) fn percent(budget: &Budget, format: &Text, arguments: &Value) -> Resu
             let (close, _) = close.ok_or_else(|| fault!("incomplete format key"))?;
             let Value::Dict(dict) = arguments else { return Err(fault!("format requires a mapping")) };
             let name = &string[at + 1..at + close];
+            budget.bytes(name.len())?;
+            budget.scan(name.len())?;
             let value =
                 dict.get_str(&name.into()).ok_or_else(|| fault!("the format has no value '{name}'"))?;
             keyed = Some(value);
             at += close + 1;
         }
         let mut spec = Spec::default();
+        let spec_at = at;
         let flags = string[at..].bytes().take_while(|b| b"-+ #0".contains(b)).count();
         for flag in string[at..at + flags].chars() {
             match flag {
@@ -371,6 +382,7 @@ pub(super) fn percent(budget: &Budget, format: &Text, arguments: &Value) -> Resu
             out.push_part(format, letter_at..at)?;
             continue;
         }
+        spec.is_content = format.has_content_in(spec_at..at);
         let value = match keyed {
             Some(value) => value,
             None => next()?,
@@ -396,7 +408,8 @@ impl Spec {
                 Value::Text(text) if text.as_str().chars().count() == 1 => text.clone(),
                 _ => {
                     let c = value.as_int().and_then(|code| char::from_u32(u32::try_from(code).ok()?));
-                    Text::own(c.ok_or_else(|| fault!("%c requires int or char"))?.to_string())
+                    // A content may have said which number it is.
+                    Text::content(c.ok_or_else(|| fault!("%c requires int or char"))?.to_string())
                 }
             }),
             _ => None,

@@ -77,7 +77,7 @@ impl<'b> Interpreter<'b> {
             loops: Vec::new(),
             next_loop: 0,
             namespaces: Vec::new(),
-            outputs: vec![TextBuilder::new(budget)],
+            outputs: vec![TextBuilder::output(budget)],
         }
     }
 
@@ -92,6 +92,7 @@ impl<'b> Interpreter<'b> {
     pub fn lookup(&self, name: &str) -> Result<Value> {
         let mut scope = Some(self.scope);
         while let Some(place) = scope {
+            self.budget.scan(name.len())?;
             let Scope { around, names, .. } = &self.scopes[place];
             if let Some(value) = names.get(name) {
                 return Ok(value.clone());
@@ -109,6 +110,7 @@ impl<'b> Interpreter<'b> {
 
     fn set(&mut self, name: &Arc<str>, value: Value) -> Result<()> {
         self.budget.bytes(NAME_BYTES)?;
+        self.budget.steps(name.len() / 64)?;
         self.scopes[self.scope].names.insert(Arc::clone(name), value);
         Ok(())
     }
@@ -156,6 +158,7 @@ impl<'b> Interpreter<'b> {
             Target::Member(name, member) => match self.lookup(name)? {
                 Value::Namespace(id) => {
                     self.budget.bytes(NAME_BYTES)?;
+                    self.budget.steps(member.len() / 64)?;
                     self.namespaces[id].insert(Arc::clone(member), value);
                     Ok(())
                 }
@@ -395,25 +398,35 @@ impl<'b> Interpreter<'b> {
             return Err(fault!("macro '{name}' takes not more than {most} argument(s)"));
         }
         let mut given = arguments.positional.into_iter();
-        let mut keyword = arguments.keyword;
-        let mut named = |name: &str| {
-            let place = keyword.iter().position(|(other, _)| **other == *name);
-            place.map(|place| keyword.remove(place).1)
+        let budget = self.budget;
+        let count = decl.parameters.len() + arguments.keyword.len();
+        budget.steps(count)?;
+        budget.product(2 * VALUE_BYTES, count)?;
+        let mut places = HashMap::new();
+        for (place, (name, _)) in arguments.keyword.iter().enumerate() {
+            budget.scan(name.len())?;
+            places.entry(Arc::clone(name.shared())).or_insert(place);
+        }
+        // A value is taken from its place once.
+        let mut keyword: Vec<_> =
+            arguments.keyword.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let mut named = |name: &str| -> Result<Option<Value>> {
+            budget.steps(name.len() / 64)?;
+            Ok(places.get(name).and_then(|&place| keyword[place].1.take()))
         };
         let mut values = Vec::with_capacity(decl.parameters.len());
         for (parameter, _) in &decl.parameters {
             values.push(match given.next() {
                 Some(value) => Some(value),
-                None => named(parameter),
+                None => named(parameter)?,
             });
         }
-        let caller = if decl.takes_caller { named("caller") } else { None };
-        if let Some((other, _)) = keyword.first()
+        let caller = if decl.takes_caller { named("caller")? } else { None };
+        if let Some((other, _)) = keyword.iter().find(|(_, value)| value.is_some())
             && !decl.takes_keyword_rest
         {
-            return Err(fault!("macro '{name}' takes no keyword argument '{other}'"));
+            return Err(fault!("macro '{name}' takes no keyword argument '{}'", other.as_str()));
         }
-        let budget = self.budget;
         let _level = budget.enter()?;
         let run = |this: &mut Self| {
             for ((parameter, default), value) in decl.parameters.iter().zip(values) {
@@ -421,7 +434,7 @@ impl<'b> Interpreter<'b> {
                     (Some(value), _) => value,
                     (None, Some(default)) => this.eval(default)?,
                     (None, None) => {
-                        Value::undefined(format_args!("parameter '{parameter}' was not provided"))
+                        Value::undefined(format_args!("parameter '{}' was not provided", short(parameter)))
                     }
                 };
                 this.set(parameter, value)?;
@@ -436,7 +449,9 @@ impl<'b> Interpreter<'b> {
             if decl.takes_keyword_rest {
                 let mut dict = value::Dict::new();
                 for (name, value) in keyword {
-                    dict.insert(budget, Value::own(name), value)?;
+                    if let Some(value) = value {
+                        dict.insert(budget, Value::Text(name), value)?;
+                    }
                 }
                 this.set(&"kwargs".into(), Value::dict(dict))?;
             }

@@ -149,7 +149,7 @@ pub(super) fn contains(budget: &Budget, container: &Value, item: &Value) -> Resu
                     item.type_name()
                 ));
             };
-            budget.scan(text.len())?;
+            budget.search(text.len(), part.len())?;
             Ok(text.as_str().contains(part.as_str()))
         }
         Value::Dict(dict) => Ok(dict.get(&item.key(budget)?).is_some()),
@@ -500,7 +500,7 @@ pub(super) fn same(budget: &Budget, a: &Value, b: &Value) -> Result<bool> {
         (Value::None, Value::None) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Int(a), Value::Int(b)) => a == b,
-        (Value::Text(a), Value::Text(b)) => a.as_str() == b.as_str(),
+        (Value::Text(_), Value::Text(_)) => equal(budget, a, b)?,
         (Value::List(a), Value::List(b)) => Rc::ptr_eq(a, b),
         (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
         (Value::Float(_) | Value::List(_) | Value::Dict(_), _) => false,

@@ -4,6 +4,7 @@
 //! `**`, a sign, then what follows an operand (`.name`, `[item]`, calls), then filters and tests. Each level is one
 //! function; each way down to itself is counted, so that no template is deeper than the stack.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::ast::{
@@ -317,12 +318,13 @@ impl Parser<'_> {
     fn parameters(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>> {
         self.expect("(")?;
         let mut parameters: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
+        let mut names = HashSet::new();
         while !self.is(")") {
             if !parameters.is_empty() {
                 self.expect(",")?;
             }
             let name = self.any_name()?;
-            if parameters.iter().any(|(other, _)| *other == name) {
+            if !names.insert(Arc::clone(&name)) {
                 return Err(self.error(format_args!("two parameters are named `{name}`")));
             }
             let default = if self.skip("=")? { Some(self.expr()?) } else { None };
@@ -684,6 +686,7 @@ impl Parser<'_> {
     fn arguments(&mut self) -> Result<Arguments> {
         self.expect("(")?;
         let mut arguments = Arguments::default();
+        let mut names = HashSet::new();
         while !self.is(")") {
             let invalid = |parser: &Self| Err(parser.error("arguments stand in a wrong order"));
             let Arguments { positional, keyword, rest, keyword_rest } = &mut arguments;
@@ -703,7 +706,7 @@ impl Parser<'_> {
                 }
                 let name = self.any_name()?;
                 self.expect("=")?;
-                if keyword.iter().any(|(other, _)| *other == name) {
+                if !names.insert(Arc::clone(&name)) {
                     return Err(self.error(format_args!("the argument `{name}` is given twice")));
                 }
                 keyword.push((name, self.expr()?));
@@ -752,11 +755,16 @@ impl Parser<'_> {
     }
 
     fn dotted_name(&mut self) -> Result<Arc<str>> {
-        let mut name = self.any_name()?;
-        while self.skip(".")? {
-            name = format!("{name}.{}", self.any_name()?).into();
+        let first = self.any_name()?;
+        if !self.is(".") {
+            return Ok(first);
         }
-        Ok(name)
+        let mut name = String::from(&*first);
+        while self.skip(".")? {
+            name.push('.');
+            name.push_str(&self.any_name()?);
+        }
+        Ok(name.into())
     }
 
     fn test(&mut self, expr: Expr) -> Result<Expr> {

@@ -84,6 +84,7 @@ fn write_repr(out: &mut TextBuilder<'_>, budget: &Budget, value: &Value) -> Resu
             out.push_own(&format!("range({}, {}, {})", range.start, range.stop, range.step))
         }
         Value::Macro(callee) => {
+            budget.walk(callee.decl.name.len())?;
             out.push_own("<Macro ")?;
             write_quoted(out, &Text::own(&*callee.decl.name))?;
             out.push_own(">")
@@ -193,7 +194,10 @@ impl Json {
                 }
                 self.write_all(out, ["{", "}"], entries.into_iter(), level, |out, (key, value)| {
                     match key {
-                        Value::Text(text) => self.write_text(out, text)?,
+                        Value::Text(text) => {
+                            budget.walk(text.len())?;
+                            self.write_text(out, text)?;
+                        }
                         Value::None => out.push_own("\"null\"")?,
                         Value::Bool(value) => out.push_own(&format!("\"{value}\""))?,
                         Value::Int(value) => out.push_own(&format!("\"{value}\""))?,

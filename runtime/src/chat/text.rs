@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::budget::{Budget, Result};
+use super::budget::{Budget, Result, fault};
 
 /// A string and the byte ranges of it that are contents.
 #[derive(Clone, Debug)]
@@ -57,6 +57,11 @@ impl Text {
     /// Whether any byte is a content's.
     pub fn has_content(&self) -> bool {
         !self.is_empty() && !matches!(self.contents, Contents::None)
+    }
+
+    /// Whether any byte of `range` is a content's.
+    pub fn has_content_in(&self, range: Range<usize>) -> bool {
+        self.pieces(range).any(|(_, _, is_content)| is_content)
     }
 
     /// The parts of `range` that come from one origin each, with where they begin and whether they are contents.
@@ -139,16 +144,29 @@ impl<'t> Iterator for Pieces<'t> {
 #[derive(Debug)]
 pub(super) struct TextBuilder<'b> {
     budget: &'b Budget,
+    /// The most bytes that it may have.
+    most: usize,
     string: String,
     contents: Vec<Range<usize>>,
 }
 
 impl<'b> TextBuilder<'b> {
     pub fn new(budget: &'b Budget) -> Self {
-        Self { budget, string: String::new(), contents: Vec::new() }
+        Self { budget, most: usize::MAX, string: String::new(), contents: Vec::new() }
+    }
+
+    /// What makes the rendered conversation, whose length is bounded.
+    pub fn output(budget: &'b Budget) -> Self {
+        Self { most: budget.output(), ..Self::new(budget) }
     }
 
     pub fn push(&mut self, piece: &str, is_content: bool) -> Result<()> {
+        if piece.len() > self.most - self.string.len() {
+            let most = self.most >> 10;
+            return Err(fault!(
+                "the template prints more than {most} KiB, which is too much for this conversation"
+            ));
+        }
         self.budget.bytes(piece.len())?;
         self.mark(piece.len(), is_content)?;
         self.string.push_str(piece);

@@ -15,7 +15,7 @@ use super::lexer::is_space;
 use super::operators;
 use super::print;
 use super::text::{Text, TextBuilder};
-use super::value::{Row, VALUE_BYTES, Value};
+use super::value::{Dict, Row, VALUE_BYTES, Value};
 
 /// The methods.
 pub(super) const NAMES: [&str; 44] = [
@@ -124,6 +124,10 @@ pub(super) fn call(
             if separator.is_some_and(Text::is_empty) {
                 return Err(fault!("empty separator"));
             }
+            match separator {
+                Some(separator) => budget.search(text.len(), separator.len())?,
+                None => budget.walk(text.len())?,
+            }
             let ranges: Box<dyn Iterator<Item = Range<usize>>> = match (separator, name) {
                 (None, "split") => Box::new(words(string, most)),
                 (None, _) => Box::new(words_from_right(string, most)),
@@ -142,6 +146,7 @@ pub(super) fn call(
         }
         "splitlines" => {
             let [keep] = arguments.bind(name, ["keepends"], 0)?;
+            budget.walk(text.len())?;
             Value::list(texts(budget, text, lines(string, arguments::flag(&keep)))?)?
         }
         "partition" | "rpartition" => {
@@ -151,6 +156,7 @@ pub(super) fn call(
             if separator.is_empty() {
                 return Err(fault!("empty separator"));
             }
+            budget.search(text.len(), separator.len())?;
             let found = match name {
                 "partition" => string.find(separator.as_str()),
                 _ => string.rfind(separator.as_str()),
@@ -182,6 +188,7 @@ pub(super) fn call(
             let [wanted, start, end] = arguments.bind(name, ["sub", "start", "end"], 1)?;
             let wanted = wanted.unwrap_or(Value::None);
             let wanted = wanted.expect_text("what is searched")?.as_str();
+            budget.search(text.len(), wanted.len())?;
             let range = bytes_between(string, &start, &end)?;
             let window = range.clone().map(|range| &string[range]);
             if name == "count" {
@@ -203,6 +210,7 @@ pub(super) fn call(
             let window = bytes_between(string, &start, &end)?.map(|range| &string[range]);
             let matches = |wanted: &Value| -> Result<bool> {
                 let wanted = wanted.expect_text(format_args!("what {name} looks for"))?.as_str();
+                budget.scan(wanted.len().min(text.len()))?;
                 Ok(window.is_some_and(|window| match name {
                     "startswith" => window.starts_with(wanted),
                     _ => window.ends_with(wanted),
@@ -249,7 +257,7 @@ pub(super) fn call(
             let width = arguments::size(&width, "the width")?.unwrap_or(0);
             let space = Text::own(" ");
             let fill = arguments::text(&fill, "the fill character")?.unwrap_or(&space);
-            if fill.as_str().chars().count() != 1 {
+            if fill.as_str().chars().nth(1).is_some() || fill.is_empty() {
                 return Err(fault!("the fill character must be exactly one character long"));
             }
             let missing = width.saturating_sub(string.chars().count());
@@ -293,17 +301,18 @@ pub(super) fn call(
             }
             Value::Text(out.finish()?)
         }
-        "format" => Value::Text(interpreter.format(text, &arguments)?),
+        "format" => {
+            let Arguments { positional, keyword } = arguments;
+            let mut named = Dict::new();
+            for (name, value) in keyword {
+                named.insert(budget, Value::Text(name), value)?;
+            }
+            Value::Text(interpreter.format(text, &positional, &named)?)
+        }
         "format_map" => {
             let [values] = arguments.bind(name, ["mapping"], 1)?;
             let Some(Value::Dict(dict)) = values else { return Err(fault!("format_map needs a dictionary")) };
-            let keyword = dict
-                .entries()
-                .iter()
-                .filter_map(|(key, value)| key.as_text().map(|key| (key.shared().clone(), value.clone())));
-            budget.product(2 * VALUE_BYTES, dict.len())?;
-            let arguments = Arguments { positional: Vec::new(), keyword: keyword.collect() };
-            Value::Text(interpreter.format(text, &arguments)?)
+            Value::Text(interpreter.format(text, &[], &dict)?)
         }
         _ => {
             none(arguments)?;
@@ -391,22 +400,31 @@ pub(super) fn strip(
     chars: Option<&Text>,
     (left, right): (bool, bool),
 ) -> Result<Text> {
-    budget.steps(chars.map_or(0, Text::len) / 64)?;
-    let is_stripped = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.as_str().contains(c));
-    let mut string = text.as_str();
-    if left {
-        string = string.trim_start_matches(is_stripped);
+    // Only what goes away is looked at, and one character more at each side.
+    let is_stripped = |c: char| -> Result<bool> {
+        budget.steps(1 + chars.map_or(0, Text::len) / 8)?;
+        Ok(chars.map_or_else(|| is_space(c), |chars| chars.as_str().contains(c)))
+    };
+    let string = text.as_str();
+    let (mut start, mut end) = (0, string.len());
+    while left
+        && let Some(c) = string[start..end].chars().next()
+        && is_stripped(c)?
+    {
+        start += c.len_utf8();
     }
-    let start = text.len() - string.len();
-    if right {
-        string = string.trim_end_matches(is_stripped);
+    while right
+        && let Some(c) = string[start..end].chars().next_back()
+        && is_stripped(c)?
+    {
+        end -= c.len_utf8();
     }
-    text.slice(budget, start..start + string.len())
+    text.slice(budget, start..end)
 }
 
 /// `text` with `new` for the first `count` times that `old` is in it; for all if that is negative.
 pub(super) fn replace(budget: &Budget, text: &Text, old: &Text, new: &Text, count: i128) -> Result<Text> {
-    budget.scan(text.len())?;
+    budget.search(text.len(), old.len())?;
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let mut out = TextBuilder::new(budget);
     let mut at = 0;
@@ -605,9 +623,9 @@ pub(super) fn has_case(string: &str, is_upper: bool) -> bool {
 
 impl Interpreter<'_> {
     /// Python's `format.format(…)`.
-    fn format(&mut self, format: &Text, arguments: &Arguments) -> Result<Text> {
+    fn format(&mut self, format: &Text, positional: &[Value], named: &Dict) -> Result<Text> {
         let mut automatic = Some(0);
-        self.format_level(format, 0..format.len(), arguments, &mut automatic, 2)
+        self.format_level(format, 0..format.len(), (positional, named), &mut automatic, 2)
     }
 
     /// The part `range` of a format, in which fields may nest `levels` deep. `next` is the next field without a
@@ -616,7 +634,7 @@ impl Interpreter<'_> {
         &mut self,
         format: &Text,
         range: Range<usize>,
-        arguments: &Arguments,
+        arguments: (&[Value], &Dict),
         next: &mut Option<usize>,
         levels: usize,
     ) -> Result<Text> {
@@ -624,6 +642,7 @@ impl Interpreter<'_> {
         if levels == 0 {
             return Err(fault!("the fields of a format nest too deeply"));
         }
+        budget.walk(range.len())?;
         let string = &format.as_str()[..range.end];
         let mut out = TextBuilder::new(budget);
         let mut at = range.start;
@@ -677,7 +696,13 @@ impl Interpreter<'_> {
     }
 
     /// The value that a field names.
-    fn format_field(&mut self, name: &str, arguments: &Arguments, next: &mut Option<usize>) -> Result<Value> {
+    fn format_field(
+        &mut self,
+        name: &str,
+        (positional, named): (&[Value], &Dict),
+        next: &mut Option<usize>,
+    ) -> Result<Value> {
+        let budget = self.budget;
         let first = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut rest) = name.split_at(first);
         let index = match (first.parse::<usize>(), &next) {
@@ -694,11 +719,16 @@ impl Interpreter<'_> {
             _ => return Err(fault!("a format mixes numbered fields and others")),
         };
         let value = match index {
-            Some(index) => arguments.positional.get(index),
-            None => arguments.keyword.iter().find(|(name, _)| **name == *first).map(|(_, value)| value),
+            Some(index) => positional.get(index),
+            None => {
+                budget.bytes(first.len())?;
+                budget.scan(first.len())?;
+                named.get_str(&first.into())
+            }
         };
         let mut value = value.cloned().ok_or_else(|| fault!("the format has no value for '{first}'"))?;
         while !rest.is_empty() {
+            budget.steps(1)?;
             if let Some(after) = rest.strip_prefix('.') {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
                 value = self.attribute(&value, &after[..end].into())?;
