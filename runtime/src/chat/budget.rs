@@ -11,8 +11,8 @@ use std::fmt;
 use crate::escape::one_line;
 
 /// Steps of one rendering: an expression or statement each, an item of a list that is looked at, 64 bytes of a text
-/// that is read, 32 of one that is searched, or 8 of one whose characters are looked at. Real templates take some thousands; the rest is for
-/// long conversations.
+/// that is read, 32 of one that is searched, or 8 of one whose characters are looked at. Real templates take some
+/// thousands; the rest is for long conversations.
 const STEPS: u64 = 3_000_000;
 
 /// Bytes that one rendering may ask for, whatever the conversation.
