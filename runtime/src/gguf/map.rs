@@ -5,7 +5,6 @@ use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
 use std::ptr;
-use std::slice;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use memmap2::{Mmap, MmapMut};
@@ -155,5 +154,5 @@ pub(crate) unsafe fn mapped_file_at(address: usize) -> Option<&'static [u8]> {
     })?;
     let (name, len) = (mapped.name.load(Ordering::Relaxed), mapped.name_len.load(Ordering::Relaxed));
     // SAFETY: the name lives as long as the registration, and that as long as the map, which the caller vouches for.
-    Some(unsafe { slice::from_raw_parts(name, len) })
+    Some(unsafe { std::slice::from_raw_parts(name, len) })
 }
