@@ -31,8 +31,8 @@ pub enum FloatType {
 /// again.
 const STEP: usize = 256;
 
-/// The sum of the exponents' biases and of 96: a number from 2^96 on may give an infinite product with a code and
-/// another scale.
+/// The exponent of 2^96 as F32 and E8M0 store it, with a bias of 127. A number from there on may give an infinite product
+/// with a code and another scale.
 const LARGE_EXPONENT: u32 = 127 + 96;
 
 impl Format {

@@ -1,4 +1,5 @@
-//! An allocator that counts, so that "allocates nothing" is a measurement; and large buffers that need not exist.
+//! An allocator that counts, so that "allocates nothing" is a measurement; and buffers for which there may be no
+//! memory.
 
 use std::alloc::{GlobalAlloc, Layout, System, alloc_zeroed};
 use std::cell::Cell;

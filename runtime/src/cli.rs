@@ -45,7 +45,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use quantloom_kernels::{Format, Supported};
 
 use self::output::{Output, failed, note, report};
-use crate::alloc::when_exhausted;
 use crate::gguf::{self, Formats, Gguf};
 use crate::model::default_threads;
 use crate::pull::{DEFAULT, resolve};
@@ -208,6 +207,11 @@ impl ThreadArgs {
 
 /// Does what the process's arguments say, with `formats` besides the built-in ones.
 pub fn main(formats: &[&'static Format]) -> ExitCode {
+    #[cfg(unix)]
+    {
+        crate::alloc::when_exhausted(output::end_without_memory);
+        lost_file::watch();
+    }
     stop::fail_writes_at_size_limit();
     let formats = match Formats::default().with(formats) {
         Ok(formats) => formats,
@@ -227,11 +231,6 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    #[cfg(unix)]
-    {
-        when_exhausted(output::end_without_memory);
-        lost_file::watch();
-    }
     let out = &mut Output::standard();
     match cli.command.run(&formats, out).and_then(|()| Ok(out.finish()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -527,10 +527,10 @@ fn norm(tensor: Tensor, path: &Path) -> Result<Vec<f32>, Error> {
     })?;
     let mut weights = vec![0.0; tensor.dims()[0]];
     dense.widen(tensor.data(), &mut weights).expect("the reader has checked the tensor's size");
-    match weights.iter().position(|weight| !weight.is_finite()) {
+    match dense.first_not_finite(tensor.data()) {
         None => Ok(weights),
-        Some(index) => {
-            let weight = NotFinite { tensor: tensor.name().into(), index, weight: weights[index] };
+        Some((index, weight)) => {
+            let weight = NotFinite { tensor: tensor.name().into(), index, weight };
             Err(Error::Weight { path: path.into(), weight })
         }
     }

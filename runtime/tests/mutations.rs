@@ -34,7 +34,7 @@ use quantloom_kernels::Supported;
 use serde_json::json;
 use tempfile::TempDir;
 
-use tiny::{SHAPE, Shape, TinyModel};
+use tiny::{Random, SHAPE, Shape, TinyModel};
 
 /// Cases of each reader, unless `QUANTLOOM_CASES` says otherwise.
 const CASES: u64 = 10_000;
@@ -368,17 +368,7 @@ fn archive(folder: &Path) -> Reader {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     /// A number below `n`, or 0.
     fn below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize

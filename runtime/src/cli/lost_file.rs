@@ -3,31 +3,27 @@
 //! Touching a page that is gone raises SIGBUS. The handler names the file and ends the process: there is nothing that
 //! the interrupted instruction could be given instead.
 
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::OnceLock;
 
-use libc::{c_int, c_void, sigaction, siginfo_t};
+use libc::{c_int, c_void, sigaction, sighandler_t, siginfo_t};
 
+use super::stop::{action, replace_action};
 use crate::gguf::mapped_file_at;
 
 /// What was done about the signal before: the standard library looks there for overflows of the stack.
 static BEFORE: OnceLock<sigaction> = OnceLock::new();
 
-/// From here on a lost page ends the process with one line of error and status 1.
+/// From here on a lost page ends the process with one line of error and status 1. Where that can't be had the signal ends
+/// it without a word.
 pub fn watch() {
-    // SAFETY: `sigaction` is numbers and optional pointers, which may all be zero.
-    let zeros = || unsafe { MaybeUninit::<sigaction>::zeroed().assume_init() };
-    let (mut action, mut before) = (zeros(), zeros());
-    // SAFETY: nothing is set, and what is done now is written to `before`.
-    if unsafe { sigaction(libc::SIGBUS, ptr::null(), &mut before) } != 0 || BEFORE.set(before).is_err() {
-        return;
+    type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+    let lost = action(handle as Handler as sighandler_t, libc::SA_SIGINFO | libc::SA_ONSTACK);
+    // What was done before is known before the handler can ask for it.
+    if let Ok(before) = replace_action(libc::SIGBUS, None)
+        && BEFORE.set(before).is_ok()
+    {
+        let _ = replace_action(libc::SIGBUS, Some(&lost));
     }
-    action.sa_sigaction = handle as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: `handle` has the signature that SA_SIGINFO asks for, and does only what a handler may. Where this fails,
-    // the signal ends the process without a word.
-    unsafe { sigaction(libc::SIGBUS, &action, ptr::null_mut()) };
 }
 
 /// Does only what a handler may: it reads atomics, writes, and ends the process.
@@ -41,8 +37,7 @@ extern "C" fn handle(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void
     let Some(name) = (unsafe { mapped_file_at(address) }) else {
         // Whatever it is, it happens again, and is treated as it would have been.
         if let Some(before) = BEFORE.get() {
-            // SAFETY: `before` is what the system said.
-            unsafe { sigaction(libc::SIGBUS, before, ptr::null_mut()) };
+            let _ = replace_action(libc::SIGBUS, Some(before));
         }
         return;
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 #[cfg(not(unix))]
 pub use other::{Stop, fail_writes_at_size_limit};
 #[cfg(unix)]
-pub use unix::{Stop, fail_writes_at_size_limit};
+pub use unix::{Stop, action, fail_writes_at_size_limit, replace_action};
 
 use super::Result;
 
@@ -136,7 +136,8 @@ mod unix {
         let _ = RECEIVED.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn action(handler: sighandler_t, flags: c_int) -> sigaction {
+    /// An action that runs `handler`, after which a call of the system that it interrupted goes on.
+    pub fn action(handler: sighandler_t, flags: c_int) -> sigaction {
         // SAFETY: all fields are integers and bit sets, or optional pointers, which may be zero; zero is the empty set.
         let mut action: sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_sigaction = handler;
@@ -145,9 +146,11 @@ mod unix {
     }
 
     /// Sets what a signal does, if an action is given; returns what it did before.
-    fn replace_action(signal: c_int, new: Option<&sigaction>) -> io::Result<sigaction> {
+    ///
+    /// A handler may call it, and may be given if it does only what a handler may.
+    pub fn replace_action(signal: c_int, new: Option<&sigaction>) -> io::Result<sigaction> {
         let mut before = action(libc::SIG_DFL, 0);
-        // SAFETY: both pointers are to actions, or null; handlers given here only access an atomic.
+        // SAFETY: both pointers are to actions, or null; handlers do only what handlers may.
         let status = unsafe { sigaction(signal, new.map_or(ptr::null(), ptr::from_ref), &mut before) };
         if status == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
     }
