@@ -13,6 +13,7 @@
 mod tiny;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
@@ -23,7 +24,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quantloom::chat::{ChatTemplate, Message};
+use quantloom::chat::{ChatTemplate, Data, Message};
 use quantloom::gguf::{Formats, Gguf, GgufWriter, Metadata, Value};
 use quantloom::imatrix::Imatrix;
 use quantloom::perplexity::{Base, Chunks, OpenBase, compare, write_base};
@@ -31,6 +32,7 @@ use quantloom::pull::{Package, Registry};
 use quantloom::tokenizer::{EncodeOptions, SpecialTokens, Tokenizer};
 use quantloom::{CacheTypes, Error, Model};
 use quantloom_kernels::Supported;
+use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -38,6 +40,8 @@ use tiny::{Random, SHAPE, Shape, TinyModel};
 
 /// Cases of each reader, unless `QUANTLOOM_CASES` says otherwise.
 const CASES: u64 = 10_000;
+/// The stack of the thread that runs cases: half of what Rust gives a thread.
+const STACK: usize = 1 << 20;
 /// The most that a case may take.
 const TIME: Duration = Duration::from_secs(10);
 const MEMORY: usize = 64_000_000;
@@ -222,11 +226,22 @@ fn logits(folder: &Path) -> Reader {
     Reader { name: "logits", corpus, words: words(["_logits_", "GGUF"]), read: Box::new(read) }
 }
 
-/// Chat templates, rendered for a conversation.
+/// Chat templates, rendered for a conversation and for the variables of those that are compared with Jinja2.
 fn template(folder: &Path) -> Reader {
     let bytes = bpe_vocabulary(folder);
     let vocabulary = Gguf::from_bytes("vocabulary.gguf", &bytes).unwrap();
     let tokenizer = Tokenizer::from_metadata(vocabulary.metadata()).unwrap();
+    #[derive(Deserialize)]
+    struct Templates {
+        contexts: HashMap<String, Data>,
+        cases: Vec<Case>,
+    }
+    #[derive(Deserialize)]
+    struct Case {
+        template: String,
+    }
+    let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chat-templates.json");
+    let Templates { contexts, cases } = serde_json::from_slice(&fs::read(templates).unwrap()).unwrap();
     let corpus = [
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
         "{%- set ns = namespace(n=0, text='') -%}{%- for m in messages if m.role != 'system' -%}{%- set ns.n = ns.n + 1 -%}{%- set ns.text = ns.text ~ m.content|trim|upper -%}{%- endfor -%}{{ ns.text[:3] }}{{ ns.n }}",
@@ -274,6 +289,40 @@ fn template(folder: &Path) -> Reader {
         "loop(messages)",
         "\u{1f642}",
         "not in",
+        "-",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "|",
+        "~",
+        "*",
+        "**",
+        "%",
+        "//",
+        "'",
+        "\"",
+        "\\",
+        ".",
+        ",",
+        ":",
+        " if ",
+        " else ",
+        " for x in ",
+        " is ",
+        " not ",
+        "9999999999",
+        "-1",
+        "{% endfor %}",
+        "{% endif %}",
+        "é",
+        "\n",
+        "{% raw %}",
+        "range(9)",
+        "messages",
+        " * 10**8",
     ]);
     let read = move |bytes: &[u8]| {
         let Ok(source) = str::from_utf8(bytes) else { return };
@@ -287,10 +336,14 @@ fn template(folder: &Path) -> Reader {
         let messages =
             [message("user", "Hi <|im_end|> there"), message("assistant", "Hello\n"), message("user", "aaa")];
         template.render(&messages).err().into_iter().for_each(check_error);
+        for context in contexts.values() {
+            template.render_with(context).err().into_iter().for_each(check_error);
+        }
     };
+    let compared = cases.into_iter().map(|case| case.template.into_bytes());
     Reader {
         name: "template",
-        corpus: corpus.map(|text| text.as_bytes().to_vec()).to_vec(),
+        corpus: corpus.iter().map(|text| text.as_bytes().to_vec()).chain(compared).collect(),
         words,
         read: Box::new(read),
     }
@@ -517,8 +570,12 @@ fn main() -> ExitCode {
     if let [first, reader, numbers @ ..] = &arguments[..]
         && first == CHILD
     {
-        run_cases(reader, numbers);
-        return ExitCode::SUCCESS;
+        let (reader, numbers) = (reader.clone(), numbers.to_vec());
+        let cases = thread::Builder::new().stack_size(STACK).spawn(move || run_cases(&reader, &numbers));
+        return match cases.expect("a thread can be started").join() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     }
     let number = |name: &str, default| match env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is not a whole number")),
