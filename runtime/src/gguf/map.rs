@@ -16,9 +16,10 @@ use crate::file::open_regular;
 /// A file's bytes, page-aligned.
 #[derive(Debug)]
 pub(super) struct FileMap {
-    map: Mmap,
-    /// The file's place among the mapped ones; `None` for bytes that are this process's own.
+    /// The file's place among the mapped ones; `None` for bytes that are this process's own. Dropped first, as its address
+    /// is another's once the map is gone.
     _registration: Option<Registration>,
+    map: Mmap,
 }
 
 impl FileMap {
@@ -32,7 +33,7 @@ impl FileMap {
         // which ends the process before a wrong byte is read. `Gguf::open` tells its callers both.
         let map = unsafe { Mmap::map(&file) }.map_err(Kind::Io)?;
         let registration = Registration::new(&map, path);
-        Ok(Self { map, _registration: registration })
+        Ok(Self { _registration: registration, map })
     }
 
     /// Reads the file at `path`.
