@@ -1,20 +1,10 @@
-//! The macros of [Quantloom](https://docs.rs/quantloom-kernels): one declaration of a quantized block
-//! format becomes its block type, its quantizer and dequantizer, and for every instruction set
-//! a dot product, a matrix-vector product, and what a matrix-matrix product needs.
+//! The procedural macros of [Quantloom](https://docs.rs/quantloom-kernels), thin: what they do is in
+//! `quantloom-codegen`.
 //!
 //! Use them through `quantloom_kernels`, which re-exports them and holds the run-time half that the
 //! generated code calls. The language is described there, at `quant_format!`.
 
 use proc_macro::TokenStream;
-
-mod check;
-mod emit;
-mod error;
-mod expand;
-mod lower;
-mod model;
-mod parse;
-mod plan;
 
 /// Expands `[path::of::quantloom_kernels] declaration …`. The macro of that crate, which is documented there,
 /// supplies the path: whatever the crate is called where it is used, `$crate` finds it.
@@ -27,12 +17,11 @@ pub fn quant_format(input: TokenStream) -> TokenStream {
         })
         .into();
     };
-    expand::expand(&kernels.stream(), tokens.collect()).into()
+    quantloom_codegen::expand(&kernels.stream(), tokens.collect()).into()
 }
 
-/// Emits what `quantloom_kernels` knows of instruction sets, from the same list that the kernels are
-/// generated from: the `Isa` enum with names, required CPU features and their detection.
+/// Emits the `Isa` enum of `quantloom_kernels`.
 #[proc_macro]
 pub fn instruction_sets(_input: TokenStream) -> TokenStream {
-    emit::instruction_sets(lower::ALL).into()
+    quantloom_codegen::instruction_sets().into()
 }

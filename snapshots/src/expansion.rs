@@ -1,11 +1,8 @@
 //! What the macro generates, as text.
 //!
-//! A procedural macro can't be called as a function, so the crate compiles the macro's modules once more and
-//! this module calls their pipeline itself.
+//! `quantloom-codegen`, the library behind the macro, is called as a function.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-
-use crate::{emit, expand, lower};
 
 /// A format's declaration, cut out of those beside it.
 pub struct Declaration {
@@ -40,7 +37,7 @@ impl Declaration {
     /// # Panics
     /// The expansion is not Rust.
     pub fn expansion(&self) -> String {
-        pretty(expand::expand(&quote::quote!(::quantloom_kernels), self.tokens.clone()))
+        pretty(quantloom_codegen::expand(&quote::quote!(::quantloom_kernels), self.tokens.clone()))
     }
 }
 
@@ -49,7 +46,7 @@ impl Declaration {
 /// # Panics
 /// As [`Declaration::expansion`].
 pub fn instruction_sets() -> String {
-    pretty(emit::instruction_sets(lower::ALL))
+    pretty(quantloom_codegen::instruction_sets())
 }
 
 /// A format ends with its braces, a list of formats with its semicolon.

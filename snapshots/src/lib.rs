@@ -52,21 +52,6 @@
 pub mod assembly;
 pub mod expansion;
 
-#[path = "../../macros/src"]
-mod macros {
-    pub mod check;
-    pub mod emit;
-    pub mod error;
-    pub mod expand;
-    pub mod lower;
-    pub mod model;
-    pub mod parse;
-    pub mod plan;
-}
-
-// The macro's modules name each other from the root of their crate.
-use macros::*;
-
 /// For [`assert_snapshots!`].
 #[doc(hidden)]
 pub use insta;

@@ -7,8 +7,10 @@ use crate::parse::Declarations;
 use crate::plan::plan;
 use crate::{emit, lower};
 
-/// Every error is found by the first two stages; after them nothing fails. `kernels` is the path of
-/// `quantloom_kernels` where the declaration stands.
+/// Everything that is generated for a declaration, or its errors, all of them, each as a `compile_error!` on the
+/// token that is wrong.
+///
+/// `kernels` is the path of `quantloom_kernels` where the declaration stands.
 pub fn expand(kernels: &TokenStream, declaration: TokenStream) -> TokenStream {
     let declarations = match syn::parse2::<Declarations>(declaration) {
         Ok(declarations) => declarations,
@@ -22,4 +24,10 @@ pub fn expand(kernels: &TokenStream, declaration: TokenStream) -> TokenStream {
         Err(errors) => emit::stubs(&declarations, errors),
     };
     emit::relocate(expansion, kernels)
+}
+
+/// What `quantloom_kernels` knows of instruction sets, from the same list that kernels are generated from: the `Isa`
+/// enum with names, required CPU features and their detection.
+pub fn instruction_sets() -> TokenStream {
+    emit::instruction_sets(lower::ALL)
 }
