@@ -31,6 +31,7 @@ use quantloom_kernels::{Format, Isa, Supported, f16};
 use crate::emulate;
 
 mod checks;
+pub mod search;
 
 /// One weight, exactly: scale · code + minimum.
 #[derive(Clone, Copy, Debug, PartialEq)]
