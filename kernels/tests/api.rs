@@ -33,7 +33,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
         }
         for (block, x) in scalar.iter().zip(x.chunks(32)) {
             for (i, x) in x.iter().enumerate() {
-                let (q, scale) = (block.q[i], block.scales[i / 4].to_f32());
+                let (q, scale) = (block.codes()[i], block.scales()[i / 4].to_f32());
                 let distance = (f32::from(q) * scale - x).abs();
                 assert!(distance <= scale * 0.501 + 4e-37, "{name}: {x} became {q} · {scale}");
                 assert!((-127..=127).contains(&q), "{name}: {x} became {q}");
@@ -44,7 +44,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(u32::MAX)] {
             let mut x = ramp(32, 4);
             x[17] = bad;
-            assert!(!activations(isa, &x)[0].scales[4].is_finite(), "{bad} got lost in {}", isa.isa());
+            assert!(!activations(isa, &x)[0].scales()[4].is_finite(), "{bad} got lost in {}", isa.isa());
         }
     }
 }
@@ -76,7 +76,8 @@ fn products_are_those_of_dequantized_weights() {
         for ((y, weights), row) in
             y.iter().zip(weights.chunks(cols)).zip(matrix.chunks(format.bytes_for(cols)))
         {
-            let x = a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.q[i]) * a.scales[i / 4].to_f32()));
+            let x =
+                a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4].to_f32()));
             let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
             let cell = format!("{} on {}", format.name, isa.isa());
             assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");

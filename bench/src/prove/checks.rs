@@ -314,30 +314,28 @@ fn exact_sums(subject: &Subject, isa: Supported) {
         let weights = (subject.weights)(&block);
         for (pattern, code) in [(0, 127), (u32::MAX, 127), (0xAAAA_AAAA, 127), (0x5A0F_3371, 93)] {
             let mut a = subject.activations(isa, 1, Full(pattern));
+            let block_of = |q, scales| ActivationBlock::new(q, scales).expect("codes from -127 on");
             for block in &mut a {
-                block.scales = [bf16::ZERO; 8];
-                block.q = block.q.map(|q| q.signum() * code);
-                block.sums = lane_sums(&block.q);
+                *block = block_of(block.codes().map(|q| q.signum() * code), [bf16::ZERO; 8]);
             }
             for (lane, weights) in weights.chunks_exact(4).enumerate() {
                 let (chunk, within) = (lane / 8, lane % 8);
-                a[chunk].scales[within] = bf16::ONE;
+                let zero = a[chunk];
+                let q = *zero.codes();
+                let scales = std::array::from_fn(|i| if i == within { bf16::ONE } else { bf16::ZERO });
+                a[chunk] = block_of(q, scales);
                 let expected: f64 = weights
                     .iter()
-                    .zip(&a[chunk].q[4 * within..])
+                    .zip(&q[4 * within..])
                     .map(|(w, q)| (w.scale * f64::from(w.code) + w.minimum) * f64::from(*q))
                     .sum();
                 let y = subject.format.kernels(isa).dot(&block, &a).expect("shapes fit");
                 let case = || format!("the sum of lane {lane}, activations of ±{code} by {pattern:#X}");
                 assert_eq!(f64::from(y), expected, "{}", case());
-                a[chunk].scales[within] = bf16::ZERO;
+                a[chunk] = zero;
             }
         }
     }
-}
-
-fn lane_sums(q: &[i8; 32]) -> [i16; 8] {
-    std::array::from_fn(|lane| q[4 * lane..4 * lane + 4].iter().map(|&q| i16::from(q)).sum())
 }
 
 impl Subject {
@@ -381,11 +379,9 @@ impl Subject {
                 quantize_activations(isa, &x, &mut a).expect("whole blocks");
             }
             Full(pattern) => {
-                for block in &mut a {
-                    block.q = std::array::from_fn(|i| if pattern >> i & 1 == 0 { 127 } else { -127 });
-                    block.sums = lane_sums(&block.q);
-                    block.scales = std::array::from_fn(|lane| bf16::from_f32(0.25 / (1 + lane) as f32));
-                }
+                let q = std::array::from_fn(|i| if pattern >> i & 1 == 0 { 127 } else { -127 });
+                let scales = std::array::from_fn(|lane| bf16::from_f32(0.25 / (1 + lane) as f32));
+                a.fill(ActivationBlock::new(q, scales).expect("codes from -127 on"));
             }
         }
         a
@@ -406,7 +402,7 @@ impl Subject {
     /// may be.
     fn check_close(&self, y: f32, row: &[u8], a: &[ActivationBlock], case: impl Fn() -> String) {
         let weights: Vec<_> = row.chunks_exact(self.format.block_bytes).flat_map(self.weights).collect();
-        let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.q[i]) * a.scales[i / 4].to_f64()));
+        let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.codes()[i]) * a.scales()[i / 4].to_f64()));
         self.check_close_to(y, &weights, x, a.len(), 1.0, case);
     }
 

@@ -178,10 +178,10 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     };
     let panel = match plan.panel_groups() {
         Some(groups) => {
-            let reach = lower::reach(plan);
+            let max_abs_code = lower::max_abs_code(plan);
             let minimum = format.weight.minimum.is_some();
             quote!(::core::option::Option::Some(kernels::gemm::PanelFormat {
-                reach: #reach,
+                max_abs_code: #max_abs_code,
                 groups: #groups,
                 has_minimum: #minimum,
             }))
@@ -206,6 +206,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
             unsafe {
                 kernels::Variant::new(
                     kernels::Isa::#variant,
+                    [#len, #bytes],
                     #dot,
                     #gemv,
                     #gemv_several,
@@ -217,7 +218,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     });
     quote! {
         impl kernels::BlockFormat for #name {
-            const FORMAT: &'static kernels::Format = &kernels::Format {
+            const FORMAT: &'static kernels::Format = &kernels::Format::new(kernels::FormatParts {
                 name: #text,
                 gguf_id: #gguf,
                 block_len: #len,
@@ -226,7 +227,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],
-            };
+            });
         }
     }
 }
