@@ -512,6 +512,7 @@ fn all_formats() -> Formats {
             block_len,
             block_bytes,
             floats: &[],
+            missing: &[],
             panel: None,
             quantize,
             variants: &[],
