@@ -333,6 +333,9 @@ pub fn gemm_together<const M: usize>(
     }
     let factors = factors.map(|factor| factor.expect("none of them is an error"));
     let chunks = factors[0].chunks;
+    if rows == 0 {
+        return Ok(());
+    }
     if chunks == 0 {
         // Products without terms.
         (0..tokens).for_each(|token| (0..rows).for_each(|row| y(token, row, [&[0.0]; M])));

@@ -1,4 +1,5 @@
-//! Long blocks, whose kernels work in loops: one format for each way to codes and scales, with its layout by hand.
+//! What GGUF has not: long blocks, whose kernels work in loops, one format for each way to codes and scales, and the
+//! largest codebook. Each with its layout by hand.
 
 use quantloom_bench::prove::Number::F16;
 use quantloom_bench::prove::{Subject, Weight, half};
@@ -55,6 +56,16 @@ quant_format! {
         w = 0.25 * d * (2 * s + 1) * signs(sign) * GRID[g];
     }
 
+    /// The longest index and the largest codebook: constants over it are quick to compute.
+    block Wide[32] {
+        d: f16,
+        index: [u8; 16],
+
+        codebook GRID: [[i8; 4]; 65536] = wide_grid();
+        g[i: 8] = index[2 * i] & 65535;
+        w = d * GRID[g];
+    }
+
     /// Each 4 weights have a scale, each 8 a minimum.
     block Lanes[512] {
         d: f16,
@@ -98,6 +109,23 @@ const fn grid() -> [[i8; 8]; 512] {
         i += 1;
     }
     grid
+}
+
+/// 65,536 entries, no two alike.
+const fn wide_grid() -> [[i8; 4]; 65536] {
+    let mut grid = [[0; 4]; 65536];
+    let mut g = 0;
+    while g < 65536 {
+        let [a, b, c, d] = [wide_entry(g, 0), wide_entry(g, 1), wide_entry(g, 2), wide_entry(g, 3)];
+        grid[g] = [a as i8, b as i8, c as i8, d as i8];
+        g += 1;
+    }
+    grid
+}
+
+/// Weight `i` of entry `g`: a nibble of its number.
+const fn wide_entry(g: usize, i: usize) -> i32 {
+    (g >> (4 * i) & 15) as i32 * 16 - 120
 }
 
 /// Weight `i` of entry `g`.
@@ -168,6 +196,16 @@ pub fn subjects() -> Vec<Subject> {
             },
         },
         Subject {
+            format: Wide::FORMAT,
+            numbers: &[F16(0)],
+            weights: |b| {
+                each(32, |e| {
+                    let code = u16::from_le_bytes([b[2 + e / 4 * 2], b[3 + e / 4 * 2]]);
+                    (half(b), wide_entry(code.into(), e % 4), 0.0)
+                })
+            },
+        },
+        Subject {
             format: Lanes::FORMAT,
             numbers: &[F16(0), F16(2)],
             weights: |b| {
@@ -191,9 +229,7 @@ pub fn subjects() -> Vec<Subject> {
         Subject {
             format: Bits::FORMAT,
             numbers: &[F16(0)],
-            weights: |b| {
-                each(512, |e| (half(b), if b[2 + e / 8] >> (e % 8) & 1 == 1 { 1 } else { -1 }, 0.0))
-            },
+            weights: |b| each(512, |e| (half(b), if b[2 + e / 8] >> (e % 8) & 1 == 1 { 1 } else { -1 }, 0.0)),
         },
     ]
 }
