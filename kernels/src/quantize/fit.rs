@@ -241,7 +241,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     self.scale.take(block, targets);
                     self.improve();
                     let error = self.error();
-                    if error < best.0 {
+                    if error < best.0 && self.is_finite() {
                         best = (error, self.scale.clone(), self.minimum.clone());
                     }
                 }
@@ -315,7 +315,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             self.scale.take(block, &targets[..start.count]);
             self.improve_groups();
             let error = self.error();
-            if error < best.0 && self.scale.is_finite() {
+            if error < best.0 && self.is_finite() {
                 best = (error, self.scale.clone(), self.minimum.clone());
             }
         }
@@ -460,9 +460,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     continue;
                 }
                 self.set_block(trial);
-                let is_finite = self.scale.is_finite() && self.minimum.as_ref().is_none_or(Factor::is_finite);
                 let error = self.error();
-                if is_finite && error < least {
+                if error < least && self.is_finite() {
                     (best, least) = (trial, error);
                 }
             }
@@ -476,6 +475,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         if let (Some(factor), Some(block)) = (&mut self.minimum, minimum) {
             factor.block = block;
         }
+    }
+
+    /// Whether what is found keeps weights finite.
+    fn is_finite(&self) -> bool {
+        self.scale.is_finite() && self.minimum.as_ref().is_none_or(Factor::is_finite)
     }
 
     fn error(&self) -> f32 {
