@@ -311,7 +311,7 @@ pub fn quantize(subject: &Subject, isa: Supported, seed: u64) {
 /// equal to the last bit means that the integer sum is.
 fn exact_sums(subject: &Subject, isa: Supported) {
     const ONE: Halves = Bits(0x3C00);
-    // Of a long block one lane of each `apart`, others in each round: each lane of a product costs one with the whole block.
+    // Of a long block one lane of each `apart`, others with each pattern and bytes: each lane of a product costs one with the whole block.
     let apart = subject.format.block_len.div_ceil(1024);
     let mut round = 0;
     for bytes in [Bytes::Random, All(0x00), All(0xFF), All(0x80), All(0x7F)] {
@@ -323,8 +323,9 @@ fn exact_sums(subject: &Subject, isa: Supported) {
             for block in &mut a {
                 *block = block_of(block.codes().map(|q| q.signum() * code), [bf16::ZERO; 8]);
             }
+            let first = (round + round / 4) % apart;
             round += 1;
-            for (lane, weights) in weights.chunks_exact(4).enumerate().skip(round % apart).step_by(apart) {
+            for (lane, weights) in weights.chunks_exact(4).enumerate().skip(first).step_by(apart) {
                 let (chunk, within) = (lane / 8, lane % 8);
                 let zero = a[chunk];
                 let q = *zero.codes();
