@@ -14,7 +14,7 @@ use quantloom::imatrix::{Entry, Imatrix};
 use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 use quantloom::{Error, Model};
 use quantloom_kernels::dense::Dense;
-use quantloom_kernels::formats::{Q6_K, Q8_0};
+use quantloom_kernels::formats::Q8_0;
 use quantloom_kernels::{BlockFormat, Format, FormatParts, Quantize, Supported, bf16, f16};
 use tempfile::TempDir;
 
