@@ -24,6 +24,10 @@ mod number;
 mod reference;
 mod values;
 
+/// Generated code in crates without `std` makes a grid when it is first used.
+#[doc(hidden)]
+pub use std::sync::LazyLock;
+
 pub use grid::{Grid, Octet, Signs};
 pub use number::Number;
 pub use reference::Reference;

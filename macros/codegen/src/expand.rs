@@ -16,14 +16,13 @@ pub fn expand(kernels: &TokenStream, declaration: TokenStream) -> TokenStream {
         Ok(declarations) => declarations,
         Err(error) => return error.into_compile_error(),
     };
-    let expansion = match check(&declarations) {
+    match check(&declarations) {
         Ok(formats) => {
             let plans: Vec<_> = formats.iter().map(plan).collect();
-            emit::emit(&declarations, &plans, lower::ALL)
+            emit::emit(kernels, &declarations, &plans, lower::ALL)
         }
-        Err(errors) => emit::stubs(&declarations, errors),
-    };
-    emit::relocate(expansion, kernels)
+        Err(errors) => emit::stubs(kernels, &declarations, errors),
+    }
 }
 
 /// What `quantloom_kernels` knows of instruction sets, from the same list that kernels are generated from: the `Isa`

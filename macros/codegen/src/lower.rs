@@ -320,7 +320,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     });
     let steps: Vec<_> = steps.collect();
     let sum = isa.sum(acc.clone());
-    let vector = quote!(&[[::quantloom_kernels::ActivationBlock; #chunks]]);
+    let vector = quote!(&[[kernels::ActivationBlock; #chunks]]);
     let cut_rows = quote! {
         // One length for all, so that no row is checked again at each block.
         let mut cut = rows;
@@ -490,7 +490,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     });
     quote! {
         #attributes
-        fn #name(row: &[u8], out: &mut [::quantloom_kernels::gemm::ExpandedChunk]) {
+        fn #name(row: &[u8], out: &mut [kernels::gemm::ExpandedChunk]) {
             #prelude
             let (blocks, _) = row.as_chunks::<#bytes>();
             let (out, _) = out.as_chunks_mut::<#chunks>();
@@ -528,7 +528,7 @@ pub fn reach(plan: &Plan) -> TokenStream {
         }
         Value::Codebook { name, .. } => {
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            return quote!(::quantloom_kernels::gemm::reach(#format::#book));
+            return quote!(kernels::gemm::reach(#format::#book));
         }
     };
     let reach = Literal::i32_unsuffixed(reach);
@@ -560,7 +560,7 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> Toke
         (Some(code), Some(signs)) => {
             let code = picked(code, block);
             let signs = if signs.even {
-                quote!(::quantloom_kernels::bytes::even_signs((#code) as u32))
+                quote!(kernels::bytes::even_signs((#code) as u32))
             } else {
                 quote!((#code) as u32)
             };
@@ -574,7 +574,7 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> Toke
 fn picked(code: &Picked, block: &TokenStream) -> TokenStream {
     let runs = code.0.iter().map(|run| {
         let (first, bits, position) = (run.first, run.bits, run.position);
-        let run = quote!(::quantloom_kernels::bytes::bits::<#first, #bits, _>(#block));
+        let run = quote!(kernels::bytes::bits::<#first, #bits, _>(#block));
         if position == 0 { run } else { quote!(#run << #position) }
     });
     quote!(#(#runs)|*)
@@ -600,9 +600,7 @@ impl<'a> Scales<'a> {
         let isa = self.isa;
         let factors = self.scale.block.iter().map(|factor| match factor {
             Factor::F16 { offset } => isa.splat_f16(block, *offset),
-            Factor::F32 { offset } => {
-                isa.splat(quote!(::quantloom_kernels::bytes::f32_at::<#offset, _>(#block)))
-            }
+            Factor::F32 { offset } => isa.splat(quote!(kernels::bytes::f32_at::<#offset, _>(#block))),
             Factor::Number { ty, offset, constant } => {
                 let numbers = numbers(*ty, *constant);
                 isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
@@ -629,8 +627,7 @@ impl<'a> Scales<'a> {
                         isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
                     }
                     ScaleValue::Table { entries } => {
-                        let looked_up =
-                            quote!(::quantloom_kernels::bytes::looked_up(#eight, &[#(#entries),*]));
+                        let looked_up = quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*]));
                         isa.scales(looked_up, true, 0)
                     }
                     ScaleValue::Number(ty) => isa.numbers(eight, numbers(*ty, self.scale.group_constant)),
@@ -659,7 +656,7 @@ impl<'a> Scales<'a> {
 /// The numbers of a type of 8 bits, times a constant: a `&[f32; 256]`.
 fn numbers(ty: FieldType, constant: f32) -> TokenStream {
     let name = format_ident!("{}", ty.name());
-    quote!((const { &::quantloom_kernels::numbers::#name(#constant) }))
+    quote!((const { &kernels::numbers::#name(#constant) }))
 }
 
 /// The `v`-th eight scale codes of a block, as `[u8; 8]` with zeros where there are fewer: the block's very
@@ -682,15 +679,11 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
     if let Some(offset) = byte(0)
         && (0..count).all(|i| byte(i) == Some(offset + i))
     {
-        let field = quote!(::quantloom_kernels::bytes::field::<#offset, #count, #bytes>(#block));
-        return if count == LANES {
-            quote!(*#field)
-        } else {
-            quote!(::quantloom_kernels::bytes::eight_of::<0>(#field))
-        };
+        let field = quote!(kernels::bytes::field::<#offset, #count, #bytes>(#block));
+        return if count == LANES { quote!(*#field) } else { quote!(kernels::bytes::eight_of::<0>(#field)) };
     }
     let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
-    quote!(::quantloom_kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))
+    quote!(kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The syntax tree of a declaration, with the user's spans. Shape only: names and numbers are looked
 //! at by `check`.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Ident, LitInt, MacroDelimiter, MetaList, Token, Visibility, braced, bracketed};
@@ -67,7 +67,8 @@ pub struct Codebook {
     /// Weights of an entry.
     pub weights: LitInt,
     pub entries: LitInt,
-    pub value: Expr,
+    /// The entries, an expression of the caller's.
+    pub value: TokenStream,
 }
 
 /// `q[h: 2, i: 16] = qs[i] >> 4 * h & 15;`, of several pieces `q[…] = …, […] = …;`
@@ -232,7 +233,14 @@ impl Parse for Codebook {
         outer.parse::<Token![;]>()?;
         let entries = outer.parse()?;
         input.parse::<Token![=]>()?;
-        let value = input.parse()?;
+        // The compiler reads them; `syn` would need a grammar of all Rust.
+        let mut value = TokenStream::new();
+        while !input.is_empty() && !input.peek(Token![;]) {
+            value.extend([input.parse::<TokenTree>()?]);
+        }
+        if value.is_empty() {
+            return Err(input.error("expected the codebook's entries, an array or the path of a constant"));
+        }
         input.parse::<Token![;]>()?;
         Ok(Self { name, weights, entries, value })
     }

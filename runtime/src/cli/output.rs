@@ -227,17 +227,17 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_whole_characters_and_no_commands() {
-        let cases: [(&[&[u8]], &str); 7] = [
-            (&[b"text\n"], "text\n"),
-            (&[b"\x1b", b"[2J"], "\\u{1b}[2J"),
-            ("漢".as_bytes().chunks(1).collect::<Vec<_>>().leak(), "漢"),
-            ("\u{9b}31m".as_bytes().chunks(1).collect::<Vec<_>>().leak(), "\\u{9b}31m"),
-            ("\u{202e}x".as_bytes().chunks(2).collect::<Vec<_>>().leak(), "\\u{202e}x"),
-            (&[b"a\x9b31mb"], "a\u{fffd}31mb"),
-            (&[b"\xe6\xbc", b"x"], "\u{fffd}x"),
+        let cases: [(Vec<&[u8]>, &str); 7] = [
+            (vec![b"text\n"], "text\n"),
+            (vec![b"\x1b", b"[2J"], "\\u{1b}[2J"),
+            ("漢".as_bytes().chunks(1).collect(), "漢"),
+            ("\u{9b}31m".as_bytes().chunks(1).collect(), "\\u{9b}31m"),
+            ("\u{202e}x".as_bytes().chunks(2).collect(), "\\u{202e}x"),
+            (vec![b"a\x9b31mb"], "a\u{fffd}31mb"),
+            (vec![b"\xe6\xbc", b"x"], "\u{fffd}x"),
         ];
         for (writes, expected) in cases {
-            assert_eq!(shown(writes), expected, "{writes:?}");
+            assert_eq!(shown(&writes), expected, "{writes:?}");
         }
     }
 }

@@ -44,7 +44,7 @@ impl Isa for Avx2Fma {
     fn prelude(&self) -> TokenStream {
         quote! {
             use ::core::arch::x86_64::*;
-            use ::quantloom_kernels::x86;
+            use self::kernels::x86;
         }
     }
 

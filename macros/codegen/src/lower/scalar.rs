@@ -40,7 +40,7 @@ impl Isa for Scalar {
 
     fn prelude(&self) -> TokenStream {
         quote!(
-            use ::quantloom_kernels::portable;
+            use self::kernels::portable;
         )
     }
 

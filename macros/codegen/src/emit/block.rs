@@ -1,0 +1,284 @@
+//! The type of a format: its fields, its conversions from and to bytes, and an accessor for each code vector.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
+
+use super::quantizer::from_weights;
+use crate::model::{Affine, Codes, Cut, Digit, Field, FieldType, Format, Piece, Term};
+use crate::parse;
+use crate::plan::Plan;
+
+/// The struct and its conversions.
+pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
+    let format = plan.format;
+    let name = &declared.name;
+    let (bytes, len) = (format.bytes(), format.len);
+    let names: Vec<_> = format.fields.iter().map(|field| format_ident!("{}", field.name)).collect();
+    let types: Vec<_> = format.fields.iter().map(field_type).collect();
+    let fields = declared.body.iter().flat_map(|body| &body.fields);
+    let field_docs = fields.zip(&format.fields).map(|(declared, field)| {
+        let text = format!(" Bytes {} to {} of the block.", field.offset, field.offset + field.bytes() - 1);
+        let attrs = &declared.attrs;
+        quote!(#(#attrs)* #[doc = #text])
+    });
+    let reads = format.fields.iter().map(|field| {
+        let offset = field.offset;
+        match (field.ty, field.count) {
+            (FieldType::F16, _) => quote!(kernels::bytes::f16_at::<#offset, _>(bytes)),
+            (FieldType::F32, _) => quote!(kernels::bytes::f32_at::<#offset, _>(bytes)),
+            (FieldType::E8M0 | FieldType::Ue4m3, None) => quote!(bytes[#offset]),
+            (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, _) => {
+                let count = field.bytes();
+                quote!(*kernels::bytes::field::<#offset, #count, #bytes>(bytes))
+            }
+            (FieldType::I8, _) => {
+                let count = field.bytes();
+                quote!(kernels::bytes::field::<#offset, #count, #bytes>(bytes).map(|byte| byte as i8))
+            }
+        }
+    });
+    let writes = format.fields.iter().zip(&names).map(|(field, name)| {
+        let (start, end) = (field.offset, field.offset + field.bytes());
+        let value = match field.ty {
+            FieldType::F16 | FieldType::F32 => quote!(self.#name.to_le_bytes()),
+            FieldType::E8M0 | FieldType::Ue4m3 if field.count.is_none() => quote!([self.#name]),
+            FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3 => quote!(self.#name),
+            FieldType::I8 => quote!(self.#name.map(|code| code as u8)),
+        };
+        quote!(bytes[#start..#end].copy_from_slice(&#value);)
+    });
+    let zeros = format.fields.iter().map(|field| match (field.ty, field.count) {
+        (FieldType::F16, _) => quote!(kernels::f16::ZERO),
+        (FieldType::F32, _) => quote!(0.0),
+        (_, None) => quote!(0),
+        (_, Some(count)) => quote!([0; #count]),
+    });
+    let codebooks = declared.body.iter().flat_map(|body| &body.codebooks).map(|codebook| {
+        let parse::Codebook { name, weights, entries, .. } = codebook;
+        let text = format!(" The codebook: {entries} entries of {weights} weights.");
+        quote! {
+            #[doc = #text]
+            pub const #name: &'static [[i8; #weights]; #entries] = <Self as Codebooks>::#name;
+        }
+    });
+    let accessors = format.codes.iter().map(|codes| accessors(format, codes));
+    let from_weights = plan.quantizer.as_ref().map(|quantizer| from_weights(format, quantizer));
+    let summary =
+        format!(" {len} weights in {bytes} bytes: {} bits per weight.", 8.0 * bytes as f64 / len as f64);
+    quote! {
+        #[doc = #summary]
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[repr(C, packed)]
+        pub struct #name {
+            #(#field_docs pub #names: #types,)*
+        }
+
+        const _: () = ::core::assert!(::core::mem::size_of::<#name>() == #bytes);
+
+        impl #name {
+            #(#codebooks)*
+
+            /// A block of all-zero bytes.
+            pub const ZERO: Self = Self { #(#names: #zeros),* };
+
+            /// Reads a block from its bytes in a file.
+            #[inline]
+            pub fn from_bytes(bytes: &[u8; #bytes]) -> Self {
+                Self { #(#names: #reads),* }
+            }
+
+            /// The block's bytes in a file.
+            #[inline]
+            pub fn to_bytes(self) -> [u8; #bytes] {
+                let mut bytes = [0; #bytes];
+                #(#writes)*
+                bytes
+            }
+
+            #(#accessors)*
+            #from_weights
+        }
+    }
+}
+
+fn field_type(field: &Field) -> TokenStream {
+    let count = field.count;
+    match (field.ty, count) {
+        (FieldType::F16, _) => quote!(kernels::f16),
+        (FieldType::F32, _) => quote!(f32),
+        (FieldType::I8, _) => quote!([i8; #count]),
+        (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, None) => quote!(u8),
+        (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, Some(_)) => quote!([u8; #count]),
+    }
+}
+
+/// A code vector's `name()` and `set_name(…)`: loops over its digits, as in the declaration.
+fn accessors(format: &Format, codes: &Codes) -> TokenStream {
+    let (get, set) = (format_ident!("{}", codes.name), format_ident!("set_{}", codes.name));
+    let len = codes.len();
+    let (get_doc, set_doc) = (
+        format!(" The codes `{}`, in the order of the elements.", codes.name),
+        format!(" Stores the codes `{}`. Those of this block must be zero before.", codes.name),
+    );
+    if let [Piece { digits, terms }] = &codes.pieces[..]
+        && let ([term @ Term { cut: Cut::Bits { bits: 8, .. }, .. }], [_]) = (&terms[..], &digits[..])
+        && term.byte.constant == 0
+        && term.byte.strides == [1]
+        && format.fields[term.field].count == Some(len)
+    {
+        let (field, ty) =
+            (format_ident!("{}", format.fields[term.field].name), field_type(&format.fields[term.field]));
+        return quote! {
+            #[doc = #get_doc]
+            #[inline]
+            pub fn #get(&self) -> #ty {
+                self.#field
+            }
+
+            #[doc = #set_doc]
+            #[inline]
+            pub fn #set(&mut self, codes: &#ty) {
+                self.#field = *codes;
+            }
+        };
+    }
+    let mut first = 0;
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    for piece in &codes.pieces {
+        let mut stride = piece.len();
+        let (mut digits, mut element) = (Vec::new(), Vec::new());
+        for digit in &piece.digits {
+            stride /= digit.radix;
+            let (name, radix) = (digit_variable(digit), digit.radix);
+            digits.push((name.clone(), radix));
+            element.push(if stride == 1 { quote!(#name) } else { quote!(#stride * #name) });
+        }
+        if first > 0 {
+            element.insert(0, quote!(#first));
+        }
+        first += piece.len();
+        let element = quote!(#(#element)+*);
+        let looped = |body: TokenStream| {
+            digits.iter().rev().fold(body, |body, (name, radix)| quote!(for #name in 0..#radix { #body }))
+        };
+        let parts = piece.terms.iter().map(|term| part(format, codes, piece, term, &element));
+        let (read, write): (Vec<_>, Vec<_>) = parts.unzip();
+        reads.push(looped(quote!(codes[#element] = #(#read)|*;)));
+        writes.push(looped(quote!(#(#write)*)));
+    }
+    let code = code_type(codes);
+    quote! {
+        #[doc = #get_doc]
+        #[inline]
+        pub fn #get(&self) -> [#code; #len] {
+            let mut codes = [0; #len];
+            #(#reads)*
+            codes
+        }
+
+        #[doc = #set_doc]
+        #[inline]
+        pub fn #set(&mut self, codes: &[#code; #len]) {
+            #(#writes)*
+        }
+    }
+}
+
+/// The type of a code that no field stands for.
+fn code_type(codes: &Codes) -> TokenStream {
+    if codes.bits() > 8 { quote!(u16) } else { quote!(u8) }
+}
+
+/// An expression for `term`'s part of a code, and a statement that stores it.
+fn part(
+    format: &Format,
+    codes: &Codes,
+    piece: &Piece,
+    term: &Term,
+    element: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let field = format_ident!("{}", format.fields[term.field].name);
+    let byte = affine(&term.byte, piece);
+    let place = quote!(self.#field[#byte]);
+    match &term.cut {
+        Cut::Trit { power } => {
+            let power = affine(power, piece);
+            (
+                quote!(kernels::bytes::trit(#place, #power)),
+                quote!(kernels::bytes::set_trit(&mut #place, #power, codes[#element]);),
+            )
+        }
+        Cut::Bits { shift: by, bits, position } if codes.is_bytes() && stays_in_byte(by, piece) => {
+            // The bits of a term lie at `shift` of the byte and at `position` of the code.
+            let position = Affine::constant(*position, piece.digits.len());
+            let mask = ((1_u32 << bits) - 1) as u8;
+            let moved = |from: &TokenStream, right: &Affine, left: &Affine| {
+                let (right, left) = (shift(quote!(>>), right, piece), shift(quote!(<<), left, piece));
+                let low = quote!(#from #right & #mask);
+                if left.is_empty() { low } else { quote!((#low) #left) }
+            };
+            let (read, write) =
+                (moved(&place, by, &position), moved(&quote!(codes[#element]), &position, by));
+            (read, quote!(#place |= #write;))
+        }
+        Cut::Bits { shift: by, bits, position } => {
+            // They may begin in a later byte, or go on there.
+            let code = code_type(codes);
+            let by = affine(by, piece);
+            let first = quote!(8 * (#byte) + #by);
+            let read = quote!(kernels::bytes::bits_at(&self.#field, #first, #bits) as #code);
+            let read = if *position == 0 { read } else { quote!((#read) << #position) };
+            let write = if *position == 0 { quote!() } else { quote!(>> #position) };
+            let write = quote! {
+                kernels::bytes::join_bits_at(
+                    &mut self.#field,
+                    #first,
+                    #bits,
+                    usize::from(codes[#element] #write),
+                );
+            };
+            (read, write)
+        }
+    }
+}
+
+/// Whether a shift stays in its byte, whatever the digits are.
+fn stays_in_byte(shift: &Affine, piece: &Piece) -> bool {
+    let most = piece.digits.iter().zip(&shift.strides).map(|(digit, stride)| stride * (digit.radix - 1));
+    shift.constant + most.sum::<usize>() < 8
+}
+
+/// `>> by`, or nothing where `by` is 0.
+fn shift(operator: TokenStream, by: &Affine, piece: &Piece) -> TokenStream {
+    let amount = affine(by, piece);
+    match (by.constant, by.strides.iter().all(|&stride| stride == 0)) {
+        (0, true) => quote!(),
+        (_, true) => quote!(#operator #amount),
+        _ => quote!(#operator (#amount)),
+    }
+}
+
+/// The loop variable of a digit. Its name is the user's, its scope the macro's: it hides no variable of
+/// the function around it, whatever that is called.
+fn digit_variable(digit: &Digit) -> Ident {
+    format_ident!("{}", digit.name, span = Span::mixed_site())
+}
+
+/// `64 * a + 32 * b + l`, as declared.
+fn affine(affine: &Affine, piece: &Piece) -> TokenStream {
+    let mut terms: Vec<_> = piece
+        .digits
+        .iter()
+        .zip(&affine.strides)
+        .filter(|(_, stride)| **stride != 0)
+        .map(|(digit, &stride)| {
+            let name = digit_variable(digit);
+            if stride == 1 { quote!(#name) } else { quote!(#stride * #name) }
+        })
+        .collect();
+    let constant = affine.constant;
+    if constant != 0 || terms.is_empty() {
+        terms.push(quote!(#constant));
+    }
+    quote!(#(#terms)+*)
+}
