@@ -1,0 +1,156 @@
+//! The quantizer against a plain search over what a block can hold.
+
+use quantloom_kernels::{Kernels, Supported};
+
+use super::inputs::Inputs;
+use super::random::Random;
+use super::{Quantizer, holds};
+
+/// How much larger the root of the squared error may be than that of the search. Quantizers are made to come within
+/// 1.02 of it; the rest is for weights that happen to be worse than those that this was measured on.
+const MARGIN: f64 = 1.05;
+
+/// Quantizers compute in f32: a share of the weights that may be lost where a block can hold them exactly.
+const ROUNDING: f64 = 1.0 / (1 << 20) as f64;
+
+/// How much larger the root of the squared error of a rule may be for Gaussian weights: ggml's for codes of three values has
+/// 2.1 times the least, the others have less.
+const MARGIN_OF_RULE: f64 = 2.5;
+
+/// Weights of a block.
+struct Case {
+    name: &'static str,
+    weights: Vec<f32>,
+    importance: Option<Vec<f32>>,
+    rule: ByRule,
+}
+
+/// What a quantizer that follows a rule is held to.
+#[derive(Clone, Copy)]
+enum ByRule {
+    /// To be within [`MARGIN_OF_RULE`] and better than zeros: rules are made for such weights.
+    Near,
+    /// To be no worse than zeros.
+    NoWorse,
+    /// To nothing: the smallest numbers of a block are larger than what the rule makes of such weights.
+    Free,
+}
+
+/// The squared error of blocks is hardly larger than that of the best that a plain search finds.
+pub fn check(inputs: &Inputs, isa: Supported, seed: u64) -> Result<(), String> {
+    let subject = inputs.subject;
+    let kernels = subject.format.kernels(isa);
+    let held = match subject.quantizer {
+        Quantizer::Holding(holds) => holds(),
+        Quantizer::Best | Quantizer::Rule => holds::find(subject).map_err(|reason| {
+            format!(
+                "what a block holds can't be found by trying ({reason}): say it by hand, `Quantizer::Holding`"
+            )
+        })?,
+    };
+    let cases = cases(subject.format.block_len, seed);
+    let mut failures = Vec::new();
+    for Case { name, weights, importance, rule } in &cases {
+        let importance = importance.as_deref();
+        let block = quantize(&kernels, weights, importance)?;
+        // The root of the squared error of a block.
+        let error = |value: &dyn Fn(usize) -> f64| {
+            let square = |(i, &w): (usize, &f32)| {
+                importance.map_or(1.0, |importance| f64::from(importance[i]))
+                    * (f64::from(w) - value(i)).powi(2)
+            };
+            weights.iter().enumerate().map(square).sum::<f64>().sqrt()
+        };
+        let values = subject.weights_of(&block);
+        let (error, of_zeros) = (error(&|i| values[i].value()), error(&|_| 0.0));
+        let least = || held.least_error(weights, importance).sqrt();
+        let bound = match (subject.quantizer, importance, rule) {
+            (Quantizer::Rule, None, ByRule::Near) => (MARGIN_OF_RULE * least()).min(of_zeros),
+            (Quantizer::Rule, None, ByRule::NoWorse) => (1.0 + ROUNDING) * of_zeros,
+            (Quantizer::Rule, None, ByRule::Free) => f64::INFINITY,
+            _ => MARGIN * least() + ROUNDING * of_zeros,
+        };
+        // False of what is no number.
+        let is_good = error <= bound;
+        if !is_good {
+            failures.push(format!(
+                "{name}: the block errs by {error:.4e}, which is more than {bound:.4e}; a plain search finds one that errs by {:.4e}, zeros err by {of_zeros:.4e}",
+                least()
+            ));
+        }
+    }
+    if failures.is_empty() { each_for_itself(inputs, isa, &cases) } else { Err(failures.join("\n")) }
+}
+
+/// Blocks of weights; what was in them before does not matter.
+fn quantize(kernels: &Kernels, weights: &[f32], importance: Option<&[f32]>) -> Result<Vec<u8>, String> {
+    let mut blocks = vec![0xA5; kernels.format().bytes_for(weights.len())];
+    match importance {
+        None => kernels.quantize(weights, &mut blocks),
+        Some(importance) => kernels.quantize_weighted(weights, importance, &mut blocks),
+    }
+    .map_err(|error| error.to_string())?;
+    Ok(blocks)
+}
+
+/// Several blocks at once are what each is for itself, where rows are of two blocks.
+fn each_for_itself(inputs: &Inputs, isa: Supported, cases: &[Case]) -> Result<(), String> {
+    let format = inputs.subject.format;
+    let kernels = format.kernels(isa);
+    let rows: Vec<f32> =
+        cases[..cases.len() / 2 * 2].iter().flat_map(|case| case.weights.iter().copied()).collect();
+    let columns: Vec<f32> = (0..2 * format.block_len).map(|i| 0.5 + (i % 5) as f32).collect();
+    for (what, importance) in [("", None), (" with importance", Some(columns.as_slice()))] {
+        let blocks = quantize(&kernels, &rows, importance)?;
+        let blocks = blocks.chunks_exact(format.block_bytes);
+        for (b, (block, weights)) in blocks.zip(rows.chunks_exact(format.block_len)).enumerate() {
+            let importance = importance.map(|all| &all[b % 2 * format.block_len..][..format.block_len]);
+            if quantize(&kernels, weights, importance)? != block {
+                return Err(format!("block {b} of several{what} differs from the same block for itself"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn case(name: &'static str, weights: Vec<f32>, importance: Option<Vec<f32>>, rule: ByRule) -> Case {
+    Case { name, weights, importance, rule }
+}
+
+/// Weights of every magnitude, sign and kind.
+fn cases(len: usize, seed: u64) -> Vec<Case> {
+    let mut random = Random(seed);
+    let mut gaussian = |sigma: f32| -> Vec<f32> { (0..len).map(|_| sigma * random.gaussian()).collect() };
+    let magnitudes: Vec<f32> = gaussian(0.2).iter().map(|w| w.abs()).collect();
+    let mut outlier = gaussian(0.01);
+    outlier[len / 3] = 1.0;
+    let of_outlier = (0..len).map(|i| if i == len / 3 { 0.0 } else { 1.0 }).collect();
+    let uneven = gaussian(2.0).iter().map(|x| x.exp()).collect();
+    vec![
+        case("Gaussian weights, σ = 1e-7", gaussian(1e-7), None, ByRule::Free),
+        case("Gaussian weights, σ = 0.001", gaussian(1e-3), None, ByRule::NoWorse),
+        case("Gaussian weights, σ = 0.03", gaussian(0.03), None, ByRule::Near),
+        case("Gaussian weights, σ = 1", gaussian(1.0), None, ByRule::Near),
+        case("Gaussian weights, σ = 1000", gaussian(1e3), None, ByRule::NoWorse),
+        case("negative weights", magnitudes.iter().map(|w| -w).collect(), None, ByRule::NoWorse),
+        case("positive weights", magnitudes, None, ByRule::NoWorse),
+        case(
+            "weights of three values",
+            gaussian(1.0).iter().map(|w| 0.7 * w.round().clamp(-1.0, 1.0)).collect(),
+            None,
+            ByRule::NoWorse,
+        ),
+        case(
+            "weights of two values",
+            (0..len).map(|i| [0.5, -0.5][i % 3 % 2]).collect(),
+            None,
+            ByRule::NoWorse,
+        ),
+        case("equal weights", vec![0.37; len], None, ByRule::NoWorse),
+        case("equal negative weights", vec![-11.0; len], None, ByRule::NoWorse),
+        case("zeros", vec![0.0; len], None, ByRule::NoWorse),
+        case("an outlier", outlier.clone(), None, ByRule::NoWorse),
+        case("an outlier of no importance", outlier, Some(of_outlier), ByRule::Free),
+        case("Gaussian weights with importance", gaussian(0.03), Some(uneven), ByRule::Free),
+    ]
+}
