@@ -22,13 +22,24 @@ pub struct Format {
     pub block_bytes: usize,
     /// The numbers of a block by which its weights may be NaN or infinite.
     pub floats: &'static [FloatField],
+    /// The operations that it does not have.
+    pub missing: &'static [Missing],
     /// What panels of it are like; `None` where scales are for less than 16 weights.
     #[doc(hidden)]
     pub panel: Option<PanelFormat>,
-    /// The quantizer; `None` where parts of the formula share a field.
+    /// The quantizer; where there is none, [`why_not`](Self::why_not)`("quantize")` says why.
     pub quantize: Option<Quantize>,
     /// The kernels for each instruction set of this architecture, the plainest first.
     pub variants: &'static [Variant],
+}
+
+/// An operation that a format does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// `quantize` or `gemm`.
+    pub operation: &'static str,
+    /// Why.
+    pub reason: &'static str,
 }
 
 /// Whole blocks of weights to their bytes; the importance, if any, is that of a row's columns.
@@ -79,9 +90,14 @@ pub enum QuantizeError {
     /// The slices don't fit.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// Parts of the format's formula share a field, so that neither can be chosen for itself.
-    #[error("{0} has no quantizer: parts of its formula share a field")]
-    NoQuantizer(&'static str),
+    /// The format has no quantizer.
+    #[error("{format} has no quantizer: {reason}")]
+    NoQuantizer {
+        /// The format's name.
+        format: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 impl Variant {
@@ -113,6 +129,12 @@ impl Format {
     pub fn kernels(&'static self, isa: Supported) -> Kernels {
         let variant = self.variants.iter().find(|variant| variant.isa == isa.isa());
         Kernels { format: self, variant: variant.expect("the macro emits every instruction set") }
+    }
+
+    /// Why the format has no `operation`, `quantize` or `gemm`.
+    pub fn why_not(&self, operation: &str) -> &'static str {
+        let missing = self.missing.iter().find(|missing| missing.operation == operation);
+        missing.map_or("it was made without one", |missing| missing.reason)
     }
 
     /// Bytes of `weights` weights, rounded up to whole blocks.
@@ -248,7 +270,9 @@ impl Kernels {
     }
 
     fn quantizer(&self) -> Result<Quantize, QuantizeError> {
-        self.format.quantize.ok_or(QuantizeError::NoQuantizer(self.format.name))
+        let Format { name: format, quantize, .. } = self.format;
+        let reason = self.format.why_not("quantize");
+        quantize.ok_or(QuantizeError::NoQuantizer { format, reason })
     }
 
     /// Bytes of the row that `activations` go with.

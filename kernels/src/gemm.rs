@@ -132,9 +132,14 @@ pub enum GemmError {
     /// The slices don't fit.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// Panels have no room for the format's scales.
-    #[error("{0} has scales for less than 16 weights: multiply it by one vector after the other, by gemv")]
-    NoPanels(&'static str),
+    /// The format's rows can't be made panels.
+    #[error("{format} has no gemm: {reason}. Multiply it by one vector after the other, by gemv")]
+    NoPanels {
+        /// The format's name.
+        format: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 /// A panel times a tile: 32 outputs of 12 tokens. Meanwhile the beginning of what is needed next comes to L2.
@@ -283,7 +288,8 @@ impl Kernels {
         tokens: usize,
     ) -> Result<Factor<'a>, GemmError> {
         let (Some(format), Some(expand)) = (self.format().panel, self.variant().expand) else {
-            return Err(GemmError::NoPanels(self.format().name));
+            let format = self.format();
+            return Err(GemmError::NoPanels { format: format.name, reason: format.why_not("gemm") });
         };
         let count = tokens.div_ceil(TOKENS);
         let chunks = tiles.len().checked_div(count).unwrap_or(0);

@@ -59,7 +59,7 @@ pub mod x86;
 
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
-pub use dispatch::{BlockFormat, Format, Kernels, Quantize, QuantizeError, ShapeError, Variant};
+pub use dispatch::{BlockFormat, Format, Kernels, Missing, Quantize, QuantizeError, ShapeError, Variant};
 pub use finite::{FloatField, FloatType};
 #[cfg(not(test))]
 pub use formats::FORMATS;

@@ -1,8 +1,6 @@
 use quantloom_kernels::quant_format;
 
 quant_format! {
-    table lower;
-
     block Raw[32] {
         d: f16,
         r#in: [i8; 32],
@@ -21,6 +19,26 @@ quant_format! {
         sc: [u8; 4],
         set_q[i: 4, h: 2] = sc[i] >> 4 * h & 15;
         w = d * set_q * q;
+    }
+
+    block Keyword[32] {
+        gen: f16,
+        qs: [i8; 32],
+        w = gen * qs;
+    }
+
+    block Constant[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook from_bytes: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * from_bytes[qs];
+    }
+
+    block ConstantSetter[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook set_qs: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * set_qs[qs];
     }
 
     block Digit[32] {

@@ -3,7 +3,6 @@ use quantloom_kernels::quant_format;
 quant_format! {
     block Field[32] {
         d: f16,
-        qs: [u8; 16],
         q[h: 2, i: 16] = bytes[i] >> 4 * h & 15;
         w = d * (q - 8);
     }

@@ -18,6 +18,20 @@ quant_format! {
         w = d * (q - 8);
     }
 
+    block UsedPadding[32] {
+        _d: f16,
+        qs: [i8; 32],
+        w = _d * qs;
+    }
+
+    block UnusedCodes[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 7;
+        top[h: 2, i: 16] = qs[i] >> (4 * h + 3) & 1;
+        w = d * (q - 4);
+    }
+
     block Twice[32] {
         d: f16,
         qs: [u8; 16],

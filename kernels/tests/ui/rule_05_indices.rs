@@ -1,13 +1,6 @@
 use quantloom_kernels::quant_format;
 
 quant_format! {
-    block Far[32] {
-        d: f16,
-        qs: [u8; 16],
-        q[h: 2, i: 16] = qs[65535*(65535*(65535*i))] >> 4 * h & 15;
-        w = d * (q - 8);
-    }
-
     block NoDigits[32] {
         d: f16,
         e: [u8; 1],

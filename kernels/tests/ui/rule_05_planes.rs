@@ -42,13 +42,6 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
     }
-
-    block Elements[32] {
-        d: f16,
-        qs: [u8; 32],
-        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
-        w = d * (q - 8);
-    }
 }
 
 fn main() {}

@@ -15,6 +15,42 @@ quant_format! {
         w = d * (q - 8);
     }
 
+    block Far[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[65535*(65535*(65535*i))] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block Elements[32] {
+        d: f16,
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block Before[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i - 1] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block BeforeTheByte[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> (3 - 4 * h) & 15;
+        w = d * (q - 8);
+    }
+
+    block Dense[32] {
+        d: f16,
+        qs: [u8; 12],
+        _rest: [u8; 2],
+        q[i: 32] = qs[0] >> 3 * i & 7;
+        w = d * (q - 4);
+    }
+
     block Sixth[96] {
         d: f16,
         qs: [u8; 16],

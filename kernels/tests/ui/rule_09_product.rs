@@ -36,10 +36,43 @@ quant_format! {
         w = d * a - d * b;
     }
 
-    block Constant[32] {
+    block TwoMinima[32] {
         d: f16,
+        m: f16,
+        n: f16,
         qs: [i8; 32],
-        w = 0.3 * d * qs;
+        w = d * qs + m + n;
+    }
+
+    block CodedZeroPoint[64] {
+        d: f16,
+        z: [u8; 2],
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - z);
+    }
+
+    block TwoCodebooks[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook A: [[i8; 8]; 256] = [[1; 8]; 256];
+        codebook B: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * (A[qs] + B[qs]);
+    }
+
+    block AddedCodebook[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook A: [[i8; 8]; 256] = [[1; 8]; 256];
+        codebook B: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * A[qs] + d * B[qs];
+    }
+
+    block SignsInMinimum[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [i8; 128],
+        w = d * qs + d * signs(sign);
     }
 
     block Quotient[32] {

@@ -37,6 +37,21 @@ quant_format! {
         w = d * (2 * q - 15);
     }
 
+    block OddSteps[32] {
+        d: f16,
+        s: [u8; 16],
+        q[h: 2, i: 16] = s[i] >> 4 * h & 15;
+        w = d * (2 * q + 1);
+    }
+
+    block TritIndex[128] {
+        d: f16,
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 3] = [[1; 8]; 3];
+        q[i: 16] = trit(qs[i], 0);
+        w = d * GRID[q];
+    }
+
     block Wide[32] {
         d: f16,
         qs: [i8; 32],

@@ -25,19 +25,21 @@ quant_format! {
         w = d * signs(sign) * GRID[qs];
     }
 
+    block Trits[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [u8; 16],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        n[i: 16] = trit(sign[i], 0);
+        w = d * signs(n) * GRID[qs];
+    }
+
     block Function[128] {
         d: f16,
         sign: [u8; 16],
         qs: [u8; 16],
         codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
         w = d * sqrt(sign) * GRID[qs];
-    }
-
-    block Minimum[128] {
-        d: f16,
-        sign: [u8; 16],
-        qs: [i8; 128],
-        w = d * qs + d * signs(sign);
     }
 }
 

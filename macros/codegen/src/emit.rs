@@ -8,7 +8,7 @@
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
-use crate::error::Errors;
+use crate::error::Error;
 use crate::lower::Isa;
 use crate::parse;
 use crate::plan::Plan;
@@ -55,8 +55,8 @@ fn plain_numbers(tokens: TokenStream) -> TokenStream {
 
 /// What stands in for declarations with errors, so that these alone are reported and not also every
 /// use of a type that does not exist.
-pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: Errors) -> TokenStream {
-    let errors = errors.into_compile_errors();
+pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: &[Error]) -> TokenStream {
+    let errors = errors.iter().map(Error::to_compile_error);
     let formats = &declarations.formats;
     // Of two with one name the second has an error already.
     let first = |&(i, format): &(usize, &parse::Format)| formats[..i].iter().all(|f| f.name != format.name);
@@ -75,6 +75,8 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
                         block_len: 32,
                         block_bytes: 1,
                         floats: &[],
+                        missing: &[],
+                        missing: &[],
                         panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],
@@ -83,7 +85,7 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
             }
         });
     let list = list(kernels, declarations);
-    quote!(#errors #(#stubs)* #list)
+    quote!(#(#errors)* #(#stubs)* #list)
 }
 
 /// `pub static FORMATS: &[&Format] = …`
@@ -148,4 +150,11 @@ fn format(kernels: &TokenStream, declared: &parse::Format, plan: &Plan, isas: &[
 /// The module of the format `name`. Formats of one scope differ in their names, so their modules do.
 fn module_name(name: &Ident) -> Ident {
     format_ident!("__quantloom_{name}")
+}
+
+/// The operations that a format does not have, each with the reason.
+pub fn missing(plan: &Plan) -> Vec<(&'static str, String)> {
+    let quantizer = plan.quantizer.as_ref().err().map(|reason| ("quantize", reason.clone()));
+    let gemm = plan.panel_groups().err().map(|reason| ("gemm", reason));
+    quantizer.into_iter().chain(gemm).collect()
 }

@@ -21,7 +21,7 @@ pub fn expand(kernels: &TokenStream, declaration: TokenStream) -> TokenStream {
             let plans: Vec<_> = formats.iter().map(plan).collect();
             emit::emit(kernels, &declarations, &plans, lower::ALL)
         }
-        Err(errors) => emit::stubs(kernels, &declarations, errors),
+        Err(errors) => emit::stubs(kernels, &declarations, &errors),
     }
 }
 

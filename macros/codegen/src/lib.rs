@@ -11,9 +11,13 @@ mod check;
 mod emit;
 mod error;
 mod expand;
+mod facts;
 mod lower;
 mod model;
 mod parse;
 mod plan;
 
+pub use check::Rule;
+pub use error::Error;
 pub use expand::{expand, instruction_sets};
+pub use facts::{Facts, facts};

@@ -87,9 +87,9 @@ pub struct Place {
 /// A constant plus a sum of digits times strides.
 #[derive(Clone, Default)]
 pub struct Affine {
-    pub constant: usize,
+    pub constant: i64,
     /// One stride per digit of the code vector.
-    pub strides: Vec<usize>,
+    pub strides: Vec<i64>,
 }
 
 /// `w = Π scale · ± value(code) ± Π minimum`
@@ -189,12 +189,26 @@ impl Field {
 }
 
 impl Affine {
-    pub fn constant(constant: usize, digits: usize) -> Self {
+    pub fn constant(constant: i64, digits: usize) -> Self {
         Self { constant, strides: vec![0; digits] }
     }
 
-    fn at(&self, digits: &[usize]) -> usize {
-        self.constant + self.strides.iter().zip(digits).map(|(stride, digit)| stride * digit).sum::<usize>()
+    /// `self + other`
+    pub fn plus(&self, other: &Self) -> Self {
+        let strides = self.strides.iter().zip(&other.strides).map(|(a, b)| a + b).collect();
+        Self { constant: self.constant + other.constant, strides }
+    }
+
+    /// `factor · self`
+    pub fn times(&self, factor: i64) -> Self {
+        let strides = self.strides.iter().map(|stride| factor * stride).collect();
+        Self { constant: factor * self.constant, strides }
+    }
+
+    /// The value for some digits; `None` below 0.
+    fn at(&self, digits: &[usize]) -> Option<usize> {
+        let products = self.strides.iter().zip(digits).map(|(stride, &digit)| stride * digit as i64);
+        usize::try_from(self.constant + products.sum::<i64>()).ok()
     }
 }
 
@@ -205,16 +219,16 @@ impl Default for Product {
 }
 
 impl Term {
-    /// Where its part of an element lies.
-    fn at(&self, digits: &[usize]) -> Place {
-        let byte = self.byte.at(digits);
-        match &self.cut {
+    /// Where its part of an element lies; `None` before the field.
+    fn at(&self, digits: &[usize]) -> Option<Place> {
+        let byte = self.byte.at(digits)?;
+        Some(match &self.cut {
             Cut::Bits { shift, .. } => {
-                let shift = shift.at(digits);
+                let shift = shift.at(digits)?;
                 Place { byte: byte + shift / 8, within: shift % 8 }
             }
-            Cut::Trit { power } => Place { byte, within: power.at(digits) },
-        }
+            Cut::Trit { power } => Place { byte, within: power.at(digits)? },
+        })
     }
 
     /// Whether the part that lies there goes on into the next byte.
@@ -230,6 +244,11 @@ impl Piece {
 
     /// Where `term` keeps its part of element `e`.
     pub fn locate(&self, term: &Term, e: usize) -> Place {
+        self.try_locate(term, e).expect("the checker has seen to it that elements lie in their fields")
+    }
+
+    /// Where `term` keeps its part of element `e`; `None` before its field.
+    pub fn try_locate(&self, term: &Term, e: usize) -> Option<Place> {
         let mut rest = e;
         let mut digits: Vec<_> = self
             .digits
@@ -280,6 +299,12 @@ impl Codes {
             first += piece.len();
         }
         unreachable!("element {e} of {first}")
+    }
+
+    /// Whether they are digits of the base 3.
+    pub fn has_trits(&self) -> bool {
+        let terms = self.pieces.iter().flat_map(|piece| &piece.terms);
+        terms.into_iter().any(|term| matches!(term.cut, Cut::Trit { .. }))
     }
 
     /// Whether each code lies within one byte, and has no more than its bits.

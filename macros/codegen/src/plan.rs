@@ -25,7 +25,8 @@ pub struct Plan<'f> {
     pub chunks: Vec<Chunk>,
     pub scale: Scale<'f>,
     pub minimum: Option<Minimum<'f>>,
-    pub quantizer: Option<Quantizer>,
+    /// Or why there is none.
+    pub quantizer: Result<Quantizer, String>,
 }
 
 /// How a product of scales is computed: factors of the block, and one of each group.
@@ -259,13 +260,17 @@ impl Plan<'_> {
         [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
     }
 
-    /// In how many parts a chunk has scales of its own, 1 or 2, and whether a panel takes them: not more than that.
-    pub fn panel_groups(&self) -> Option<usize> {
+    /// In how many parts a chunk has scales of its own, 1 or 2, which is what panels of `gemm` hold; or why there is no
+    /// `gemm`.
+    pub fn panel_groups(&self) -> Result<usize, String> {
         let scales = std::iter::once(&self.scale).chain(self.minimum.as_ref().map(|minimum| &minimum.scale));
         let smallest = scales.filter_map(|scale| scale.group.map(|group| group.size)).min();
-        match smallest.map_or(1, |size| CHUNK.div_ceil(size)) {
-            groups @ 1..=2 => Some(groups),
-            _ => None,
+        match smallest {
+            Some(size) if size < CHUNK / 2 => Err(format!(
+                "each {size} weights have a scale or minimum of their own, and panels hold one for each {} at least",
+                CHUNK / 2
+            )),
+            _ => Ok(smallest.map_or(1, |size| CHUNK.div_ceil(size))),
         }
     }
 

@@ -62,11 +62,16 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
         }
     });
     let accessors = format.codes.iter().map(|codes| accessors(format, codes));
-    let from_weights = plan.quantizer.as_ref().map(|quantizer| from_weights(format, quantizer));
+    let from_weights = plan.quantizer.as_ref().ok().map(|quantizer| from_weights(format, quantizer));
     let summary =
         format!(" {len} weights in {bytes} bytes: {} bits per weight.", 8.0 * bytes as f64 / len as f64);
+    let missing = super::missing(plan).into_iter().map(|(operation, reason)| {
+        let text = format!(" No `{operation}`: {reason}.");
+        quote!(#[doc = ""] #[doc = #text])
+    });
     quote! {
         #[doc = #summary]
+        #(#missing)*
         #[derive(Clone, Copy, Debug, PartialEq)]
         #[repr(C, packed)]
         pub struct #name {
@@ -210,7 +215,7 @@ fn part(
         }
         Cut::Bits { shift: by, bits, position } if codes.is_bytes() && stays_in_byte(by, piece) => {
             // The bits of a term lie at `shift` of the byte and at `position` of the code.
-            let position = Affine::constant(*position, piece.digits.len());
+            let position = Affine::constant(*position as i64, piece.digits.len());
             let mask = ((1_u32 << bits) - 1) as u8;
             let moved = |from: &TokenStream, right: &Affine, left: &Affine| {
                 let (right, left) = (shift(quote!(>>), right, piece), shift(quote!(<<), left, piece));
@@ -244,8 +249,12 @@ fn part(
 
 /// Whether a shift stays in its byte, whatever the digits are.
 fn stays_in_byte(shift: &Affine, piece: &Piece) -> bool {
-    let most = piece.digits.iter().zip(&shift.strides).map(|(digit, stride)| stride * (digit.radix - 1));
-    shift.constant + most.sum::<usize>() < 8
+    let most = piece
+        .digits
+        .iter()
+        .zip(&shift.strides)
+        .map(|(digit, stride)| stride.max(&0) * (digit.radix as i64 - 1));
+    shift.constant + most.sum::<i64>() < 8
 }
 
 /// `>> by`, or nothing where `by` is 0.
@@ -264,21 +273,19 @@ fn digit_variable(digit: &Digit) -> Ident {
     format_ident!("{}", digit.name, span = Span::mixed_site())
 }
 
-/// `64 * a + 32 * b + l`, as declared.
+/// `64 * a + 32 * b + l`, as declared; what is subtracted stands last, so that no sum on the way is below 0.
 fn affine(affine: &Affine, piece: &Piece) -> TokenStream {
-    let mut terms: Vec<_> = piece
-        .digits
-        .iter()
-        .zip(&affine.strides)
-        .filter(|(_, stride)| **stride != 0)
-        .map(|(digit, &stride)| {
-            let name = digit_variable(digit);
-            if stride == 1 { quote!(#name) } else { quote!(#stride * #name) }
-        })
-        .collect();
-    let constant = affine.constant;
-    if constant != 0 || terms.is_empty() {
-        terms.push(quote!(#constant));
+    let term = |(digit, stride): (&Digit, &i64)| {
+        let (name, stride) = (digit_variable(digit), stride.unsigned_abs() as usize);
+        if stride == 1 { quote!(#name) } else { quote!(#stride * #name) }
+    };
+    let strides = || piece.digits.iter().zip(&affine.strides);
+    let mut added: Vec<_> = strides().filter(|(_, stride)| **stride > 0).map(term).collect();
+    let subtracted = strides().filter(|(_, stride)| **stride < 0).map(term);
+    let constant = affine.constant.unsigned_abs() as usize;
+    if affine.constant > 0 || added.is_empty() {
+        added.push(quote!(#constant));
     }
-    quote!(#(#terms)+*)
+    let last = (affine.constant < 0).then(|| quote!(- #constant));
+    quote!(#(#added)+* #(- #subtracted)* #last)
 }

@@ -28,7 +28,7 @@ pub fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let rows_kernel = lower::rows(isa, plan, &rows_name, Vectors::One);
     let several = several(isa, plan, [&rows_name, &gemv_name, &several_name]);
     let dequantize_kernel = lower::dequantize(isa, plan, &dequantize_name);
-    let expand_kernel = plan.panel_groups().map(|_| lower::expand(isa, plan, &expand_name));
+    let expand_kernel = plan.panel_groups().ok().map(|_| lower::expand(isa, plan, &expand_name));
     quote! {
         #rows_kernel
 
@@ -169,15 +169,15 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let quantize = match plan.quantizer {
-        Some(_) => quote!(::core::option::Option::Some(|weights, importance, blocks| {
+        Ok(_) => quote!(::core::option::Option::Some(|weights, importance, blocks| {
             kernels::quantize::blocks(weights, importance, blocks, |weights, importance| {
                 #name::from_weights(weights, importance).to_bytes()
             });
         })),
-        None => quote!(::core::option::Option::None),
+        Err(_) => quote!(::core::option::Option::None),
     };
     let panel = match plan.panel_groups() {
-        Some(groups) => {
+        Ok(groups) => {
             let reach = lower::reach(plan);
             let minimum = format.weight.minimum.is_some();
             quote!(::core::option::Option::Some(kernels::gemm::PanelFormat {
@@ -186,8 +186,11 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 has_minimum: #minimum,
             }))
         }
-        None => quote!(::core::option::Option::None),
+        Err(_) => quote!(::core::option::Option::None),
     };
+    let missing = super::missing(plan)
+        .into_iter()
+        .map(|(operation, reason)| quote!(kernels::Missing { operation: #operation, reason: #reason }));
     let floats = format.fields.iter().flat_map(floats);
     let variants = isas.iter().map(|isa| {
         let target = isa.target();
@@ -197,8 +200,8 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
             ["dot", "gemv", "gemv_several", "dequantize", "expand"]
                 .map(|operation| kernel_name(plan, operation, *isa));
         let expand = match plan.panel_groups() {
-            Some(_) => quote!(::core::option::Option::Some(#expand)),
-            None => quote!(::core::option::Option::None),
+            Ok(_) => quote!(::core::option::Option::Some(#expand)),
+            Err(_) => quote!(::core::option::Option::None),
         };
         quote! {
             #arch
@@ -223,6 +226,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 block_len: #len,
                 block_bytes: #bytes,
                 floats: &[#(#floats),*],
+                missing: &[#(#missing),*],
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],

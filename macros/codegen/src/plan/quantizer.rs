@@ -26,26 +26,32 @@ pub enum Reference {
     Largest,
 }
 
-/// `None` where two parts of the formula share a field, so that neither can be chosen for itself, or one is not
-/// searched for.
-pub fn quantizer(format: &Format) -> Option<Quantizer> {
+/// The quantizer, or why there is none.
+pub fn quantizer(format: &Format) -> Result<Quantizer, String> {
     let weight = &format.weight;
     let products =
         || std::iter::once(&weight.scale).chain(weight.minimum.as_ref().map(|minimum| &minimum.product));
-    let fields: Vec<_> = products().flat_map(|product| &product.block).collect();
+    let fields: Vec<_> = products().flat_map(|product| &product.block).copied().collect();
     let groups = || products().filter_map(|product| product.group.as_ref());
     let signs = weight.signs.as_ref().map(|signs| signs.code);
     let codes: Vec<_> = groups().map(|group| group.code).chain([weight.code]).chain(signs).collect();
-    let distinct = |indices: BTreeSet<usize>, len| indices.len() == len;
-    if !distinct(fields.iter().map(|&&field| field).collect(), fields.len())
-        || !distinct(codes.iter().copied().collect(), codes.len())
-    {
-        return None;
+    if let Some(field) = twice(&fields) {
+        return Err(format!(
+            "`{}` stands in it twice, so that neither part can be chosen for itself",
+            format.fields[field].name
+        ));
     }
-    // Scales by a table, and signs of single values, are not searched for.
-    let by_table = groups().any(|group| matches!(group.value, ScaleValue::Table { .. }));
-    if by_table || weight.signs.is_some() && !matches!(weight.value, Value::Codebook { .. }) {
-        return None;
+    if let Some(code) = twice(&codes) {
+        return Err(format!(
+            "`{}` stands in it twice, so that neither part can be chosen for itself",
+            format.codes[code].name
+        ));
+    }
+    if groups().any(|group| matches!(group.value, ScaleValue::Table { .. })) {
+        return Err("scales by a table are not searched for".into());
+    }
+    if weight.signs.is_some() && !matches!(weight.value, Value::Codebook { .. }) {
+        return Err("signs of the entries of a table are not searched for".into());
     }
     let mut ones = Vec::new();
     let mut first = |product: &Product| {
@@ -56,7 +62,13 @@ pub fn quantizer(format: &Format) -> Option<Quantizer> {
     let scale = first(&weight.scale);
     let minimum = weight.minimum.as_ref().and_then(|minimum| first(&minimum.product));
     let reference = if ones.is_empty() { reference(format) } else { None };
-    Some(Quantizer { scale, minimum, ones, reference })
+    Ok(Quantizer { scale, minimum, ones, reference })
+}
+
+/// What is among `indices` more than once.
+fn twice(indices: &[usize]) -> Option<usize> {
+    let mut seen = BTreeSet::new();
+    indices.iter().copied().find(|&index| !seen.insert(index))
 }
 
 fn reference(format: &Format) -> Option<Reference> {

@@ -1,0 +1,425 @@
+//! Rules: where codes lie, and that they lie inside their fields, are whole, and can be loaded.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::{BinOp, Expr, ExprBinary, ExprIndex, Ident};
+
+use super::numbers::{is_literal, number, plain};
+use super::{Checker, MAX_BLOCK, Rule, list};
+use crate::error::{Errors, Noted};
+use crate::model::{Affine, Codes, Cut, Digit, FieldType, Format, Piece, Term, Value};
+use crate::parse;
+
+/// The digits of the base 3 that a byte holds.
+pub const TRITS: usize = 5;
+/// The most bits of a code, which only those of codebooks have.
+const MAX_BITS: usize = 16;
+
+/// What is wrong with codes that straddle bytes, if any do, with the tokens to blame.
+pub type Straddling = Option<(TokenStream, String)>;
+
+impl Checker<'_> {
+    /// A code vector, of one piece or several.
+    pub fn code_vector(&mut self, declared: &parse::Codes) -> Result<(), Noted> {
+        let mut codes = Codes { name: declared.name.to_string(), pieces: Vec::new(), signed: false };
+        let mut straddling = None;
+        for piece in &declared.pieces {
+            let first = codes.len();
+            let (checked, straddles) = self.piece(&declared.name, piece, first)?;
+            if let Some(other) = codes.pieces.first()
+                && !other.terms.iter().map(shape).eq(checked.terms.iter().map(shape))
+            {
+                let message = format!(
+                    "the pieces of `{}` differ in their planes: give all the same masks, in the same order",
+                    codes.name
+                );
+                return self.errors.refuse(Rule::Whole, &piece.value, message);
+            }
+            straddling = straddling.or(straddles);
+            codes.pieces.push(checked);
+        }
+        self.push_codes(codes, declared.name.clone(), straddling);
+        Ok(())
+    }
+
+    pub fn push_codes(&mut self, codes: Codes, blame: Ident, straddling: Straddling) -> usize {
+        self.codes.push(codes);
+        self.blame.push(blame);
+        self.straddling.push(straddling);
+        self.codes.len() - 1
+    }
+
+    /// One piece of a code vector, whose first element is the `first` of it, and what is wrong with it where it is a
+    /// weight's or a scale's.
+    fn piece(
+        &mut self,
+        name: &Ident,
+        declared: &parse::Piece,
+        first: usize,
+    ) -> Result<(Piece, Straddling), Noted> {
+        let digits = self.digits(name, declared)?;
+        let len = digits.iter().fold(1_usize, |len, digit| len.saturating_mul(digit.radix));
+        let total = first.saturating_add(len);
+        if total > self.len {
+            let message = format!(
+                "`{name}` has {total} elements, and a block of `{}` only {} weights: a digit is too large, or one too many",
+                self.declared.name, self.len
+            );
+            return self.errors.refuse(Rule::Inside, name, message);
+        }
+        let planes = self.planes(&declared.value, &digits)?;
+        let (terms, tokens): (Vec<_>, Vec<_>) = planes.into_iter().unzip();
+        let piece = Piece { digits, terms };
+        let mut straddling = None;
+        for (term, tokens) in piece.terms.iter().zip(&tokens) {
+            let straddles = self.inside(name, &piece, term, tokens, first)?;
+            straddling = straddling.or(straddles);
+        }
+        self.whole(name, declared, &piece, &tokens)?;
+        Ok((piece, straddling))
+    }
+
+    fn digits(&mut self, name: &Ident, declared: &parse::Piece) -> Result<Vec<Digit>, Noted> {
+        if declared.digits.is_empty() {
+            let message = format!("codes need at least one digit: `{name}[i: 1]`");
+            return self.errors.refuse(Rule::Planes, name, message);
+        }
+        let mut digits: Vec<Digit> = Vec::new();
+        for digit in &declared.digits {
+            let radix = number(&digit.radix, self.errors)?;
+            if radix == 0 || radix > MAX_BLOCK {
+                let message = format!("a digit takes 1 to {MAX_BLOCK} values");
+                return self.errors.refuse(Rule::Planes, &digit.radix, message);
+            }
+            if digits.iter().any(|other| digit.name == other.name) {
+                let message = format!("a second digit `{}`: rename one", digit.name);
+                return self.errors.refuse(Rule::Names, &digit.name, message);
+            }
+            digits.push(Digit { name: digit.name.to_string(), radix });
+        }
+        Ok(digits)
+    }
+
+    /// Every element of a plane lies in its field. Returns what is wrong where codes must lie within bytes.
+    fn inside(
+        &mut self,
+        name: &Ident,
+        piece: &Piece,
+        term: &Term,
+        tokens: &Expr,
+        first: usize,
+    ) -> Result<Straddling, Noted> {
+        let field = &self.fields[term.field];
+        let bytes = field.count.unwrap_or(1);
+        let mut straddling = None;
+        for e in 0..piece.len() {
+            let element = first + e;
+            let Some(place) = piece.try_locate(term, e) else {
+                let message = format!(
+                    "element {element} of `{name}` would lie before the first bit of `{}`: the index, the shift or the power is below 0 there",
+                    field.name
+                );
+                return self.errors.refuse(Rule::Inside, tokens, message);
+            };
+            let last = match term.cut {
+                Cut::Bits { bits, .. } => place.byte + (place.within + bits - 1) / 8,
+                Cut::Trit { .. } if place.within < TRITS => place.byte,
+                Cut::Trit { .. } => {
+                    let message = format!(
+                        "element {element} of `{name}` would be digit {} of a byte of `{}`, which has {TRITS}, from 0 on: mend the power",
+                        place.within, field.name
+                    );
+                    return self.errors.refuse(Rule::Inside, tokens, message);
+                }
+            };
+            if last >= bytes {
+                let message = format!(
+                    "element {element} of `{name}` would be in byte {last} of `{}`, which has {bytes}: mend the index or lengthen the field",
+                    field.name
+                );
+                return self.errors.refuse(Rule::Inside, tokens, message);
+            }
+            if let (true, None, Cut::Bits { bits, .. }) = (term.straddles(place), &straddling, &term.cut) {
+                let message = format!(
+                    "element {element} of `{name}` would take bits {} to {} of a byte of `{}`, and codes of weights and scales lie within bytes: narrow the mask, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
+                    place.within,
+                    place.within + bits - 1,
+                    field.name
+                );
+                straddling = Some((tokens.to_token_stream(), message));
+            }
+        }
+        Ok(straddling)
+    }
+
+    /// The planes of a piece touch no bit of the code twice and leave no gap.
+    fn whole(
+        &mut self,
+        name: &Ident,
+        declared: &parse::Piece,
+        piece: &Piece,
+        tokens: &[&Expr],
+    ) -> Result<(), Noted> {
+        let mut taken = 0_usize;
+        for (term, tokens) in piece.terms.iter().zip(tokens) {
+            let Cut::Bits { bits, position, .. } = term.cut else {
+                if piece.terms.len() == 1 {
+                    return Ok(());
+                }
+                let message = "a trit is a whole code: it is joined with no other plane";
+                return self.errors.refuse(Rule::Whole, tokens, message);
+            };
+            let bits = ((1 << bits) - 1) << position;
+            if taken & bits != 0 {
+                let message = format!(
+                    "two planes of `{name}` meet in the same bit of the code: shift one left with `<<`"
+                );
+                return self.errors.refuse(Rule::Whole, tokens, message);
+            }
+            taken |= bits;
+        }
+        if taken != piece.max() {
+            let message = format!(
+                "no plane of `{name}` gives bit {} of the code: widen a mask, or shift another plane less far to the left",
+                taken.trailing_ones()
+            );
+            return self.errors.refuse(Rule::Whole, &declared.value, message);
+        }
+        Ok(())
+    }
+
+    /// Each plane with its tokens.
+    fn planes<'e>(&mut self, value: &'e Expr, digits: &[Digit]) -> Result<Vec<(Term, &'e Expr)>, Noted> {
+        if let Expr::Binary(ExprBinary { left, op: BinOp::BitOr(_), right, .. }) = plain(value) {
+            let (left, right) = (self.planes(left, digits), self.planes(right, digits));
+            let mut planes = left?;
+            planes.extend(right?);
+            return Ok(planes);
+        }
+        let mut plane = self.plane(value, digits)?;
+        if let Cut::Bits { shift, bits, position } = &mut plane.cut {
+            if *bits == 0 {
+                if shift.strides.iter().any(|&stride| stride != 0) {
+                    let message = "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`";
+                    return self.errors.refuse(Rule::Planes, value, message);
+                }
+                *bits = usize::try_from(8 - shift.constant).unwrap_or(0);
+            }
+            if *bits == 0 || *position + *bits > MAX_BITS {
+                let message = format!("a code has 1 to {MAX_BITS} bits: shift and mask less");
+                return self.errors.refuse(Rule::Planes, value, message);
+            }
+        }
+        Ok(vec![(plane, value)])
+    }
+
+    /// One plane; 0 bits stand for a mask not yet seen.
+    fn plane(&mut self, value: &Expr, digits: &[Digit]) -> Result<Term, Noted> {
+        match plain(value) {
+            Expr::Index(index) => {
+                let (field, byte) = self.place(index, digits)?;
+                let shift = Affine::constant(0, digits.len());
+                Ok(Term { field, byte, cut: Cut::Bits { shift, bits: 0, position: 0 } })
+            }
+            Expr::Call(call) if path(&call.func).is_some_and(|name| name == "trit") => {
+                let arguments: Vec<_> = call.args.iter().collect();
+                let [index, power] = arguments[..] else {
+                    return self.errors.refuse(Rule::Planes, value, "expected `trit(field[index], power)`");
+                };
+                let Expr::Index(index) = plain(index) else {
+                    return self.errors.refuse(Rule::Planes, index, "expected `field[index]`");
+                };
+                let (field, byte) = self.place(index, digits)?;
+                Ok(Term { field, byte, cut: Cut::Trit { power: self.affine(power, digits)? } })
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Shr(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                let (shift, bits, position) = self.bits_of(value, &mut plane)?;
+                if *bits != 0 || *position != 0 {
+                    let message = "shift right first, then mask, then shift left";
+                    return self.errors.refuse(Rule::Planes, value, message);
+                }
+                let by = self.affine(right, digits)?;
+                *shift = self.bounded(value, shift.plus(&by))?;
+                Ok(plane)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::BitAnd(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                let (_, bits, position) = self.bits_of(value, &mut plane)?;
+                if *bits != 0 || *position != 0 {
+                    let message = "shift right first, then mask once, then shift left";
+                    return self.errors.refuse(Rule::Planes, value, message);
+                }
+                if let Expr::Binary(ExprBinary { op: BinOp::Shl(_), .. }) = &**right {
+                    let message = "`<<` binds tighter than `&`: write `(… & 3) << 4`";
+                    return self.errors.refuse(Rule::Planes, right, message);
+                }
+                let mask = self.constant(right)?;
+                if mask == 0 || !(mask + 1).is_power_of_two() {
+                    let message = "a mask is 1, 3, 7, …: the low bits, after the shift";
+                    return self.errors.refuse(Rule::Planes, right, message);
+                }
+                *bits = mask.count_ones() as usize;
+                Ok(plane)
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Shl(_), right, .. }) => {
+                let mut plane = self.plane(left, digits)?;
+                let (_, _, position) = self.bits_of(value, &mut plane)?;
+                let by = self.constant(right)?;
+                if by >= MAX_BITS {
+                    let message = format!("a code has at most {MAX_BITS} bits");
+                    return self.errors.refuse(Rule::Planes, right, message);
+                }
+                *position += by;
+                Ok(plane)
+            }
+            _ => self.errors.refuse(
+                Rule::Planes,
+                value,
+                "expected a plane, `field[index] >> shift & mask << position`; planes are joined by `|`",
+            ),
+        }
+    }
+
+    /// The shift, the bits and the position of a plane that has them.
+    fn bits_of<'t>(
+        &mut self,
+        value: &Expr,
+        plane: &'t mut Term,
+    ) -> Result<(&'t mut Affine, &'t mut usize, &'t mut usize), Noted> {
+        match &mut plane.cut {
+            Cut::Bits { shift, bits, position } => Ok((shift, bits, position)),
+            Cut::Trit { .. } => {
+                let message = "a trit is a whole code: it is neither shifted nor masked";
+                self.errors.refuse(Rule::Planes, value, message)
+            }
+        }
+    }
+
+    /// `field[index]`
+    fn place(&mut self, index: &ExprIndex, digits: &[Digit]) -> Result<(usize, Affine), Noted> {
+        let Some(name) = path(&index.expr) else {
+            let message = "expected the name of a field before `[`";
+            return self.errors.refuse(Rule::Planes, &index.expr, message);
+        };
+        let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+            let known = list(self.fields.iter().map(|field| &field.name));
+            let message = format!("no field is called `{name}`: the fields are {known}");
+            return self.errors.refuse(Rule::Declared, name, message);
+        };
+        if self.fields[field].ty != FieldType::U8 || self.fields[field].count.is_none() {
+            let message = format!(
+                "codes are cut from arrays of u8, and `{name}` is not one; an array of i8 is its own codes"
+            );
+            return self.errors.refuse(Rule::Planes, name, message);
+        }
+        Ok((field, self.affine(&index.index, digits)?))
+    }
+
+    /// A sum of constants and of digits times constants.
+    fn affine(&mut self, value: &Expr, digits: &[Digit]) -> Result<Affine, Noted> {
+        match plain(value) {
+            Expr::Lit(_) => Ok(Affine::constant(self.constant(value)? as i64, digits.len())),
+            Expr::Path(_) => {
+                let Some(name) = path(value) else {
+                    return self.errors.refuse(Rule::Planes, value, "expected a digit");
+                };
+                let Some(digit) = digits.iter().position(|digit| *name == digit.name) else {
+                    let known = list(digits.iter().map(|digit| &digit.name));
+                    let message = format!("no digit is called `{name}`: the digits are {known}");
+                    return self.errors.refuse(Rule::Declared, name, message);
+                };
+                let mut affine = Affine::constant(0, digits.len());
+                affine.strides[digit] = 1;
+                Ok(affine)
+            }
+            Expr::Binary(ExprBinary { left, op: op @ (BinOp::Add(_) | BinOp::Sub(_)), right, .. }) => {
+                let (left, right) = (self.affine(left, digits), self.affine(right, digits));
+                let (left, right) = (left?, right?);
+                let right = if matches!(op, BinOp::Sub(_)) { right.times(-1) } else { right };
+                self.bounded(value, left.plus(&right))
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
+                let (factor, affine) = match (is_literal(left), is_literal(right)) {
+                    (true, _) => (left, right),
+                    (false, true) => (right, left),
+                    (false, false) => {
+                        let message = "one side of `*` must be a number: a walk over bytes has fixed strides";
+                        return self.errors.refuse(Rule::Planes, value, message);
+                    }
+                };
+                let factor = self.constant(factor)?;
+                let affine = self.affine(affine, digits)?;
+                self.bounded(value, affine.times(factor as i64))
+            }
+            _ => self.errors.refuse(
+                Rule::Planes,
+                value,
+                "expected a sum of digits times numbers, as `64 * a + 32 * b + i`, or a difference, as `4 - 4 * h` where the high half of a byte comes first",
+            ),
+        }
+    }
+
+    /// `affine`, unless a part of it is larger than every block; so sums and products don't overflow.
+    fn bounded(&mut self, value: &Expr, affine: Affine) -> Result<Affine, Noted> {
+        let limit = MAX_BLOCK as u64;
+        if affine.strides.iter().chain([&affine.constant]).any(|part| part.unsigned_abs() > limit) {
+            let message = format!("this leaves every block: fields have at most {MAX_BLOCK} bytes");
+            return self.errors.refuse(Rule::Inside, value, message);
+        }
+        Ok(affine)
+    }
+}
+
+/// What planes of different pieces must have in common: bits and position.
+fn shape(term: &Term) -> Option<(usize, usize)> {
+    match term.cut {
+        Cut::Bits { bits, position, .. } => Some((bits, position)),
+        Cut::Trit { .. } => None,
+    }
+}
+
+/// The name that `value` is.
+pub fn path(value: &Expr) -> Option<&Ident> {
+    match plain(value) {
+        Expr::Path(path) => path.path.get_ident(),
+        _ => None,
+    }
+}
+
+/// Codes of weights are loaded 16 at a time.
+pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
+    let codes = format.weight_codes();
+    let blame = &blame[format.weight.code];
+    if format.bytes() < 16 {
+        let message = format!(
+            "a block of {} bytes is shorter than one vector load of 16: gather more weights in a block",
+            format.bytes()
+        );
+        return errors.note(Rule::OneLoad, blame, message);
+    }
+    if matches!(format.weight.value, Value::Codebook { .. }) {
+        // Its entries are taken one by one.
+        return;
+    }
+    let place = |plane: usize, e: usize| {
+        let (piece, e) = codes.piece_of(e);
+        let term = &piece.terms[plane];
+        format.fields[term.field].offset + piece.locate(term, e).byte
+    };
+    for plane in 0..codes.pieces[0].terms.len() {
+        for first in (0..codes.len()).step_by(16) {
+            let bytes = (first..first + 16).map(|e| place(plane, e));
+            let (low, high) = (bytes.clone().min().unwrap_or(0), bytes.max().unwrap_or(0));
+            if high - low >= 16 {
+                let message = format!(
+                    "codes {first} to {} of `{}` are spread over {} bytes; a vector load takes 16: reorder the digits",
+                    first + 15,
+                    codes.name,
+                    high - low + 1
+                );
+                return errors.note(Rule::OneLoad, blame, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Rules of `w = …;`: products, values, group scales, signs.
+
+use syn::{BinOp, Expr, ExprBinary, ExprCall, Ident};
+
+use super::numbers::{is_literal, plain};
+use super::planes::path;
+use super::{Checker, Rule, list, numbers};
+use crate::error::Noted;
+use crate::model::{
+    Affine, CHUNK, Codes, Cut, Digit, FieldType, GroupScale, Minimum, Piece, Product, SIGNS, ScaleValue,
+    Signs, Term, Value, Weight,
+};
+use crate::parse::Codebook;
+
+/// One factor of a product in `w`.
+enum Factor {
+    /// A power of two, as its exponent.
+    Constant(i32),
+    Block(usize),
+    Group(GroupScale),
+    Weight(usize, Value),
+    Signs(Signs),
+}
+
+/// A product in `w`.
+struct Factors {
+    scale: Product,
+    weight: Option<(usize, Value)>,
+    signs: Option<Signs>,
+}
+
+/// What the codes of a factor stand for.
+enum Meaning {
+    /// factor · code - zero
+    Linear {
+        factor: i32,
+        zero: i32,
+    },
+    Table(Vec<i8>),
+    Number(FieldType),
+}
+
+impl Checker<'_> {
+    /// The whole formula.
+    pub fn weight(&mut self, formula: &Expr) -> Result<Weight, Noted> {
+        let (main, minimum) = match plain(formula) {
+            Expr::Binary(ExprBinary { left, op: BinOp::Add(_), right, .. }) => {
+                (&**left, Some((false, &**right)))
+            }
+            Expr::Binary(ExprBinary { left, op: BinOp::Sub(_), right, .. }) => {
+                (&**left, Some((true, &**right)))
+            }
+            main => (main, None),
+        };
+        if let (Expr::Binary(ExprBinary { op: BinOp::Add(_) | BinOp::Sub(_), .. }), Some((_, second))) =
+            (plain(main), minimum)
+        {
+            let message = "a weight has one minimum: let the quantizer store the sum of the two in one field";
+            return self.errors.refuse(Rule::Product, second, message);
+        }
+        let Factors { scale, weight, signs } = self.product(main)?;
+        let Some((code, value)) = weight else {
+            let message = format!(
+                "this product holds no codes for the {} weights of a block; write it first, then the minimum",
+                self.len
+            );
+            return self.errors.refuse(Rule::Product, main, message);
+        };
+        if signs.is_some() && matches!(value, Value::Linear { .. }) {
+            let message =
+                "signs go with the values of a table or a codebook: codes have a zero point instead";
+            return self.errors.refuse(Rule::Signs, main, message);
+        }
+        let minimum = minimum.map(|(subtract, product)| self.minimum(subtract, product)).transpose()?;
+        Ok(Weight { scale, code, value, signs, minimum })
+    }
+
+    /// The second product.
+    fn minimum(&mut self, subtract: bool, product: &Expr) -> Result<Minimum, Noted> {
+        let Factors { scale, weight, signs } = self.product(product)?;
+        let message = match (weight, signs) {
+            (None, None) => return Ok(Minimum { subtract, product: scale }),
+            (Some((_, Value::Codebook { .. })), _) => {
+                "a weight is one entry of one codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums"
+            }
+            _ => {
+                "only the first product holds the codes of the weights: the second is a minimum of the block or of groups"
+            }
+        };
+        self.errors.refuse(Rule::Product, product, message)
+    }
+
+    fn product(&mut self, product: &Expr) -> Result<Factors, Noted> {
+        let mut factors = Vec::new();
+        flatten(product, &mut factors);
+        let (mut scale, mut weight, mut signs) = (Product::default(), None, None);
+        let mut exponent = 0;
+        for factor in factors {
+            match self.factor(factor)? {
+                Factor::Constant(more) => exponent += more,
+                Factor::Block(field) => scale.block.push(field),
+                Factor::Group(group) => {
+                    if scale.group.replace(group).is_some() {
+                        let message = "a second vector of group scales: a product has one, whose planes are joined by `|`";
+                        return self.errors.refuse(Rule::Product, factor, message);
+                    }
+                }
+                Factor::Weight(code, value) => {
+                    if weight.replace((code, value)).is_some() {
+                        let message = "a second factor with a code for every weight: a product has one, whose planes are joined by `|`";
+                        return self.errors.refuse(Rule::Product, factor, message);
+                    }
+                }
+                Factor::Signs(these) => {
+                    if signs.replace(these).is_some() {
+                        let message = "a second factor of signs: a product has one";
+                        return self.errors.refuse(Rule::Product, factor, message);
+                    }
+                }
+            }
+        }
+        scale.constant = self.factor_of(product, exponent)?;
+        let has_numbers = matches!(scale.group, Some(GroupScale { value: ScaleValue::Number(_), .. }));
+        if scale.block.is_empty() && !has_numbers {
+            let message = "all blocks would have the same scale: multiply by a field of f16, f32, e8m0 or ue4m3; a scale of a row or of a tensor is not in its blocks, so that whoever calls the kernels multiplies by it";
+            return self.errors.refuse(Rule::Product, product, message);
+        }
+        Ok(Factors { scale, weight, signs })
+    }
+
+    fn factor(&mut self, factor: &Expr) -> Result<Factor, Noted> {
+        match plain(factor) {
+            Expr::Lit(_) => Ok(Factor::Constant(self.power_of_two(factor)?)),
+            Expr::Path(_) => {
+                let Some(name) = path(factor) else {
+                    return self.errors.refuse(Rule::Product, factor, "expected a name");
+                };
+                let field = self.fields.iter().position(|field| *name == field.name);
+                if let Some(field) = field.filter(|&field| self.fields[field].count.is_none()) {
+                    return Ok(Factor::Block(field));
+                }
+                let code = self.operand(name)?;
+                let meaning = match field.map(|field| self.fields[field].ty) {
+                    Some(ty) if ty.is_number() => Meaning::Number(ty),
+                    _ => Meaning::Linear { factor: 1, zero: 0 },
+                };
+                self.scaled_or_weight(factor, code, meaning)
+            }
+            Expr::Binary(ExprBinary { left, op: op @ (BinOp::Sub(_) | BinOp::Add(_)), right, .. }) => {
+                self.shifted(factor, left, matches!(op, BinOp::Sub(_)), right)
+            }
+            Expr::Index(index) => {
+                let (Some(table), Some(name)) = (path(&index.expr), path(&index.index)) else {
+                    return self.errors.refuse(Rule::Product, factor, "expected `TABLE[codes]`");
+                };
+                let code = self.operand(name)?;
+                let body = self.body;
+                match body.codebooks.iter().find(|codebook| codebook.name == *table) {
+                    Some(codebook) => self.codebook(factor, codebook, code),
+                    None => {
+                        let entries = self.table(table, code)?;
+                        self.scaled_or_weight(factor, code, Meaning::Table(entries))
+                    }
+                }
+            }
+            Expr::Call(call) => self.signs(call),
+            _ => self.errors.refuse(
+                Rule::Product,
+                factor,
+                "expected a factor, a field, codes, `(codes - zero)` or `TABLE[codes]`; factors are joined by `*`",
+            ),
+        }
+    }
+
+    /// `(codes - zero)`, `(2 * codes + 1)`
+    fn shifted(&mut self, factor: &Expr, left: &Expr, subtract: bool, right: &Expr) -> Result<Factor, Noted> {
+        let operator = if subtract { "-" } else { "+" };
+        if !is_literal(right) {
+            let message = match plain(right) {
+                Expr::Index(_) if matches!(plain(left), Expr::Index(_)) => {
+                    "a weight is one entry of one table or codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums".to_owned()
+                }
+                _ if subtract => {
+                    "a zero point is a number. Where blocks or groups store their own, multiply out: `w = d * q - d * z;` has kernels, and with a field of its own for the second scale, `w = d * q - m * z;`, a quantizer too".to_owned()
+                }
+                _ => format!("expected a number after `{operator}`"),
+            };
+            return self.errors.refuse(Rule::Product, right, message);
+        }
+        let (code, times) = self.multiple(left, operator)?;
+        let shift = self.constant(right)?;
+        let codes = &self.codes[code];
+        if codes.signed {
+            let message = format!("`{}` is signed and needs no zero point: drop it", codes.name);
+            return self.errors.refuse(Rule::Values, right, message);
+        }
+        let most = times * codes.max();
+        if subtract && shift > most {
+            let message = format!(
+                "the zero point lies outside the codes of `{}`, which run from 0 to {most}",
+                codes.name
+            );
+            return self.errors.refuse(Rule::Values, right, message);
+        }
+        let zero = if subtract { shift as i32 } else { -(shift as i32) };
+        self.scaled_or_weight(factor, code, Meaning::Linear { factor: times as i32, zero })
+    }
+
+    /// Codes, or a number times codes, before an operator.
+    fn multiple(&mut self, value: &Expr, operator: &str) -> Result<(usize, usize), Noted> {
+        let (times, name) = match plain(value) {
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) if is_literal(left) => {
+                let times = self.constant(left)?;
+                if times == 0 {
+                    let message = "0 times codes is always 0: write 1 or more, or drop the codes";
+                    return self.errors.refuse(Rule::Numbers, left, message);
+                }
+                (times, &**right)
+            }
+            name => (1, name),
+        };
+        match path(name) {
+            Some(name) => Ok((self.operand(name)?, times)),
+            None => {
+                let message = format!("expected codes before `{operator}`, as in `(q {operator} 8)`");
+                self.errors.refuse(Rule::Product, value, message)
+            }
+        }
+    }
+
+    /// `signs(codes)` or `even_signs(codes)`.
+    fn signs(&mut self, call: &ExprCall) -> Result<Factor, Noted> {
+        let even = match path(&call.func) {
+            Some(name) if name == "signs" => false,
+            Some(name) if name == "even_signs" => true,
+            _ => {
+                let message = "the functions of a formula are `signs(codes)` and `even_signs(codes)`";
+                return self.errors.refuse(Rule::Signs, &call.func, message);
+            }
+        };
+        let arguments: Vec<_> = call.args.iter().collect();
+        let [argument] = arguments[..] else {
+            return self.errors.refuse(Rule::Signs, call, "signs are those of one code vector");
+        };
+        let Some(name) = path(argument) else {
+            return self.errors.refuse(Rule::Signs, argument, "expected the name of codes");
+        };
+        let code = self.operand(name)?;
+        let codes = &self.codes[code];
+        let bits = if even { SIGNS - 1 } else { SIGNS };
+        if codes.has_trits() {
+            return self.refuse_trits(Rule::Signs, argument, code, "signs are bits");
+        }
+        if codes.signed || codes.bits() != bits || codes.len() * SIGNS != self.len {
+            let message = format!(
+                "`{name}` has {} codes of {} bits: here are {} of {bits}, one for each {SIGNS} weights",
+                codes.len(),
+                codes.bits(),
+                self.len / SIGNS
+            );
+            return self.errors.refuse(Rule::Signs, argument, message);
+        }
+        Ok(Factor::Signs(Signs { code, even }))
+    }
+
+    fn refuse_trits<T>(&mut self, rule: Rule, factor: &Expr, code: usize, why: &str) -> Result<T, Noted> {
+        let name = &self.codes[code].name;
+        let message = format!("`{name}` are digits of the base 3, and {why}: cut them with shift and mask");
+        self.errors.refuse(rule, factor, message)
+    }
+
+    fn codebook(&mut self, factor: &Expr, declared: &Codebook, code: usize) -> Result<Factor, Noted> {
+        let weights = numbers::number(&declared.weights, self.errors)?;
+        let entries = numbers::number(&declared.entries, self.errors)?;
+        if ![4, 8].contains(&weights) {
+            let message = "an entry of a codebook has 4 or 8 weights";
+            return self.errors.refuse(Rule::Values, &declared.weights, message);
+        }
+        let codes = &self.codes[code];
+        if codes.has_trits() {
+            return self.refuse_trits(Rule::Values, factor, code, "the index of a codebook is bits");
+        }
+        if codes.signed || codes.max() + 1 != entries {
+            let message = format!(
+                "`{}` has {entries} entries, and the codes of `{}` run from 0 to {}: give it one for each",
+                declared.name,
+                codes.name,
+                codes.max()
+            );
+            return self.errors.refuse(Rule::Values, &declared.entries, message);
+        }
+        if codes.len() * weights != self.len {
+            let message = format!(
+                "{} entries of {weights} weights are {}, and a block has {}",
+                codes.len(),
+                codes.len() * weights,
+                self.len
+            );
+            return self.errors.refuse(Rule::Values, factor, message);
+        }
+        Ok(Factor::Weight(code, Value::Codebook { name: declared.name.to_string(), weights }))
+    }
+
+    /// The code vector called `name`, made on the spot where `name` is an array that stands for itself.
+    fn operand(&mut self, name: &Ident) -> Result<usize, Noted> {
+        if let Some(code) = self.codes.iter().position(|codes| *name == codes.name) {
+            return Ok(code);
+        }
+        let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+            let known = list(
+                self.fields.iter().map(|field| &field.name).chain(self.codes.iter().map(|codes| &codes.name)),
+            );
+            let message = format!("nothing is called `{name}`: there are {known}");
+            return self.errors.refuse(Rule::Declared, name, message);
+        };
+        let Some(count) = self.fields[field].count else {
+            let message = format!(
+                "`{name}` is a single value, not codes: only an array or codes take a zero point or a table"
+            );
+            return self.errors.refuse(Rule::Values, name, message);
+        };
+        let codes = Codes {
+            name: name.to_string(),
+            pieces: vec![Piece {
+                digits: vec![Digit { name: "i".into(), radix: count }],
+                terms: vec![Term {
+                    field,
+                    byte: Affine { constant: 0, strides: vec![1] },
+                    cut: Cut::Bits { shift: Affine::constant(0, 1), bits: 8, position: 0 },
+                }],
+            }],
+            signed: self.fields[field].ty == FieldType::I8,
+        };
+        Ok(self.push_codes(codes, name.clone(), None))
+    }
+
+    /// What a factor is by the number of its codes: weights have one each, groups one together.
+    fn scaled_or_weight(&mut self, factor: &Expr, code: usize, meaning: Meaning) -> Result<Factor, Noted> {
+        if let Some((tokens, message)) = self.straddling[code].take() {
+            return self.errors.refuse(Rule::Inside, tokens, message);
+        }
+        let (len, bits) = (self.codes[code].len(), self.codes[code].bits());
+        if bits > 8 {
+            let message = format!(
+                "`{}` has {bits} bits: only the codes of a codebook have more than 8",
+                self.codes[code].name
+            );
+            return self.errors.refuse(Rule::Headroom, factor, message);
+        }
+        if len == self.len {
+            let value = self.value(factor, code, meaning)?;
+            return Ok(Factor::Weight(code, value));
+        }
+        let size = self.len / len;
+        if !self.len.is_multiple_of(len)
+            || size < 4
+            || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
+        {
+            let message = format!(
+                "{len} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
+                self.len
+            );
+            return self.errors.refuse(Rule::Groups, factor, message);
+        }
+        let value = match meaning {
+            Meaning::Linear { factor, zero } => ScaleValue::Linear { factor, zero },
+            Meaning::Table(entries) => ScaleValue::Table { entries },
+            Meaning::Number(ty) => ScaleValue::Number(ty),
+        };
+        Ok(Factor::Group(GroupScale { code, value, size }))
+    }
+
+    /// What the codes of weights stand for.
+    fn value(&mut self, factor: &Expr, code: usize, meaning: Meaning) -> Result<Value, Noted> {
+        let codes = &self.codes[code];
+        let (name, bits) = (&codes.name, codes.bits());
+        match meaning {
+            Meaning::Linear { factor: 1, zero: zero @ 0.. } => {
+                if !codes.signed && bits > 7 {
+                    let message = format!(
+                        "`{name}` has {bits} bits, and two such codes times two activations overflow the i16 sum of vpmaddubsw: use at most 7 bits, or an array of i8"
+                    );
+                    return self.errors.refuse(Rule::Headroom, factor, message);
+                }
+                Ok(Value::Linear { zero })
+            }
+            Meaning::Linear { factor: times, zero } => {
+                let values: Vec<_> = (0..=codes.max() as i32).map(|code| times * code - zero).collect();
+                let message = match &values[..] {
+                    [first, second, .., last] if bits <= 4 && values.iter().all(|v| v.abs() <= 127) => {
+                        format!(
+                            "the codes of weights are taken as they are, or minus a zero point: for other values declare `table VALUES = [{first}, {second}, …, {last}];` and write `VALUES[{name}]`"
+                        )
+                    }
+                    _ => "the codes of weights are taken as they are, or minus a zero point: multiply the scale, or add a minimum, instead".to_owned(),
+                };
+                self.errors.refuse(Rule::Values, factor, message)
+            }
+            Meaning::Table(entries) => Ok(Value::Table { entries }),
+            Meaning::Number(ty) => {
+                let message = format!("an array of {} holds scales: weights are codes", ty.name());
+                self.errors.refuse(Rule::Values, factor, message)
+            }
+        }
+    }
+
+    fn table(&mut self, name: &Ident, code: usize) -> Result<Vec<i8>, Noted> {
+        let body = self.body;
+        let Some(table) = body.tables.iter().find(|table| table.name == *name) else {
+            let message = format!("no table is called `{name}`: add `table {name} = […];`");
+            return self.errors.refuse(Rule::Declared, name, message);
+        };
+        let codes = &self.codes[code];
+        if codes.bits() > 4 || codes.signed {
+            let message = format!(
+                "`{}` has {} bits: a table is looked up by unsigned codes of at most 4 (one vpshufb)",
+                codes.name,
+                codes.bits()
+            );
+            return self.errors.refuse(Rule::Values, name, message);
+        }
+        let expected = codes.max() + 1;
+        if table.values.len() != expected {
+            let message =
+                format!("`{name}` has {} entries: give it {expected}, one for each code", table.values.len());
+            return self.errors.refuse(Rule::Values, name, message);
+        }
+        table.values.iter().map(|value| self.entry(value)).collect()
+    }
+}
+
+/// The factors of a product, in order.
+fn flatten<'e>(product: &'e Expr, factors: &mut Vec<&'e Expr>) {
+    match product {
+        Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) => {
+            flatten(left, factors);
+            flatten(right, factors);
+        }
+        Expr::Group(inner) => flatten(&inner.expr, factors),
+        Expr::Paren(inner)
+            if matches!(plain(&inner.expr), Expr::Binary(ExprBinary { op: BinOp::Mul(_), .. })) =>
+        {
+            flatten(plain(&inner.expr), factors);
+        }
+        factor => factors.push(factor),
+    }
+}
