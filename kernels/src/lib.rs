@@ -92,7 +92,8 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 /// 2. **Planes**, `q[h: 2, i: 16] = …;`: where a small integer lives. The indices on the left, slowest
 ///    first, are the digits of the element's number: here element 16·h + i. On the right stands one
 ///    term per plane, joined by `|`: `field[index] >> shift & mask << position`, in which index and
-///    shift are sums of digits times constants. Operators bind as in Rust. `trit(field[index], power)` is a digit of
+///    shift are sums and differences of digits times constants: `qs[i] >> (4 - 4 * h) & 15` where the high half of a byte
+///    comes first. Operators bind as in Rust. `trit(field[index], power)` is a digit of
 ///    the base 3 instead: a byte holds five, as a fraction of 256. Where no one walk reaches all elements, pieces
 ///    follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
 /// 3. **Value**, in `w = …;`: the code of a weight, as `q`, minus a zero point `(q - 8)`, or looked up,
@@ -103,18 +104,23 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    makes the number of minuses even.
 /// 4. **Scales**: the other factors of the product. A single field scales the whole block; a vector of
 ///    n codes scales n groups of equal size, and may have a zero point of its own, `(s - 32)`, a factor, `(2 * s + 1)`,
-///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`.
+///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`, from 2⁻¹⁹ to 2¹⁹
+///    together.
 /// 5. **Minimum**: a second product, added or subtracted: `w = d * q + m;`, `w = d * s * q - dmin * m;`.
+///
+/// Every bit of an array belongs to one code. A field, or codes, whose name begins with `_` are padding: they belong to no
+/// formula, and quantizers leave them 0.
 ///
 /// `= gguf 2` gives GGUF's tensor type number; without it the format stands outside that numbering.
 /// `table NAME;`, which may be left out, emits a list of the formats declared.
 ///
 /// For each format the macro emits a struct of that name with its fields, conversions from and to
 /// bytes, accessors for each code vector, and an implementation of `BlockFormat`
-/// whose constant holds the kernels of every instruction set.
+/// whose constant holds the kernels of every instruction set. Where a format can't have a quantizer or a `gemm`, its
+/// documentation and [`Format::missing`] say why.
 ///
-/// Generated code needs nothing in scope, minds no name there but constants in lower case, and finds this
-/// crate by whatever name yours has for it.
+/// Generated code stands in a module of its own, `__quantloom_` and the format's name: it needs nothing in scope, minds
+/// no name there, and finds this crate by whatever name yours has for it.
 ///
 /// # Errors
 ///

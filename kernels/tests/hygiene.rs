@@ -1,5 +1,5 @@
-//! The macro's output stands on its own: it needs no prelude, no import and no place, and names of a
-//! declaration don't meet names of the generated code.
+//! The macro's output stands on its own: it needs no prelude, no import and no place, names of a declaration don't meet
+//! names of the generated code, and what the caller wrote comes out as it was.
 
 use quantloom_kernels::formats::Q4_0;
 use quantloom_kernels::{BlockFormat, Format, Supported};
@@ -36,6 +36,123 @@ mod shadowed {
             w = bytes * (weights - 8);
         }
     }
+}
+
+/// Names that a variable of generated code can't have where it would see them.
+#[allow(dead_code, non_upper_case_globals, non_camel_case_types)]
+mod taken {
+    pub static block: u8 = 0;
+    pub static bytes: u8 = 0;
+    pub static codes: u8 = 0;
+    pub const weights: u8 = 0;
+    pub const i: usize = 0;
+    pub struct h;
+    pub struct numbers;
+    pub struct acc;
+    pub struct activations;
+
+    pub fn lower_dot_scalar() {}
+    pub fn lower_gemv_avx2_fma() {}
+
+    ::quantloom_kernels::quant_format! {
+        /// [`Lower`] is found from here.
+        pub table all;
+
+        /// As the macro's own names would be.
+        pub block Lower[32] {
+            d: f16,
+            qs: [u8; 16],
+
+            q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+            w = d * (q - 8);
+        }
+    }
+
+    ::quantloom_kernels::quant_format! {
+        /// Its kernels are called as those of the other.
+        pub(super) block LOWER[32] {
+            d: f16,
+            qs: [u8; 16],
+
+            q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+            w = d * (q - 8);
+        }
+    }
+}
+
+/// What the caller's expressions name is looked for where they stand, and their numbers keep their types.
+mod expressions {
+    pub mod outer {
+        pub mod quantloom_kernels {
+            pub const GRID: [[i8; 8]; 256] = [[7; 8]; 256];
+        }
+    }
+
+    const fn make(code: i8) -> [[i8; 8]; 256] {
+        [[code; 8]; 256]
+    }
+
+    quantloom_kernels::quant_format! {
+        pub block Path[128] {
+            d: f16,
+            qs: [u8; 16],
+
+            codebook GRID: [[i8; 8]; 256] = outer::quantloom_kernels::GRID;
+            w = d * GRID[qs];
+        }
+
+        pub block Call[128] {
+            d: f16,
+            qs: [u8; 16],
+
+            codebook GRID: [[i8; 8]; 256] = make((!0u8 >> 1) as i8);
+            w = d * GRID[qs];
+        }
+
+        pub block Inline[128] {
+            d: f16,
+            qs: [u8; 16],
+
+            codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+            w = d * GRID[qs];
+        }
+    }
+}
+
+/// Q4_0 out of a macro that gives names, types, numbers and a formula.
+macro_rules! nibbles {
+    ($name:ident, $weights:expr, $number:ty, $half:expr, $mask:literal, $zero:expr, $formula:expr) => {
+        quantloom_kernels::quant_format! {
+            block $name[$weights] {
+                d: $number,
+                qs: [u8; $half],
+
+                q[h: 2, i: $half] = qs[i] >> (4) * h & ($mask);
+                w = $formula;
+            }
+        }
+        const _: i32 = $zero;
+    };
+}
+
+#[test]
+fn declared_by_a_macro() {
+    nibbles!(Nibbles, 32, f16, 16, 15, 8, d * (q - 8));
+    equals_q4_0(Nibbles::FORMAT);
+}
+
+#[test]
+fn declared_where_names_of_variables_are_taken() {
+    assert_eq!(taken::all.len(), 1);
+    equals_q4_0(taken::Lower::FORMAT);
+    equals_q4_0(taken::LOWER::FORMAT);
+}
+
+#[test]
+fn expressions_mean_what_they_meant() {
+    assert_eq!(expressions::Path::GRID[0], [7; 8]);
+    assert_eq!(expressions::Call::GRID[255], [127; 8]);
+    assert_eq!(expressions::Inline::GRID[1], [1; 8]);
 }
 
 #[test]

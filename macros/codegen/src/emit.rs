@@ -76,7 +76,6 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
                         block_bytes: 1,
                         floats: &[],
                         missing: &[],
-                        missing: &[],
                         panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],

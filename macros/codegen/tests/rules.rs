@@ -1,40 +1,21 @@
 //! Every rule has cases among the compile errors of `quantloom-kernels`, and each of these breaks that rule alone. The
 //! generator is a library: the compiler is not asked.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use proc_macro2::{TokenStream, TokenTree};
-use quantloom_codegen::{Rule, facts};
-
-/// The tokens in the `quant_format!`s of a Rust file.
-fn declarations(source: &str) -> Vec<TokenStream> {
-    let tokens: TokenStream = source.parse().expect("the file is Rust");
-    let mut tokens = tokens.into_iter().peekable();
-    let mut found = Vec::new();
-    while let Some(token) = tokens.next() {
-        let is_name = matches!(&token, TokenTree::Ident(name) if name == "quant_format");
-        let is_call = matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == '!');
-        if is_name && is_call {
-            tokens.next();
-            let Some(TokenTree::Group(group)) = tokens.next() else { panic!("quant_format! without braces") };
-            found.push(group.stream());
-        }
-    }
-    found
-}
+use common::{declarations_of, root, wrong};
+use proc_macro2::TokenStream;
+use quantloom_codegen::{Rule, expand, facts};
 
 /// The rules that the cases of each file break: file name → numbers, without repetition.
 fn broken() -> BTreeMap<String, Vec<Option<usize>>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/tests/ui");
-    let files = std::fs::read_dir(folder).expect("the folder of compile errors");
-    let sources = files.map(|file| file.expect("a folder can be read").path());
-    sources
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    wrong()
+        .into_iter()
         .map(|path| {
-            let source = std::fs::read_to_string(&path).expect("a source can be read");
             let of_declaration = |tokens| facts(tokens).err().unwrap_or_default();
-            let errors = declarations(&source).into_iter().flat_map(of_declaration);
+            let errors = declarations_of(&path).into_iter().flat_map(of_declaration);
             let mut rules: Vec<_> = errors.map(|error| error.rule().map(Rule::number)).collect();
             rules.sort_unstable();
             rules.dedup();
@@ -60,8 +41,90 @@ fn every_rule_has_a_case_of_its_own() {
 /// Pages that speak of the rules know how many there are.
 #[test]
 fn pages_count_the_rules() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md can be read");
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md can be read");
     let count = format!("its {} rules", Rule::ALL.len());
     assert!(readme.contains(&count), "README.md should say `{count}`");
+}
+
+/// What people write, and what each case is about: fields, then codes and `w`, of a block of 32 weights.
+const RIGHT: &[(&str, &str, &str)] = &[
+    (
+        "hexadecimal entries",
+        "d: f16, qs: [u8; 16],",
+        "table T = [0x7F, -0x80, 0, 1]; q[l: 4, i: 8] = qs[i] >> 2 * l & 3; _h[i: 8] = qs[8 + i]; w = d * T[q];",
+    ),
+    (
+        "numbers in parentheses",
+        "d: f16, qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[(i)] >> (4) * h & (15); w = (0.5) * d * (q - (8));",
+    ),
+    (
+        "numbers with underscores and exponents",
+        "d: f16, qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 1_5; w = 1.25e-1 * d * (q - 8);",
+    ),
+    (
+        "constants that are far from 1 alone, near it together",
+        "d: f16, qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = 524288 * 0.0000019073486328125 * d * (q - 8);",
+    ),
+    (
+        "high nibble first",
+        "d: f16, qs: [u8; 16],",
+        "q[i: 16, h: 2] = qs[i] >> (4 - 4 * h) & 15; w = d * (q - 8);",
+    ),
+    (
+        "most significant bit first",
+        "d: f16, _more: [u8; 10], qs: [u8; 4],",
+        "table S = [-1, 1]; q[i: 4, k: 8] = qs[i] >> (7 - k) & 1; w = d * S[q];",
+    ),
+    ("backwards", "d: f16, qs: [u8; 16],", "q[h: 2, i: 16] = qs[15 - i] >> 4 * h & 15; w = d * (q - 8);"),
+    ("last trit first", "d: f16, qs: [u8; 16],", "q[n: 2, i: 16] = trit(qs[i], 1 - n); w = d * (q - 1);"),
+    (
+        "a field of padding",
+        "d: f16, _unused: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (q - 8);",
+    ),
+    (
+        "bits of padding",
+        "d: f16, qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 7; _top[h: 2, i: 16] = qs[i] >> (3 + 4 * h) & 1; w = d * (q - 4);",
+    ),
+    (
+        "coded zero points",
+        "d: f16, m: f16, z: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * q - m * z;",
+    ),
+];
+
+#[test]
+fn right_declarations_pass() {
+    for (case, fields, rest) in RIGHT {
+        let tokens: TokenStream =
+            format!("pub block X[32] {{ {fields} {rest} }}").parse().expect("these are tokens");
+        let facts = facts(tokens.clone());
+        let facts = facts.unwrap_or_else(|errors| panic!("{case}: {}", errors[0]));
+        assert_eq!(facts[0].weights, 32, "{case}");
+        let text = expand(&quote::quote!(::quantloom_kernels), tokens).to_string();
+        assert!(!text.contains("compile_error"), "{case}");
+    }
+}
+
+/// What a format lacks is said with the reason.
+#[test]
+fn what_is_missing_is_said() {
+    let cases: [(&str, &[(&str, &str)]); 3] = [
+        ("d: f16, s: [i8; 8], qs: [i8; 32], w = d * s * qs;", &[("gemm", "each 4 weights have a scale")]),
+        ("d: f16, qs: [i8; 32], w = d * qs + d;", &[("quantize", "`d` stands in it twice")]),
+        ("d: f16, qs: [i8; 32], w = d * qs;", &[]),
+    ];
+    for (body, expected) in cases {
+        let tokens: TokenStream = format!("block X[32] {{ {body} }}").parse().expect("these are tokens");
+        let missing = facts(tokens).expect("the declaration is right")[0].missing.clone();
+        assert_eq!(missing.len(), expected.len(), "{body}: {missing:?}");
+        for ((operation, reason), (expected_operation, expected_reason)) in missing.iter().zip(expected) {
+            assert_eq!(operation, expected_operation, "{body}");
+            assert!(reason.contains(expected_reason), "{body}: {reason}");
+        }
+    }
 }
