@@ -188,8 +188,10 @@ fn product(
                 }
             }
             // Each of two groups to 32 weights is added up as 2⁻²³ of itself, and before as much of it without
-            // the activations' scale.
-            let lost = steps.step_by(32).map(|step| 2.0 * (1.0 + step)).sum::<f64>() + inputs.lost(cols / 32);
+            // the activations' scale. A minimum is kept as 2⁻²³ of itself.
+            let of_products: f64 = steps.step_by(32).map(|step| 2.0 * (1.0 + step)).sum();
+            let of_minima: f64 = kept.clone().map(f64::abs).sum();
+            let lost = of_products + of_minima + inputs.lost(cols / 32);
             check_close_to(y[t * rows + r], &weights, kept, cols / 32, lost, case)?;
         }
     }

@@ -9,10 +9,10 @@ use super::{Subject, Weight};
 /// The most bits of which all values are tried.
 const BITS: usize = 16;
 
-/// What a block of `subject` can hold.
-///
-/// # Errors
-/// Trying can't tell, for a reason that is said.
+/// Why a weight is not finite though all numbers that are known are 1.
+const NOT_LISTED: &str = "its subject lists not all numbers of a block";
+
+/// What [`Subject::holds`] says.
 pub fn find(subject: &Subject) -> Result<Holds, String> {
     let probe = Probe::new(subject)?;
     let (values, signs) = probe.values()?;
@@ -243,6 +243,9 @@ impl<'s> Probe<'s> {
                 }
             }
             for (component, mut tuples) in components.iter().zip(tuples) {
+                if !tuples.iter().flatten().all(|value| value.is_finite()) {
+                    return Err(NOT_LISTED.to_owned());
+                }
                 tuples.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
                 tuples.dedup();
                 visit(component, tuples)?;

@@ -2,9 +2,9 @@
 
 use quantloom_kernels::{Kernels, Supported};
 
+use super::Quantizer;
 use super::inputs::Inputs;
 use super::random::Random;
-use super::{Quantizer, holds};
 
 /// How much larger the root of the squared error may be than that of the search. Quantizers are made to come within
 /// 1.02 of it; the rest is for weights that happen to be worse than those that this was measured on.
@@ -42,7 +42,7 @@ pub fn check(inputs: &Inputs, isa: Supported, seed: u64) -> Result<(), String> {
     let kernels = subject.format.kernels(isa);
     let held = match subject.quantizer {
         Quantizer::Holding(holds) => holds(),
-        Quantizer::Best | Quantizer::Rule => holds::find(subject).map_err(|reason| {
+        Quantizer::Best | Quantizer::Rule => subject.holds().map_err(|reason| {
             format!(
                 "what a block holds can't be found by trying ({reason}): say it by hand, `Quantizer::Holding`"
             )
