@@ -17,7 +17,7 @@ pub fn find(subject: &Subject) -> Result<Holds, String> {
     let probe = Probe::new(subject)?;
     let (values, signs) = probe.values()?;
     let scale = probe.product(Part::Scale)?;
-    let has_minimum = probe.reads.iter().flatten().any(|weight| weight.minimum != 0.0);
+    let has_minimum = probe.weights().any(|weight| weight.minimum != 0.0);
     let minimum = if has_minimum { Some(probe.product(Part::Minimum)?) } else { None };
     Ok(Holds { values, signs, scale, minimum })
 }
@@ -162,8 +162,7 @@ fn components<'a>(count: usize, bits: impl Iterator<Item = (usize, &'a [usize])>
 struct Probe<'s> {
     subject: &'s Subject,
     bases: Vec<Base>,
-    /// The weights of each base.
-    reads: Vec<Vec<Weight>>,
+    /// Those of the subject's numbers.
     numbers: Vec<Effect>,
     /// Those of every bit that is in no number.
     bits: Vec<(usize, Effect)>,
@@ -176,12 +175,9 @@ impl<'s> Probe<'s> {
         // A change that does not show in one block does so in another; large blocks have many codes of each kind.
         let count = ((1 << 26) / (bits * format.block_len)).clamp(6, 24);
         let bases = bases(subject, count);
-        let reads: Vec<_> = bases.iter().map(|(_, weights)| weights.clone()).collect();
         let is_finite = |weight: &Weight| weight.scale.is_finite() && weight.minimum.is_finite();
-        if !reads.iter().flatten().all(is_finite) {
-            return Err(
-                "a weight is not finite though the numbers that it lists are 1: list them all".to_owned()
-            );
+        if !bases.iter().flat_map(|(_, weights)| weights).all(is_finite) {
+            return Err(NOT_LISTED.to_owned());
         }
         let numbers: Vec<_> =
             subject.numbers.iter().map(|&number| effect_of_number(subject, &bases, number)).collect();
@@ -200,7 +196,12 @@ impl<'s> Probe<'s> {
                 return Err(format!("{name} changes {} at once", parts.join(" and ")));
             }
         }
-        Ok(Self { subject, bases, reads, numbers, bits })
+        Ok(Self { subject, bases, numbers, bits })
+    }
+
+    /// Those of all bases.
+    fn weights(&self) -> impl Iterator<Item = &Weight> {
+        self.bases.iter().flat_map(|(_, weights)| weights)
     }
 
     /// What `part` of the members of each of `components` can be, all together: `visit` gets the tuples without repetition.
@@ -274,7 +275,9 @@ impl<'s> Probe<'s> {
             let mut base = base.clone();
             negating.iter().for_each(|bit| base[bit / 8] &= !(1 << (bit % 8)));
             let rest = components(len, effects().filter(|(bit, _)| !negating.contains(bit)));
-            return Ok((self.values_of(&base, &rest)?, signs));
+            if let Ok(values) = self.values_of(&base, &rest) {
+                return Ok((values, signs));
+            }
         }
         Ok((plain?, Signs::Own))
     }
@@ -293,8 +296,11 @@ impl<'s> Probe<'s> {
             } else {
                 let (first, count) = (component.members[0], component.members.len());
                 let follow = component.members.iter().enumerate().all(|(i, &e)| e == first + i);
-                if !follow || !first.is_multiple_of(count) {
-                    return Err(format!("{}, and are no neighbours", together(component)));
+                if !follow || !first.is_multiple_of(count) || ![2, 4, 8].contains(&count) {
+                    return Err(format!(
+                        "weights {:?} have their codes from the same bits, and are no 2, 4 or 8 neighbours",
+                        component.members
+                    ));
                 }
                 Values::Rows(tuples)
             };
@@ -353,83 +359,74 @@ impl<'s> Probe<'s> {
     /// What the scale or the minimum of weights can be.
     fn product(&self, part: Part) -> Result<Product, String> {
         let len = self.subject.format.block_len;
-        let of_weight = |e: usize| {
-            let numbers = self.numbers.iter().zip(self.subject.numbers);
-            let numbers =
-                numbers.filter(move |(effect, _)| effect.on(part).contains(&e)).map(|(_, number)| *number);
-            numbers.collect::<Vec<_>>()
-        };
-        let numbers: Vec<_> = (0..len).map(of_weight).collect();
-        let block: Vec<Number> = numbers[0]
-            .iter()
-            .copied()
-            .filter(|number| numbers.iter().all(|of| of.contains(number)))
-            .collect();
-        let own = |e: usize| numbers[e].iter().copied().filter(|number| !block.contains(number));
+        let mut numbers = vec![Vec::new(); len];
+        for (number, effect) in self.subject.numbers.iter().zip(&self.numbers) {
+            effect.on(part).iter().for_each(|&e| numbers[e].push(*number));
+        }
         let mut bits = vec![Vec::new(); len];
         for (bit, effect) in &self.bits {
             effect.on(part).iter().for_each(|&e| bits[e].push(*bit));
         }
-        let base = &self.bases[0].0;
-        let size = (1..len).find(|&e| bits[e] != bits[0] || !own(e).eq(own(0))).unwrap_or(len);
-        let is_alike = |e: usize| bits[e] == bits[e / size * size] && own(e).eq(own(e / size * size));
-        if !len.is_multiple_of(size) || !(0..len).all(is_alike) {
+        self.is_proportional(part, &numbers)?;
+        // A number of the block is one of every weight; any other is one of a group.
+        let (block, of_groups): (Vec<Number>, Vec<Number>) =
+            self.subject.numbers.iter().partition(|number| numbers.iter().all(|of| of.contains(number)));
+        let own: Vec<Vec<Number>> = numbers
+            .into_iter()
+            .map(|numbers| numbers.into_iter().filter(|number| of_groups.contains(number)).collect())
+            .collect();
+        let is_alike = |e: usize, other: usize| bits[e] == bits[other] && own[e] == own[other];
+        let size = (1..len).find(|&e| !is_alike(e, 0)).unwrap_or(len);
+        if !len.is_multiple_of(size) || !(0..len).all(|e| is_alike(e, e / size * size)) {
             return Err(format!("groups that share a {} have different sizes", part.name()));
         }
-        self.is_proportional(part, &numbers)?;
-        let group = bits.iter().any(|bits| !bits.is_empty()) || own(0).next().is_some();
-        if !group {
-            let constant = part.of(&self.reads[0][0]);
-            if self.reads.iter().flatten().any(|weight| part.of(weight) != constant) {
+        if bits[0].is_empty() && own[0].is_empty() {
+            let constant = part.of(&self.bases[0].1[0]);
+            if self.weights().any(|weight| part.of(weight) != constant) {
                 return Err(format!("weights have {}s that no bit changes", part.name()));
             }
             return Ok(Product { block: block_numbers(&block, constant), group: None });
         }
-        let effects: Vec<(usize, Vec<usize>)> = self
-            .bits
-            .iter()
-            .map(|(bit, effect)| {
-                let mut groups: Vec<usize> = effect.on(part).iter().map(|e| e / size).collect();
-                groups.dedup();
-                (*bit, groups)
-            })
-            .collect();
-        let components =
-            components(len / size, effects.iter().map(|(bit, groups)| (*bit, groups.as_slice())));
+        let own: Vec<_> = own.into_iter().step_by(size).collect();
+        let group = Group { values: self.values_of_groups(part, size, &own)?, size };
+        Ok(Product { block: block_numbers(&block, 1.0), group: Some(group) })
+    }
+
+    /// The numbers that each group of `size` weights can have, the same for all: what their bits can be, times numbers of
+    /// their own.
+    fn values_of_groups(&self, part: Part, size: usize, own: &[Vec<Number>]) -> Result<Vec<f64>, String> {
+        let group_of = |weights: &[usize]| {
+            let mut groups: Vec<usize> = weights.iter().map(|e| e / size).collect();
+            groups.dedup();
+            groups
+        };
+        let effects: Vec<_> =
+            self.bits.iter().map(|(bit, effect)| (*bit, group_of(effect.on(part)))).collect();
+        let effects = effects.iter().map(|(bit, groups)| (*bit, groups.as_slice()));
+        let components = components(own.len(), effects);
         let mut found: Option<Vec<f64>> = None;
-        self.enumerate(
-            base,
-            &components,
-            part,
-            |group| group * size,
-            |component, tuples| {
-                let of_one = columns(&tuples);
-                if !is_product(&tuples, &of_one) {
-                    return Err(format!("groups share bits, from {} on", name(component.bits[0])));
+        let visit = |component: &Component, tuples: Vec<Vec<f64>>| {
+            let of_one = columns(&tuples);
+            if !is_product(&tuples, &of_one) {
+                return Err(format!("groups share bits, from {} on", name(component.bits[0])));
+            }
+            for (&group, mut values) in component.members.iter().zip(of_one) {
+                for number in &own[group] {
+                    let factors = number.values().ok_or("an f32 of a group is more than can be listed")?;
+                    values = products(&values, &factors);
                 }
-                for (&group, values) in component.members.iter().zip(of_one) {
-                    let mut values = values;
-                    for number in own(group * size) {
-                        let factors =
-                            number.values().ok_or("an f32 that some weights share is not searched")?;
-                        values =
-                            values.iter().flat_map(|value| factors.iter().map(move |f| value * f)).collect();
-                    }
-                    values.sort_unstable_by(f64::total_cmp);
-                    values.dedup();
-                    match &found {
-                        None => found = Some(values),
-                        Some(others) if *others == values => {}
-                        Some(_) => {
-                            return Err(format!("groups 0 and {group} can have different {}s", part.name()));
-                        }
+                match &found {
+                    None => found = Some(values),
+                    Some(others) if *others == values => {}
+                    Some(_) => {
+                        return Err(format!("groups 0 and {group} can have different {}s", part.name()));
                     }
                 }
-                Ok(())
-            },
-        )?;
-        let group = found.map(|values| Group { values, size });
-        Ok(Product { block: block_numbers(&block, 1.0), group })
+            }
+            Ok(())
+        };
+        self.enumerate(&self.bases[0].0, &components, part, |group| group * size, visit)?;
+        found.ok_or_else(|| "a block has no groups".to_owned())
     }
 
     /// `part` is what it is for numbers of 1, times its numbers.
@@ -441,7 +438,8 @@ impl<'s> Probe<'s> {
             block[number.place()].copy_from_slice(&random[number.place()]);
         }
         let weights = (self.subject.weights)(&block);
-        for (e, ((weight, before), numbers)) in weights.iter().zip(&self.reads[0]).zip(numbers).enumerate() {
+        for (e, ((weight, before), numbers)) in weights.iter().zip(&self.bases[0].1).zip(numbers).enumerate()
+        {
             let factor: f64 = numbers.iter().map(|number| number.value(&block)).product();
             let (expected, found) = (part.of(before) * factor, part.of(weight));
             if (expected - found).abs() > 1e-12 * expected.abs() {
@@ -458,18 +456,22 @@ fn block_numbers(numbers: &[Number], constant: f64) -> Numbers {
     if numbers.is_empty() {
         return Numbers::One(constant);
     }
-    let mut products = vec![constant];
+    let mut found = vec![constant];
     for number in numbers {
-        let Some(values) = number.values() else { return Numbers::Any };
-        if products.len() * values.len() > MOST {
-            return Numbers::Any;
+        match number.values() {
+            Some(values) if found.len() * values.len() <= MOST => found = products(&found, &values),
+            _ => return Numbers::Any,
         }
-        products =
-            products.iter().flat_map(|product| values.iter().map(move |value| product * value)).collect();
-        products.sort_unstable_by(f64::total_cmp);
-        products.dedup();
     }
-    Numbers::These(products)
+    Numbers::These(found)
+}
+
+/// Each of `a` with each of `b`, in ascending order.
+fn products(a: &[f64], b: &[f64]) -> Vec<f64> {
+    let mut products: Vec<f64> = a.iter().flat_map(|a| b.iter().map(move |b| a * b)).collect();
+    products.sort_unstable_by(f64::total_cmp);
+    products.dedup();
+    products
 }
 
 /// What each member has in `tuples`, in ascending order.
@@ -491,10 +493,6 @@ fn is_product(tuples: &[Vec<f64>], columns: &[Vec<f64>]) -> bool {
 
 fn name(bit: usize) -> String {
     format!("bit {} of byte {}", bit % 8, bit / 8)
-}
-
-fn together(component: &Component) -> String {
-    format!("weights {:?} have their codes from the same bits", component.members)
 }
 
 fn differ(a: usize, b: usize) -> String {

@@ -215,3 +215,79 @@ fn ue4m3_nearest(magnitude: f64) -> u8 {
     });
     BOUNDS.partition_point(|&bound| bound < magnitude) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Behind two bytes of something else.
+    const NUMBERS: [Number; 4] = [Number::F16(2), Number::F32(2), Number::E8M0(2), Number::UE4M3(2)];
+
+    #[test]
+    fn levels_are_the_ends_of_each_type() {
+        let (tiny, f32) = (2_f64.powi(-127), 2_f64.powi(-149));
+        // In the order of `NUMBERS`, with 2¹⁰ for the largest numbers of wide range.
+        let cases = [
+            (Level::One, [1.0, 1.0, 1.0, 1.0]),
+            (Level::Zero, [0.0, 0.0, tiny, 0.0]),
+            (Level::NegativeZero, [-0.0, -0.0, tiny, 0.0]),
+            (Level::Largest, [65504.0, 2048.0 - 2_f64.powi(-13), 1024.0, 448.0]),
+            (Level::Lowest, [-65504.0, 2_f64.powi(-13) - 2048.0, 1024.0, 448.0]),
+            (Level::SmallestSubnormal, [2_f64.powi(-24), f32, 2.0 * tiny, 2_f64.powi(-9)]),
+            (
+                Level::LargestSubnormal,
+                [-1023.0 * 2_f64.powi(-24), f32 - 2_f64.powi(-126), 2.0 * tiny, 7.0 * 2_f64.powi(-9)],
+            ),
+        ];
+        for (level, expected) in cases {
+            for (number, expected) in NUMBERS.into_iter().zip(expected) {
+                let mut block = [0xA5; 7];
+                number.set(&mut block, level, 10, &mut Random(1));
+                assert_eq!(number.value(&block), expected, "{number:?}, {level:?}");
+                let place = number.place();
+                assert!(
+                    (0..7).all(|i| place.contains(&i) || block[i] == 0xA5),
+                    "{number:?}, {level:?}: its neighbours changed"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn random_numbers_are_of_their_magnitude() {
+        let mut random = Random(1);
+        for number in NUMBERS {
+            let mut values: Vec<f64> = (0..1000)
+                .map(|_| {
+                    let mut block = [0; 7];
+                    number.set(&mut block, Level::Random(0.5), 0, &mut random);
+                    number.value(&block).abs()
+                })
+                .collect();
+            values.sort_by(f64::total_cmp);
+            // Of a power of two the one below.
+            assert!((0.12..=0.3).contains(&values[500]), "{number:?}: {}", values[500]);
+            assert!((0.25..=0.5).contains(&values[999]), "{number:?}: {}", values[999]);
+        }
+    }
+
+    #[test]
+    fn the_nearest_small_float_is_nearest() {
+        for i in 0..5000 {
+            let magnitude = f64::from(i) * 0.1;
+            let byte = ue4m3_nearest(magnitude);
+            let value = |byte: u8| ue4m3(byte | SIGN);
+            let least = (0..=0x7F).map(|byte| (value(byte) - magnitude).abs()).fold(f64::INFINITY, f64::min);
+            assert_eq!((value(byte) - magnitude).abs(), least, "{magnitude}: {byte:#X}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_an_array_follow_each_other() {
+        for number in NUMBERS {
+            let places = number.array::<3>().map(Number::place);
+            let size = number.place().len();
+            assert_eq!(places, [0, 1, 2].map(|i| 2 + i * size..2 + (i + 1) * size), "{number:?}");
+        }
+    }
+}
