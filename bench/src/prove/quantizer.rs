@@ -51,7 +51,8 @@ pub fn check(inputs: &Inputs, isa: Supported, seed: u64) -> Result<(), String> {
             )
         })?,
     };
-    let cases = cases(subject.format.block_len, seed);
+    let period = Period::new(subject.format.block_len, &held);
+    let cases = cases(&period, seed);
     let is_slow = ways(&held) >= SLOW;
     let mut failures = Vec::new();
     for Case { name, weights, importance, rule, .. } in
@@ -69,7 +70,10 @@ pub fn check(inputs: &Inputs, isa: Supported, seed: u64) -> Result<(), String> {
         };
         let values = subject.weights_of(&block);
         let (error, of_zeros) = (error(&|i| values[i].value()), error(&|_| 0.0));
-        let least = || held.least_error(weights, importance).sqrt();
+        let least = || {
+            let importance = importance.map(|importance| &importance[..period.len]);
+            (period.count as f64 * held.least_error(&weights[..period.len], importance)).sqrt()
+        };
         let bound = match (subject.quantizer, importance, rule) {
             (Quantizer::Rule, None, ByRule::Near) => (MARGIN_OF_RULE * least()).min(of_zeros),
             (Quantizer::Rule, None, ByRule::NoWorse) => (1.0 + ROUNDING) * of_zeros,
@@ -134,15 +138,51 @@ fn ways(held: &Holds) -> usize {
 /// So many take the search a second or more for a block of 256 weights.
 const SLOW: usize = 1 << 12;
 
+/// Weights that a block repeats, so that the search has few of them: given the numbers of the block groups don't depend on
+/// each other, and the least error of a block is that of its period as many times as this is repeated.
+struct Period {
+    /// Weights of a period.
+    len: usize,
+    /// How many of them a block has.
+    count: usize,
+    /// Each begins so many weights further on than the one before, and goes round: groups have other neighbours.
+    step: usize,
+}
+
+impl Period {
+    /// That of blocks of `len` weights: four groups where the search is slow, and 256 weights where it is not.
+    fn new(len: usize, held: &Holds) -> Self {
+        // Signs and entries reach over 8 weights at the most.
+        let products = std::iter::once(&held.scale).chain(&held.minimum);
+        let sizes = products.filter_map(|product| product.group.as_ref().map(|group| group.size));
+        let step = sizes.fold(8, lcm);
+        let wanted = if ways(held) >= SLOW { 4 * step.max(16) } else { 256.max(step) };
+        let period = if len.is_multiple_of(wanted) && wanted.is_multiple_of(step) { wanted } else { len };
+        Self { len: period, count: len / period, step }
+    }
+
+    /// A block of the weights `of_period`.
+    fn repeat(&self, of_period: &[f32]) -> Vec<f32> {
+        let weight = |e: usize| of_period[(e + e / self.len * self.step) % self.len];
+        (0..self.len * self.count).map(weight).collect()
+    }
+}
+
+/// The least number that is a multiple of both.
+fn lcm(a: usize, b: usize) -> usize {
+    (1..=b).map(|times| times * a).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
+}
+
 /// Weights of every magnitude, sign and kind.
-fn cases(len: usize, seed: u64) -> Vec<Case> {
+fn cases(period: &Period, seed: u64) -> Vec<Case> {
+    let len = period.len;
     let mut random = Random(seed);
     let mut gaussian = |sigma: f32| -> Vec<f32> { (0..len).map(|_| sigma * random.gaussian()).collect() };
     let magnitudes: Vec<f32> = gaussian(0.2).iter().map(|w| w.abs()).collect();
     let mut outlier = gaussian(0.01);
     outlier[len / 3] = 1.0;
-    let of_outlier = (0..len).map(|i| if i == len / 3 { 0.0 } else { 1.0 }).collect();
-    let uneven = gaussian(2.0).iter().map(|x| x.exp()).collect();
+    let of_outlier: Vec<f32> = (0..len).map(|i| if i == len / 3 { 0.0 } else { 1.0 }).collect();
+    let uneven: Vec<f32> = gaussian(2.0).iter().map(|x| x.exp()).collect();
     const ALWAYS: bool = true;
     const IF_QUICK: bool = false;
     let three = gaussian(1.0).iter().map(|w| 0.7 * w.round().clamp(-1.0, 1.0)).collect();
@@ -169,18 +209,66 @@ fn cases(len: usize, seed: u64) -> Vec<Case> {
     ];
     let plain = plain.into_iter().map(|(name, weights, rule, tells_most)| Case {
         name,
-        weights,
+        weights: period.repeat(&weights),
         importance: None,
         rule,
         tells_most,
     });
     let weighted = weighted.into_iter().map(|(name, weights, importance)| Case {
         name,
-        weights,
-        importance: Some(importance),
+        weights: period.repeat(&weights),
+        importance: Some(period.repeat(&importance)),
         // With importance a rule is none.
         rule: ByRule::Near,
         tells_most: ALWAYS,
     });
     plain.chain(weighted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::search::{Group, Numbers, Signs};
+
+    #[test]
+    fn periods_are_whole_groups() {
+        let product = |codes: usize, size: Option<usize>| Product {
+            block: Numbers::Any,
+            group: size.map(|size| Group { values: (0..codes).map(|code| code as f64).collect(), size }),
+        };
+        // Weights of a block, codes and sizes of groups of its scale and minimum; period, repetitions and step.
+        let cases = [
+            ("one scale", 32, (1, None), None, (32, 1, 8)),
+            ("groups of 16", 256, (64, Some(16)), None, (256, 1, 16)),
+            ("a long block", 4096, (64, Some(16)), None, (256, 16, 16)),
+            ("a long block of a scale", 4096, (1, None), None, (256, 16, 8)),
+            ("a slow search", 256, (64, Some(32)), Some((64, Some(32))), (128, 2, 32)),
+            ("groups of four", 64, (16, Some(4)), Some((16, Some(8))), (64, 1, 8)),
+            ("three times 128", 384, (256, Some(32)), Some((16, Some(32))), (128, 3, 32)),
+            ("no whole periods", 96, (64, Some(32)), Some((64, Some(32))), (96, 1, 32)),
+            ("a large group", 1024, (64, Some(512)), None, (512, 2, 512)),
+        ];
+        for (name, len, scale, minimum, expected) in cases {
+            let held = Holds {
+                values: Values::Single(vec![0.0, 1.0]),
+                signs: Signs::Own,
+                scale: product(scale.0, scale.1),
+                minimum: minimum.map(|(codes, size)| product(codes, size)),
+            };
+            let period = Period::new(len, &held);
+            assert_eq!((period.len, period.count, period.step), expected, "{name}");
+            let block = period.repeat(&(0..period.len).map(|i| i as f32).collect::<Vec<_>>());
+            assert_eq!(block.len(), len, "{name}");
+            for repeated in block.chunks_exact(period.len) {
+                let groups = repeated.chunks_exact(period.step);
+                assert!(groups.clone().all(|group| group.windows(2).all(|w| w[1] == w[0] + 1.0)), "{name}");
+                let mut firsts: Vec<f32> = groups.map(|group| group[0]).collect();
+                firsts.sort_by(f32::total_cmp);
+                assert!(
+                    firsts.iter().enumerate().all(|(i, &first)| first == (i * period.step) as f32),
+                    "{name}"
+                );
+            }
+        }
+    }
 }
