@@ -175,6 +175,14 @@ fn claims(format: &Format) -> Vec<Claim> {
     claims
 }
 
+/// The operations that a format does not have, each with its reason.
+fn missing(format: &'static Format) -> impl Iterator<Item = String> {
+    let name = format.name.to_lowercase();
+    let lacks = [("gemm", format.panel.is_none()), ("quantize", format.quantize.is_none())];
+    let lacks = lacks.into_iter().filter(|(_, lacks)| *lacks);
+    lacks.map(move |(operation, _)| format!("no {name}_{operation}: {}", format.why_not(operation)))
+}
+
 /// Proves those cells of `subject` whose names hold `filter` and that this CPU runs by itself, for a test that goes on
 /// where they fail.
 ///
@@ -206,7 +214,9 @@ pub fn main(subjects: Vec<Subject>) -> ExitCode {
     let table = Arc::new(Mutex::new(Table::new()));
     let mut trials = Vec::new();
     let mut rows: Vec<String> = Vec::new();
+    let mut absent: Vec<String> = Vec::new();
     for subject in subjects {
+        absent.extend(missing(subject.format));
         for Claim { row, isa, cell, check } in claims(subject.format) {
             if rows.last() != Some(&row) {
                 rows.push(row.clone());
@@ -219,6 +229,9 @@ pub fn main(subjects: Vec<Subject>) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !is_list {
         print!("{}", report(&table.lock().unwrap_or_else(PoisonError::into_inner)));
+        for line in absent {
+            println!("{line}");
+        }
     }
     conclusion.exit_code()
 }
