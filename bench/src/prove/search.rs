@@ -543,7 +543,7 @@ impl<'h> Search<'h> {
         let all: Vec<f64> = self.rows.iter().flatten().copied().collect();
         let (least_value, largest_value) = reach(&all);
         let (low_group, high_group) = self.scale.reach();
-        let most = 3e8 / self.cost;
+        let most = 4e7 / self.cost;
         let scales = |most: f64| {
             // Beside a minimum, a small scale makes up for its rounding.
             let part = if self.holds.minimum.is_none() { 0.3 } else { 1e-3 };
@@ -551,10 +551,10 @@ impl<'h> Search<'h> {
             self.numbers[0].grid(low, 2.0 * largest / (least_value * low_group), most)
         };
         if self.holds.minimum.is_none() {
-            return scales(most.clamp(200.0, 8000.0)).into_iter().map(|scale| [scale, 0.0]).collect();
+            return scales((4.0 * most).clamp(200.0, 4000.0)).into_iter().map(|scale| [scale, 0.0]).collect();
         }
         let (low_group, high_group) = self.minimum.reach();
-        let each = (0.7 * most).sqrt().clamp(12.0, 800.0);
+        let each = (0.7 * most).sqrt().clamp(12.0, 400.0);
         let furthest = largest * (2.0 + largest_value / least_value).min(10.0);
         let minima = self.numbers[1].grid(0.02 * small / high_group, furthest / low_group, each);
         let mut pairs: Vec<[f64; 2]> = scales(each)
@@ -715,18 +715,21 @@ impl Numbers {
 /// The value nearest to `target` under `scale`; `values` are in order.
 fn nearest(values: &[f64], target: f64, scale: f64) -> f64 {
     let target = if scale == 0.0 { 0.0 } else { target / scale };
-    let above = values.partition_point(|&value| value < target);
-    match (above.checked_sub(1).map(|below| values[below]), values.get(above)) {
-        (Some(below), Some(&above)) => {
-            if target - below <= above - target {
-                below
-            } else {
-                above
-            }
-        }
-        (Some(below), None) => below,
-        (None, above) => above.copied().unwrap_or(0.0),
+    let (first, last) = (values[0], values[values.len() - 1]);
+    if target <= first {
+        return first;
     }
+    if target >= last {
+        return last;
+    }
+    // Where values are as far apart as they are on average, the place is known.
+    let place = (target - first) / (last - first) * (values.len() - 1) as f64;
+    let mut above = place as usize + 1;
+    if !(values[above - 1] <= target && target <= values[above]) {
+        above = values.partition_point(|&value| value < target).max(1);
+    }
+    let below = above - 1;
+    if target - values[below] <= values[above] - target { values[below] } else { values[above] }
 }
 
 fn lcm(a: usize, b: usize) -> usize {
