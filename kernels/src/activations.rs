@@ -13,13 +13,14 @@ use crate::{ShapeError, Supported};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct ActivationBlock {
-    /// Codes from -127 to 127.
-    pub q: [i8; 32],
+    /// Codes from -127 to 127: some instructions multiply by the magnitude and the sign, and -128 has no magnitude in
+    /// 8 bits.
+    q: [i8; 32],
     /// Sums of four codes each: what a weight of 1 adds to each lane of a dot product. Kernels take
     /// zero points and minima from here.
-    pub sums: [i16; 8],
+    sums: [i16; 8],
     /// The largest magnitude of each four over 127, rounded up to a bf16.
-    pub scales: [bf16; 8],
+    scales: [bf16; 8],
 }
 
 impl ActivationBlock {
@@ -28,6 +29,36 @@ impl ActivationBlock {
 
     /// 32 activations of 0.
     pub const ZERO: Self = Self { q: [0; 32], sums: [0; 8], scales: [bf16::ZERO; 8] };
+
+    /// The block `x[i] = scales[i / 4] * q[i]`. `None` where a code is -128: kernels take codes from -127 to 127.
+    pub fn new(q: [i8; 32], scales: [bf16; 8]) -> Option<Self> {
+        if q.contains(&i8::MIN) {
+            return None;
+        }
+        let mut sums = [0; 8];
+        for (sum, four) in sums.iter_mut().zip(q.as_chunks::<4>().0) {
+            *sum = four.iter().map(|&code| i16::from(code)).sum();
+        }
+        Some(Self { q, sums, scales })
+    }
+
+    /// The codes, from -127 to 127.
+    #[inline(always)]
+    pub const fn codes(&self) -> &[i8; 32] {
+        &self.q
+    }
+
+    /// The sums of four codes each.
+    #[inline(always)]
+    pub const fn sums(&self) -> &[i16; 8] {
+        &self.sums
+    }
+
+    /// The scales of four activations each.
+    #[inline(always)]
+    pub const fn scales(&self) -> &[bf16; 8] {
+        &self.scales
+    }
 }
 
 const _: () = assert!(size_of::<ActivationBlock>() == 64);

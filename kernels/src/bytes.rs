@@ -10,6 +10,12 @@ pub fn field<const OFFSET: usize, const LEN: usize, const N: usize>(block: &[u8;
     block[OFFSET..].first_chunk().expect("the assertion above")
 }
 
+/// `LEN` bytes of a block from `offset` on, which the compiler need not know.
+#[inline(always)]
+pub fn window<const LEN: usize, const N: usize>(block: &[u8; N], offset: usize) -> &[u8; LEN] {
+    block[offset..].first_chunk().expect("a loop ends where its last window does")
+}
+
 /// The f16 at `OFFSET`.
 #[inline]
 pub fn f16_at<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> f16 {
@@ -110,7 +116,19 @@ pub fn looked_up(codes: [u8; 8], entries: &[i8]) -> [u8; 8] {
 /// Eight scale codes from `FIRST` on, with zeros where there are fewer.
 #[inline]
 pub fn eight_of<const FIRST: usize>(codes: &[u8]) -> [u8; 8] {
-    ::core::array::from_fn(|i| codes.get(FIRST + i).copied().unwrap_or(0))
+    eight_at(codes, FIRST)
+}
+
+/// The same where the compiler need not know the place.
+#[inline]
+pub fn eight_at(codes: &[u8], first: usize) -> [u8; 8] {
+    ::core::array::from_fn(|i| codes.get(first + i).copied().unwrap_or(0))
+}
+
+/// Eight floats from `first` on.
+#[inline(always)]
+pub fn eight_floats(floats: &[f32], first: usize) -> &[f32; 8] {
+    floats[first..].first_chunk().expect("a vector stands after the last group's scale")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Formats as values: what the macro emits for each, and the checked way to its kernels.
 
+use std::ops::Deref;
+
 use crate::gemm::{ExpandedChunk, PanelFormat};
 use crate::{ActivationBlock, FloatField, Isa, Supported};
 
@@ -9,14 +11,19 @@ pub trait BlockFormat {
     const FORMAT: &'static Format;
 }
 
-/// One block format and its kernels.
+/// One block format and its kernels, which fit each other: only [`quant_format!`](crate::quant_format) makes one, and
+/// none can be changed. Its facts are read as fields, those of [`FormatParts`].
 #[derive(Debug)]
-pub struct Format {
+pub struct Format(FormatParts);
+
+/// The facts of a [`Format`].
+#[derive(Debug)]
+pub struct FormatParts {
     /// The name of the declaration; for GGUF's formats GGUF's own, `Q4_0`.
     pub name: &'static str,
     /// GGUF's tensor type number; `None` for a format outside that numbering.
     pub gguf_id: Option<u32>,
-    /// Weights per block.
+    /// Weights per block, a multiple of 32.
     pub block_len: usize,
     /// Bytes per block.
     pub block_bytes: usize,
@@ -27,7 +34,7 @@ pub struct Format {
     /// What panels of it are like; `None` where scales are for less than 16 weights.
     #[doc(hidden)]
     pub panel: Option<PanelFormat>,
-    /// The quantizer; where there is none, [`why_not`](Self::why_not)`("quantize")` says why.
+    /// The quantizer; where there is none, [`why_not`](Format::why_not)`("quantize")` says why.
     pub quantize: Option<Quantize>,
     /// The kernels for each instruction set of this architecture, the plainest first.
     pub variants: &'static [Variant],
@@ -49,6 +56,8 @@ pub type Quantize = fn(weights: &[f32], importance: Option<&[f32]>, blocks: &mut
 #[derive(Debug)]
 pub struct Variant {
     isa: Isa,
+    block_len: usize,
+    block_bytes: usize,
     dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
     gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
     gemv_several: unsafe fn(&[u8], &[ActivationBlock], usize, &mut [f32]),
@@ -101,18 +110,21 @@ pub enum QuantizeError {
 }
 
 impl Variant {
+    /// `block` is the number of weights and of bytes of a block.
+    ///
     /// # Safety
     /// Every function may be called with any arguments on a CPU that has all features of `isa`.
     #[doc(hidden)]
     pub const unsafe fn new(
         isa: Isa,
+        [block_len, block_bytes]: [usize; 2],
         dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
         gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
         gemv_several: unsafe fn(&[u8], &[ActivationBlock], usize, &mut [f32]),
         dequantize: unsafe fn(&[u8], &mut [f32]),
         expand: Option<Expand>,
     ) -> Self {
-        Self { isa, dot, gemv, gemv_several, dequantize, expand }
+        Self { isa, block_len, block_bytes, dot, gemv, gemv_several, dequantize, expand }
     }
 
     /// The instruction set that it is for.
@@ -122,6 +134,47 @@ impl Variant {
 }
 
 impl Format {
+    /// Checks that the parts fit each other; generated code calls it in a constant, so that what doesn't fit is a
+    /// compile error.
+    ///
+    /// # Panics
+    /// Blocks are no multiple of 32 weights, have no bytes, or are of another size than those of the kernels; a number
+    /// lies outside of the block; a panel has neither 1 nor 2 groups.
+    #[doc(hidden)]
+    pub const fn new(parts: FormatParts) -> Self {
+        let FormatParts { block_len, block_bytes, floats, variants, .. } = parts;
+        assert!(block_len > 0 && block_len.is_multiple_of(ActivationBlock::LEN), "blocks of 32 weights");
+        assert!(block_bytes > 0, "blocks of at least one byte");
+        if let Some(panel) = &parts.panel {
+            assert!(
+                panel.groups == 1 || panel.groups == 2,
+                "one or two scales to each 32 weights of a panel"
+            );
+        }
+        let mut i = 0;
+        while i < floats.len() {
+            let FloatField { ty, offset } = floats[i];
+            assert!(
+                ty.bytes() <= block_bytes && offset <= block_bytes - ty.bytes(),
+                "numbers inside the block"
+            );
+            i += 1;
+        }
+        let mut i = 0;
+        while i < variants.len() {
+            let fits = variants[i].block_len == block_len && variants[i].block_bytes == block_bytes;
+            assert!(fits, "kernels for blocks of this size");
+            i += 1;
+        }
+        Self(parts)
+    }
+
+    /// The facts of the format, where a constant needs them.
+    #[doc(hidden)]
+    pub const fn parts(&self) -> &FormatParts {
+        &self.0
+    }
+
     /// The kernels for `isa`.
     ///
     /// # Panics
@@ -137,9 +190,17 @@ impl Format {
         missing.map_or("it was made without one", |missing| missing.reason)
     }
 
-    /// Bytes of `weights` weights, rounded up to whole blocks.
-    pub fn bytes_for(&self, weights: usize) -> usize {
-        weights.div_ceil(self.block_len) * self.block_bytes
+    /// Bytes of `weights` weights, rounded up to whole blocks; `usize::MAX`, which no slice has, where it would be more.
+    pub const fn bytes_for(&self, weights: usize) -> usize {
+        weights.div_ceil(self.0.block_len).saturating_mul(self.0.block_bytes)
+    }
+}
+
+impl Deref for Format {
+    type Target = FormatParts;
+
+    fn deref(&self) -> &FormatParts {
+        &self.0
     }
 }
 
@@ -181,17 +242,16 @@ impl Kernels {
         activations: &[ActivationBlock],
         y: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let row = self.row_bytes("gemv", activations)?;
-        self.check("gemv", "matrix", matrix.len(), row.saturating_mul(y.len()))?;
-        // SAFETY: as in `dot`.
-        unsafe { (self.variant.gemv)(matrix, activations, y) };
-        Ok(())
+        self.multiply("gemv", matrix, activations, y)
     }
 
     /// Y = W X for a few vectors: bit for bit what [`gemv`](Self::gemv) gives for each, in less time, as weights are
     /// unpacked once for four of them.
     ///
     /// `matrix` is `[rows, cols]`, `activations` `[vectors, cols / 32]` and `y` `[vectors, rows]`.
+    ///
+    /// Where there are no columns all products are 0; where there are no vectors there is nothing to do, and `matrix` may
+    /// have any length.
     ///
     /// # Errors
     /// The slices are not of these shapes, or a row is not a whole number of blocks.
@@ -210,13 +270,35 @@ impl Kernels {
                 return Err(self.shape_error(OPERATION, what, len, expected));
             }
         }
-        if vectors < 2 {
-            return self.gemv(matrix, activations, y);
+        match vectors {
+            // Without vectors there are no columns either, so that any matrix will do.
+            0 => return Ok(()),
+            1 => return self.multiply(OPERATION, matrix, activations, y),
+            _ => {}
         }
         let row = self.row_bytes(OPERATION, &activations[..activations.len() / vectors])?;
         self.check(OPERATION, "matrix", matrix.len(), row.saturating_mul(y.len() / vectors))?;
+        if activations.is_empty() {
+            y.fill(0.0);
+            return Ok(());
+        }
         // SAFETY: as in `dot`.
         unsafe { (self.variant.gemv_several)(matrix, activations, vectors, y) };
+        Ok(())
+    }
+
+    /// [`gemv`](Self::gemv) under the name of `operation`.
+    fn multiply(
+        &self,
+        operation: &'static str,
+        matrix: &[u8],
+        activations: &[ActivationBlock],
+        y: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        let row = self.row_bytes(operation, activations)?;
+        self.check(operation, "matrix", matrix.len(), row.saturating_mul(y.len()))?;
+        // SAFETY: as in `dot`.
+        unsafe { (self.variant.gemv)(matrix, activations, y) };
         Ok(())
     }
 
@@ -263,6 +345,7 @@ impl Kernels {
             return Err(self.shape_error(OPERATION, "importance", columns, self.format.block_len).into());
         }
         if !weights.len().is_multiple_of(columns) {
+            // Of no columns there are no weights.
             return Err(self.shape_error(OPERATION, "weights", weights.len(), columns).into());
         }
         self.quantizer()?(weights, Some(importance), blocks);
@@ -270,7 +353,7 @@ impl Kernels {
     }
 
     fn quantizer(&self) -> Result<Quantize, QuantizeError> {
-        let Format { name: format, quantize, .. } = self.format;
+        let FormatParts { name: format, quantize, .. } = **self.format;
         let reason = self.format.why_not("quantize");
         quantize.ok_or(QuantizeError::NoQuantizer { format, reason })
     }
@@ -285,7 +368,7 @@ impl Kernels {
         if !activations.len().is_multiple_of(per_block) {
             return Err(self.shape_error(operation, "activations", activations.len(), per_block));
         }
-        Ok(activations.len() / per_block * self.format.block_bytes)
+        Ok((activations.len() / per_block).saturating_mul(self.format.block_bytes))
     }
 
     pub(crate) fn check_blocks(

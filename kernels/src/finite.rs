@@ -35,6 +35,16 @@ const STEP: usize = 256;
 /// with a code and another scale.
 const LARGE_EXPONENT: u32 = 127 + 96;
 
+impl FloatType {
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::E8M0 => 1,
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
 impl Format {
     /// The first weight of `blocks` that is NaN or infinite, and its value.
     ///

@@ -79,7 +79,7 @@ pub struct ActivationTile {
 #[derive(Clone, Copy, Debug)]
 pub struct PanelFormat {
     /// The largest magnitude of a code.
-    pub reach: u8,
+    pub max_abs_code: u8,
     /// Scales to each 32 weights: 1 or 2.
     pub groups: usize,
     /// Whether something is added to the product.
@@ -195,22 +195,31 @@ impl ActivationTile {
         &self.totals[if GROUPS == 1 { 0 } else { 1 + group }]
     }
 
-    /// How many hold `[tokens, cols]` activations, `cols` being a multiple of 32.
+    /// How many hold `[tokens, cols]` activations, `cols` being a multiple of 32; `usize::MAX`, which no slice has,
+    /// where it would be more.
     pub const fn count(tokens: usize, cols: usize) -> usize {
-        tokens.div_ceil(TOKENS) * (cols / CHUNK)
+        tokens.div_ceil(TOKENS).saturating_mul(cols / CHUNK)
     }
 }
 
 /// The largest magnitude in a codebook.
+///
+/// Without calls: the compiler reports a constant as slow when it has made two million calls and turns of loops, and
+/// the largest codebook has half a million weights.
 #[doc(hidden)]
-pub const fn reach<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N]) -> u8 {
-    let (weights, mut most, mut i) = (book.as_flattened(), 0, 0);
-    while i < weights.len() {
-        let magnitude = weights[i].unsigned_abs();
-        most = if magnitude > most { magnitude } else { most };
-        i += 1;
+pub const fn max_abs_code<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N]) -> u8 {
+    let (mut most, mut row) = (0, 0);
+    while row < N {
+        let mut i = 0;
+        while i < WEIGHTS {
+            let weight = book[row][i] as i32;
+            let magnitude = if weight < 0 { -weight } else { weight };
+            most = if magnitude > most { magnitude } else { most };
+            i += 1;
+        }
+        row += 1;
     }
-    most
+    most as u8
 }
 
 /// Two 16-bit integers as one of 32 bits.
@@ -324,6 +333,9 @@ pub fn gemm_together<const M: usize>(
     }
     let factors = factors.map(|factor| factor.expect("none of them is an error"));
     let chunks = factors[0].chunks;
+    if rows == 0 {
+        return Ok(());
+    }
     if chunks == 0 {
         // Products without terms.
         (0..tokens).for_each(|token| (0..rows).for_each(|row| y(token, row, [&[0.0]; M])));
@@ -424,7 +436,9 @@ fn core(isa: Isa, format: &PanelFormat) -> (Core, bool) {
         isa if isa.includes(Isa::AvxVnni) => (by_shape!(x86::avx_vnni), false),
         // Sums of two products with activations, 16 bits: 2 · 64 · 255 fits.
         #[cfg(target_arch = "x86_64")]
-        isa if isa.includes(Isa::Avx2Fma) && format.reach > 64 => (by_shape!(x86::avx2_fma, true), true),
+        isa if isa.includes(Isa::Avx2Fma) && format.max_abs_code > 64 => {
+            (by_shape!(x86::avx2_fma, true), true)
+        }
         #[cfg(target_arch = "x86_64")]
         isa if isa.includes(Isa::Avx2Fma) => (by_shape!(x86::avx2_fma, false), false),
         _ => (by_shape!(portable::core), false),

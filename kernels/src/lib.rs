@@ -59,7 +59,9 @@ pub mod x86;
 
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
-pub use dispatch::{BlockFormat, Format, Kernels, Missing, Quantize, QuantizeError, ShapeError, Variant};
+pub use dispatch::{
+    BlockFormat, Format, FormatParts, Kernels, Missing, Quantize, QuantizeError, ShapeError, Variant,
+};
 pub use finite::{FloatField, FloatType};
 #[cfg(not(test))]
 pub use formats::FORMATS;
@@ -101,7 +103,7 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    `codebook GRID: [[i8; 8]; 256] = A_CONSTANT;`, has several weights for one code: `GRID[g]`. Its codes may have
 ///    up to 16 bits and go on into the bytes that follow. What a table or a codebook gives may be negated,
 ///    `signs(n) * GRID[g]`, by one code of 8 bits for each 8 weights; of `even_signs(n)` 7 are stored, and the eighth
-///    makes the number of minuses even.
+///    makes the number of minuses even. Entries that are negated are from -127 on.
 /// 4. **Scales**: the other factors of the product. A single field scales the whole block; a vector of
 ///    n codes scales n groups of equal size, and may have a zero point of its own, `(s - 32)`, a factor, `(2 * s + 1)`,
 ///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`, from 2⁻¹⁹ to 2¹⁹

@@ -115,17 +115,23 @@ pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> Floats {
     each(|i| table[usize::from(codes[i])])
 }
 
+/// The codes of 32 activations.
+#[inline(always)]
+pub fn activations(a: &ActivationBlock) -> [i8; 32] {
+    *a.codes()
+}
+
 /// The sums of four activations each.
 #[inline(always)]
 pub fn lane_sums(a: &ActivationBlock) -> Lanes {
-    each(|i| i32::from(a.sums[i]))
+    each(|i| i32::from(a.sums()[i]))
 }
 
 /// The scales of four activations each.
 #[inline(always)]
 pub fn steps(a: &ActivationBlock) -> Floats {
     // A bf16 is the upper half of an f32.
-    each(|i| f32::from_bits(u32::from(a.scales[i].to_bits()) << 16))
+    each(|i| f32::from_bits(u32::from(a.scales()[i].to_bits()) << 16))
 }
 
 /// The zero point's share of each lane.

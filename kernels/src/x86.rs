@@ -182,24 +182,24 @@ pub fn splat_f16<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn load_activations(a: &ActivationBlock) -> __m256i {
-    // SAFETY: `q` is 32 bytes; the load needs no alignment.
-    unsafe { _mm256_loadu_si256(a.q.as_ptr().cast()) }
+    // SAFETY: `codes` are 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(a.codes().as_ptr().cast()) }
 }
 
 /// The eight lane sums of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn load_lane_sums(a: &ActivationBlock) -> __m256i {
-    // SAFETY: `sums` is 16 bytes; the load needs no alignment.
-    _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(a.sums.as_ptr().cast()) })
+    // SAFETY: `sums` are 16 bytes; the load needs no alignment.
+    _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(a.sums().as_ptr().cast()) })
 }
 
 /// The eight scales of a block, each for its lane.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn load_steps(a: &ActivationBlock) -> __m256 {
-    // SAFETY: `scales` is 16 bytes; the load needs no alignment.
-    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(a.scales.as_ptr().cast()) });
+    // SAFETY: `scales` are 16 bytes; the load needs no alignment.
+    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(a.scales().as_ptr().cast()) });
     // A bf16 is the upper half of an f32.
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
 }

@@ -1,8 +1,12 @@
 //! What is not the work of a kernel: the quantization of activations, the checks of lengths, and the choice of
 //! an instruction set.
 
-use quantloom_kernels::gemm::{ActivationTile, Panels, gemm_together, quantize_tile};
-use quantloom_kernels::{ActivationBlock, FORMATS, Format, Isa, Supported, quantize_activations};
+use quantloom_kernels::formats::{Q4_0, Q8_0};
+use quantloom_kernels::gemm::{ActivationTile, PanelFormat, Panels, gemm_together, quantize_tile};
+use quantloom_kernels::{
+    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, Supported, bf16,
+    quantize_activations,
+};
 
 /// Activations of many magnitudes.
 fn ramp(n: usize, seed: u64) -> Vec<f32> {
@@ -33,7 +37,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
         }
         for (block, x) in scalar.iter().zip(x.chunks(32)) {
             for (i, x) in x.iter().enumerate() {
-                let (q, scale) = (block.q[i], block.scales[i / 4].to_f32());
+                let (q, scale) = (block.codes()[i], block.scales()[i / 4].to_f32());
                 let distance = (f32::from(q) * scale - x).abs();
                 assert!(distance <= scale * 0.501 + 4e-37, "{name}: {x} became {q} · {scale}");
                 assert!((-127..=127).contains(&q), "{name}: {x} became {q}");
@@ -44,7 +48,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(u32::MAX)] {
             let mut x = ramp(32, 4);
             x[17] = bad;
-            assert!(!activations(isa, &x)[0].scales[4].is_finite(), "{bad} got lost in {}", isa.isa());
+            assert!(!activations(isa, &x)[0].scales()[4].is_finite(), "{bad} got lost in {}", isa.isa());
         }
     }
 }
@@ -76,7 +80,8 @@ fn products_are_those_of_dequantized_weights() {
         for ((y, weights), row) in
             y.iter().zip(weights.chunks(cols)).zip(matrix.chunks(format.bytes_for(cols)))
         {
-            let x = a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.q[i]) * a.scales[i / 4].to_f32()));
+            let x =
+                a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4].to_f32()));
             let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
             let cell = format!("{} on {}", format.name, isa.isa());
             assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");
@@ -225,6 +230,166 @@ fn lengths_are_checked() {
         assert_eq!(kernels.dot(&[], &[]), Ok(0.0));
         assert_eq!(kernels.gemv(&[], &[], &mut y), Ok(()));
         assert_eq!(y, [0.0; 2], "a matrix without columns gives zeros");
+    }
+}
+
+/// What an operation gives, or its error.
+type Outcome = Result<Vec<f32>, String>;
+
+/// Edges of every operation with blocks of 32 weights in 18 bytes: nothing at all, nothing of one dimension, and sizes
+/// whose products no memory holds.
+#[test]
+fn edges_give_a_result_or_an_error_of_the_operation() {
+    fn outcome(y: Vec<f32>, result: Result<(), impl ToString>) -> Outcome {
+        result.map(|()| y).map_err(|error| error.to_string())
+    }
+    let dot = |row: usize, activations: usize| {
+        move |kernels: Kernels| {
+            let y = kernels.dot(&vec![0; row], &vec![ActivationBlock::ZERO; activations]);
+            y.map(|y| vec![y]).map_err(|error| error.to_string())
+        }
+    };
+    let gemv = |matrix: usize, activations: usize, y: usize| {
+        move |kernels: Kernels| {
+            let mut y = vec![f32::NAN; y];
+            let result = kernels.gemv(&vec![0; matrix], &vec![ActivationBlock::ZERO; activations], &mut y);
+            outcome(y, result)
+        }
+    };
+    let several = |matrix: usize, activations: usize, vectors: usize, y: usize| {
+        move |kernels: Kernels| {
+            let (a, mut y) = (vec![ActivationBlock::ZERO; activations], vec![f32::NAN; y]);
+            let result = kernels.gemv_several(&vec![0; matrix], &a, vectors, &mut y);
+            outcome(y, result)
+        }
+    };
+    let gemm = |matrix: usize, rows: usize, tiles: usize, tokens: usize| {
+        move |kernels: Kernels| {
+            let (tiles, mut y) = (vec![ActivationTile::ZERO; tiles], Vec::new());
+            let store = |_, _, outputs: &[f32]| y.extend(outputs);
+            let result = kernels.gemm(&vec![0; matrix], rows, &tiles, tokens, &mut Panels::default(), store);
+            outcome(y, result)
+        }
+    };
+    let dequantize = |blocks: usize, weights: usize| {
+        move |kernels: Kernels| {
+            let mut y = vec![f32::NAN; weights];
+            let result = kernels.dequantize(&vec![0; blocks], &mut y);
+            outcome(y, result)
+        }
+    };
+    let quantize = |weights: usize, blocks: usize| {
+        move |kernels: Kernels| {
+            let mut bytes = vec![0; blocks];
+            let result = kernels.quantize(&vec![0.0; weights], &mut bytes);
+            outcome(bytes.into_iter().map(f32::from).collect(), result)
+        }
+    };
+    let weighted = |weights: usize, importance: usize, blocks: usize| {
+        move |kernels: Kernels| {
+            let mut bytes = vec![0; blocks];
+            let result = kernels.quantize_weighted(&vec![0.0; weights], &vec![1.0; importance], &mut bytes);
+            outcome(bytes.into_iter().map(f32::from).collect(), result)
+        }
+    };
+    const MOST: usize = usize::MAX;
+    type Case<'a> = (&'a str, &'a dyn Fn(Kernels) -> Outcome, Result<usize, &'a str>);
+    // How many zeros come out, or the end of the error.
+    #[rustfmt::skip]
+    let cases: &[Case] = &[
+        ("dot, nothing", &dot(0, 0), Ok(1)),
+        ("dot, no columns, but a row", &dot(18, 0), Err("dot: row has length 18, expected 0")),
+        ("dot, no row", &dot(0, 1), Err("dot: row has length 0, expected 18")),
+        ("gemv, nothing", &gemv(0, 0, 0), Ok(0)),
+        ("gemv, no columns", &gemv(0, 0, 9), Ok(9)),
+        ("gemv, no rows", &gemv(0, 1, 0), Ok(0)),
+        ("gemv, no columns, but a matrix", &gemv(18, 0, 1), Err("gemv: matrix has length 18, expected 0")),
+        ("gemv, no matrix", &gemv(0, 2, 3), Err("gemv: matrix has length 0, expected 108")),
+        ("no vectors", &several(0, 0, 0, 0), Ok(0)),
+        ("no vectors, any matrix", &several(18, 0, 0, 0), Ok(0)),
+        ("no vectors, but activations", &several(0, 1, 0, 0), Err("gemv_several: activations has length 1, expected 0")),
+        ("no vectors, but outputs", &several(0, 0, 0, 1), Err("gemv_several: y has length 1, expected 0")),
+        ("one vector, no columns", &several(0, 0, 1, 8), Ok(8)),
+        ("one vector, no matrix", &several(0, 1, 1, 8), Err("gemv_several: matrix has length 0, expected 144")),
+        ("two vectors, no columns", &several(0, 0, 2, 16), Ok(16)),
+        ("two vectors, no columns, 1 row", &several(0, 0, 2, 2), Ok(2)),
+        ("two vectors, no columns, but a matrix", &several(18, 0, 2, 2), Err("gemv_several: matrix has length 18, expected 0")),
+        ("two vectors, no rows", &several(0, 2, 2, 0), Ok(0)),
+        ("five vectors, no columns", &several(0, 0, 5, 40), Ok(40)),
+        ("more vectors than memory", &several(0, 0, MOST, 0), Ok(0)),
+        ("more vectors than outputs", &several(0, 0, MOST, 1), Err("gemv_several: y has length 1, expected {MOST}")),
+        ("gemm, nothing", &gemm(0, 0, 0, 0), Ok(0)),
+        ("gemm, no tokens", &gemm(0, 3, 0, 0), Ok(0)),
+        ("gemm, no tokens, any matrix", &gemm(18, MOST, 0, 0), Ok(0)),
+        ("gemm, no tokens, but a tile", &gemm(18, 1, 1, 0), Err("gemm: tiles has length 1, expected 0")),
+        ("gemm, no columns", &gemm(0, 3, 0, 2), Ok(6)),
+        ("gemm, no columns, but a matrix", &gemm(18, 1, 0, 2), Err("gemm: matrix has length 18, expected 0")),
+        ("gemm, no rows", &gemm(0, 0, 1, 2), Ok(0)),
+        ("gemm, no rows, more tokens than memory", &gemm(0, 0, 0, MOST), Ok(0)),
+        ("gemm, more rows than memory", &gemm(18, MOST, 1, 1), Err("gemm: matrix has length 18, expected {MOST}")),
+        ("gemm, more tokens than tiles", &gemm(18, 1, 1, MOST), Err("gemm: tiles has length 1, expected 0")),
+        ("dequantize, nothing", &dequantize(0, 0), Ok(0)),
+        ("dequantize, no weights", &dequantize(18, 0), Err("dequantize: blocks has length 18, expected 0")),
+        ("dequantize, no blocks", &dequantize(0, 32), Err("dequantize: blocks has length 0, expected 18")),
+        ("dequantize, no whole block", &dequantize(18, 31), Err("dequantize: weights has length 31, expected 32")),
+        ("quantize, nothing", &quantize(0, 0), Ok(0)),
+        ("quantize, no weights", &quantize(0, 18), Err("quantize: blocks has length 18, expected 0")),
+        ("quantize, no blocks", &quantize(32, 0), Err("quantize: blocks has length 0, expected 18")),
+        ("quantize, no whole block", &quantize(33, 18), Err("quantize: weights has length 33, expected 32")),
+        ("weighted, nothing", &weighted(0, 0, 0), Ok(0)),
+        ("weighted, no weights", &weighted(0, 32, 0), Ok(0)),
+        ("weighted, no importance", &weighted(32, 0, 18), Err("quantize_weighted: weights has length 32, expected 0")),
+        ("weighted, no whole block", &weighted(64, 33, 36), Err("quantize_weighted: importance has length 33, expected 32")),
+        ("weighted, no whole row", &weighted(32, 64, 18), Err("quantize_weighted: weights has length 32, expected 64")),
+    ];
+    for isa in Supported::all() {
+        for &(name, operation, expected) in cases {
+            let outcome = operation(Q4_0::FORMAT.kernels(isa));
+            let expected = match expected {
+                Ok(zeros) => Ok(vec![0.0; zeros]),
+                Err(end) => Err(format!("Q4_0 {}", end.replace("{MOST}", &MOST.to_string()))),
+            };
+            assert_eq!(outcome, expected, "{name}, {}", isa.isa());
+        }
+    }
+    assert_eq!(Q8_0::FORMAT.bytes_for(MOST), MOST);
+    assert_eq!(ActivationTile::count(MOST, MOST), MOST);
+}
+
+#[test]
+fn activations_by_hand_have_codes_that_kernels_take() {
+    let scales = [bf16::ONE; 8];
+    for i in 0..32 {
+        let mut q = [127; 32];
+        q[i] = -128;
+        assert_eq!(ActivationBlock::new(q, scales), None, "-128 at {i}");
+        q[i] = -127;
+        let block = ActivationBlock::new(q, scales).unwrap();
+        assert_eq!((block.codes(), block.scales()), (&q, &scales));
+        for (lane, sum) in block.sums().iter().enumerate() {
+            assert_eq!(*sum, if lane == i / 4 { 3 * 127 - 127 } else { 4 * 127 }, "-127 at {i}, lane {lane}");
+        }
+    }
+}
+
+#[test]
+fn formats_by_hand_fit_their_kernels() {
+    let parts = || FormatParts { name: "Hand", ..*Q4_0::FORMAT.parts() };
+    let panel = || parts().panel.unwrap();
+    let cases = [
+        ("no weights", FormatParts { block_len: 0, ..parts() }),
+        ("no multiple of 32", FormatParts { block_len: 48, ..parts() }),
+        ("no bytes", FormatParts { block_bytes: 0, ..parts() }),
+        ("longer than its kernels'", FormatParts { block_len: 64, ..parts() }),
+        ("larger than its kernels'", FormatParts { block_bytes: 19, ..parts() }),
+        ("kernels of others", FormatParts { variants: Q8_0::FORMAT.variants, ..parts() }),
+        ("a number outside", FormatParts { block_bytes: 1, variants: &[], ..parts() }),
+        ("no groups", FormatParts { panel: Some(PanelFormat { groups: 0, ..panel() }), ..parts() }),
+        ("three groups", FormatParts { panel: Some(PanelFormat { groups: 3, ..panel() }), ..parts() }),
+    ];
+    assert_eq!(Format::new(parts()).name, "Hand");
+    for (name, parts) in cases {
+        std::panic::catch_unwind(|| Format::new(parts)).expect_err(name);
     }
 }
 

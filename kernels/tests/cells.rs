@@ -6,12 +6,14 @@
 mod elsewhere;
 #[path = "common/layouts.rs"]
 mod layouts;
+#[path = "common/long.rs"]
+mod long;
 
 use std::process::ExitCode;
 
 use quantloom_kernels::FORMATS;
 
 fn main() -> ExitCode {
-    let formats = FORMATS.iter().chain(elsewhere::ELSEWHERE);
-    quantloom_bench::prove::main(formats.map(|format| layouts::subject(format)).collect())
+    let formats = FORMATS.iter().chain(elsewhere::ELSEWHERE).map(|format| layouts::subject(format));
+    quantloom_bench::prove::main(formats.chain(long::subjects()).collect())
 }

@@ -12,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use quantloom::gguf::{Array, Formats, Gguf, GgufWriter, Metadata, Strings, TensorType, Value};
 use quantloom_kernels::formats::Q4_0;
-use quantloom_kernels::{BlockFormat, FORMATS, Format};
+use quantloom_kernels::{BlockFormat, FORMATS, Format, FormatParts};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -321,7 +321,8 @@ fn only_the_formats_asked_for_are_read() -> TestResult {
 fn formats_that_can_not_be_told_apart_are_refused() {
     macro_rules! named {
         ($name:literal, $id:expr) => {{
-            static FORMAT: Format = Format { name: $name, gguf_id: $id, ..*Q4_0::FORMAT };
+            static FORMAT: Format =
+                Format::new(FormatParts { name: $name, gguf_id: $id, ..*Q4_0::FORMAT.parts() });
             &FORMAT
         }};
     }

@@ -14,8 +14,8 @@ use quantloom::imatrix::{Entry, Imatrix};
 use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 use quantloom::{Error, Model};
 use quantloom_kernels::dense::Dense;
-use quantloom_kernels::formats::{Q6_K, Q8_0};
-use quantloom_kernels::{BlockFormat, Format, Quantize, Supported, bf16, f16};
+use quantloom_kernels::formats::Q8_0;
+use quantloom_kernels::{BlockFormat, Format, FormatParts, Quantize, Supported, bf16, f16};
 use tempfile::TempDir;
 
 use tiny::{SHAPE, Shape, TinyModel, tensor_type};
@@ -418,8 +418,10 @@ fn what_llama_cpp_leaves_alone_stays() {
 
 #[test]
 fn names_of_recipes() {
-    static SAME: Format = Format { name: "Same", gguf_id: Some(133), quantize: None, ..*Q8_0::FORMAT };
-    static NUMBERLESS: Format = Format { name: "Numberless", gguf_id: None, ..*Q8_0::FORMAT };
+    const Q8: &FormatParts = Q8_0::FORMAT.parts();
+    static SAME: Format =
+        Format::new(FormatParts { name: "Same", gguf_id: Some(133), quantize: None, ..*Q8 });
+    static NUMBERLESS: Format = Format::new(FormatParts { name: "Numberless", gguf_id: None, ..*Q8 });
     let declared = Formats::NONE.with(&[Q8_0::FORMAT, &SAME, &NUMBERLESS]).unwrap();
     let of_k = all_formats();
     let there_are = "; there are F32, F16, BF16, Q8_0";
@@ -504,14 +506,17 @@ fn all_formats() -> Formats {
     ];
     let formats = BLOCKS.map(|(name, gguf_id, block_len, block_bytes)| {
         let quantize: Option<Quantize> = Some(|_, _, _| ());
-        &*Box::leak(Box::new(Format {
+        &*Box::leak(Box::new(Format::new(FormatParts {
             name,
             gguf_id: Some(gguf_id),
             block_len,
             block_bytes,
+            floats: &[],
+            missing: &[],
+            panel: None,
             quantize,
-            ..*Q6_K::FORMAT
-        }))
+            variants: &[],
+        })))
     });
     Formats::NONE.with(&formats).unwrap()
 }

@@ -248,7 +248,11 @@ fn exact_sums(inputs: &Inputs, isa: Supported) -> Result<(), String> {
                 let scales = std::array::from_fn(|i| if i == within { bf16::ONE } else { bf16::ZERO });
                 a[chunk] = full(pattern, code, scales);
                 let sum = |part: fn(&Weight) -> f64| -> f64 {
-                    weights.iter().zip(&silent.q[4 * within..]).map(|(w, q)| part(w) * f64::from(*q)).sum()
+                    weights
+                        .iter()
+                        .zip(&silent.codes()[4 * within..])
+                        .map(|(w, q)| part(w) * f64::from(*q))
+                        .sum()
                 };
                 let parts = [sum(|w| w.scale * f64::from(w.code)), sum(|w| w.minimum)];
                 let expected = parts[0] + parts[1];
@@ -282,7 +286,7 @@ impl Inputs<'_> {
         case: impl Fn() -> String,
     ) -> Result<(), String> {
         let weights = self.subject.weights_of(row);
-        let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.q[i]) * a.scales[i / 4].to_f64()));
+        let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.codes()[i]) * a.scales()[i / 4].to_f64()));
         check_close_to(y, &weights, x, a.len(), 1.0 + self.lost(a.len()), case)
     }
 

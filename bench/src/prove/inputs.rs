@@ -236,7 +236,6 @@ pub fn wave(i: usize) -> f32 {
 
 /// Codes of one magnitude, negative where a bit of the pattern is set.
 pub fn full(pattern: u32, code: i8, scales: [bf16; 8]) -> ActivationBlock {
-    let q: [i8; 32] = std::array::from_fn(|i| if pattern >> i & 1 == 0 { code } else { -code });
-    let sum = |lane: usize| q[4 * lane..4 * lane + 4].iter().map(|&q| i16::from(q)).sum();
-    ActivationBlock { q, sums: std::array::from_fn(sum), scales }
+    let q = std::array::from_fn(|i| if pattern >> i & 1 == 0 { code } else { -code });
+    ActivationBlock::new(q, scales).expect("no code is -128")
 }

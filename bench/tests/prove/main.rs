@@ -6,7 +6,7 @@ mod formats;
 use formats::*;
 use quantloom_bench::prove::search::{Group, Holds, Numbers, Product, Signs, Values};
 use quantloom_bench::prove::{self, Quantizer, Subject, half, single, ue4m3};
-use quantloom_kernels::{Format, f16};
+use quantloom_kernels::{Format, FormatParts, f16};
 
 #[test]
 fn right_formats_pass() {
@@ -144,7 +144,8 @@ fn wrong_layouts_fail() {
 /// A format whose quantizer is another.
 macro_rules! quantizing {
     ($right:expr, $quantize:expr) => {{
-        static FORMAT: Format = Format { quantize: Some($quantize), ..*$right.format };
+        static FORMAT: Format =
+            Format::new(FormatParts { quantize: Some($quantize), ..*$right.format.parts() });
         Subject { format: &FORMAT, ..$right }
     }};
 }

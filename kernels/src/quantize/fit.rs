@@ -255,7 +255,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const STEPS: i32 = 60;
         const STEP: f32 = 0.004;
 
-        let Some(number) = self.scale.product.block.filter(|_| self.scale.product.group.is_some()) else { return };
+        let Some(number) = self.scale.product.block.filter(|_| self.scale.product.group.is_some()) else {
+            return;
+        };
         let start = self.scale.clone();
         let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
         for step in (-STEPS..=STEPS).filter(|&step| step != 0) {
@@ -264,8 +266,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 continue;
             }
             self.minimum.clone_from(&best.2);
-            let targets: [Target; N] = std::array::from_fn(|g| {
-                Target { value: if g < start.count { start.at(g) } else { 0.0 }, cost: 1.0 }
+            let targets: [Target; N] = std::array::from_fn(|g| Target {
+                value: if g < start.count { start.at(g) } else { 0.0 },
+                cost: 1.0,
             });
             self.scale.take(block, &targets[..start.count]);
             self.improve_groups();
@@ -307,7 +310,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
             for block in minimum.trials(targets) {
                 let mut trial = minimum.clone();
                 trial.take(block, targets);
-                let distance = |(g, target): (usize, &Target)| target.cost * (trial.at(g) - target.value).powi(2);
+                let distance =
+                    |(g, target): (usize, &Target)| target.cost * (trial.at(g) - target.value).powi(2);
                 trials.push((targets.iter().enumerate().map(distance).sum(), trial));
             }
             trials.sort_by(|a, b| a.0.total_cmp(&b.0));

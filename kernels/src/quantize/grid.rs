@@ -184,7 +184,8 @@ impl<const D: usize> Values for &Grid<D> {
     }
 
     fn magnitudes(self) -> Vec<f32> {
-        let mut magnitudes: Vec<f32> = self.rows.iter().flatten().map(|g| g.abs()).filter(|&g| g > 0.0).collect();
+        let mut magnitudes: Vec<f32> =
+            self.rows.iter().flatten().map(|g| g.abs()).filter(|&g| g > 0.0).collect();
         magnitudes.sort_by(f32::total_cmp);
         magnitudes.dedup();
         magnitudes

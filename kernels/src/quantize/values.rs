@@ -104,7 +104,8 @@ impl Weighted<'_> {
 
     /// Whether the furthest weight is of less importance than most are.
     pub fn is_furthest_light(self) -> bool {
-        let furthest = |at: (f32, f32), (&w, &p): (&f32, &f32)| if w.abs() > at.0 { (w.abs(), p) } else { at };
+        let furthest =
+            |at: (f32, f32), (&w, &p): (&f32, &f32)| if w.abs() > at.0 { (w.abs(), p) } else { at };
         let (_, importance) = self.weights.iter().zip(self.importance).fold((0.0, 0.0), furthest);
         importance * 8.0 < self.total_importance() / self.weights.len() as f32
     }

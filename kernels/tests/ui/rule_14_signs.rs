@@ -34,6 +34,15 @@ quant_format! {
         w = d * signs(n) * GRID[qs];
     }
 
+    block NoNegative[128] {
+        d: f16,
+        sign: [u8; 16],
+        qs: [u8; 32],
+        table T = [-128, -1, 1, 127];
+        q[l: 4, i: 32] = qs[i] >> 2 * l & 3;
+        w = d * signs(sign) * T[q];
+    }
+
     block Function[128] {
         d: f16,
         sign: [u8; 16],

@@ -69,7 +69,7 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
                 #[derive(Clone, Copy, Debug, PartialEq)]
                 #vis struct #name;
                 impl #kernels::BlockFormat for #name {
-                    const FORMAT: &'static #kernels::Format = &#kernels::Format {
+                    const FORMAT: &'static #kernels::Format = &#kernels::Format::new(#kernels::FormatParts {
                         name: #text,
                         gguf_id: ::core::option::Option::None,
                         block_len: 32,
@@ -79,7 +79,7 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
                         panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],
-                    };
+                    });
                 }
             }
         });

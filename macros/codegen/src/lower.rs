@@ -9,8 +9,8 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::model::{CHUNK, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
-use crate::plan::{Chunk, ChunkCodes, Factor, LANES, Lanes, Picked, Plan, Plane, Scale};
+use crate::model::{CHUNK, Codes, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
+use crate::plan::{BitRun, Chunk, ChunkCodes, Factor, LANES, Lanes, Loop, Moves, Picked, Plan, Plane, Scale};
 
 mod avx2_fma;
 mod avx512_vnni;
@@ -164,6 +164,10 @@ pub trait Isa: Sync {
     fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
         self.base().splat_f16(block, offset)
     }
+    /// Floats from `place`, a `&[f32; 8]`.
+    fn load(&self, place: TokenStream) -> TokenStream {
+        self.base().load(place)
+    }
     /// Floats: one f32 in every lane.
     fn splat(&self, value: TokenStream) -> TokenStream {
         self.base().splat(value)
@@ -243,17 +247,20 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
-    let distances = (0..bytes.div_ceil(64)).map(|line| AHEAD + 64 * line);
-    let prefetches: Vec<_> = distances.map(|at| isa.prefetch(&quote!(&rows[r][b]), quote!(#at))).collect();
-    let prefetch = (!prefetches[0].is_empty()).then(|| quote!(for r in 0..R { #(#prefetches)* }));
+    let prefetch = prefetch(isa, plan);
     let per_row = |scales: &Scales| {
-        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
+        let names = &scales.names;
+        let (declared, set) = if scales.in_memory {
+            (scales.memory(), scales.fill(&quote!([r]), &block))
+        } else {
+            let (base, values) = (scales.base(&block), scales.values(&block));
+            (quote!(#zero), quote!(#base #(#names[r] = #values;)*))
+        };
         quote! {
-            #(let mut #names = [#zero; R];)*
+            #(let mut #names = [#declared; R];)*
             for r in 0..R {
                 let block = &rows[r][b];
-                #base
-                #(#names[r] = #values;)*
+                #set
             }
         }
     };
@@ -261,7 +268,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
 
     // A minimum is multiplied with the sum of the activations of its weights, which all rows share.
-    let add_minima = minima.as_ref().map(|(minimum, minima)| {
+    let add_minima = minima.as_ref().filter(|_| !plan.has_loops()).map(|(minimum, minima)| {
         let totals = (0..chunks).map(|c| {
             let total = isa.mul(isa.floats(isa.lane_sums(&a)), isa.steps(&a));
             quote!({ let a = &#of_block[#c]; #total })
@@ -287,38 +294,51 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         quote!(#each { #(#add)* })
     });
 
-    let steps = plan.chunks.iter().map(|chunk| {
-        let c = chunk.number;
+    let steps = for_chunks(plan, |chunk| {
+        let (numbered, c) = (numbered(chunk), number(chunk));
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
         let steps = isa.steps(&a);
-        let codes = codes(isa, plan, chunk, &block);
+        let windows = windows(plan, chunk);
+        let codes = codes(isa, plan, chunk);
         let dot = match (signed, isa.signed_bias()) {
             (false, _) => isa.dot_unsigned(quote!(seed), codes, quote!(activations)),
             (true, 0) => isa.dot_signed(quote!(seed), codes, quote!(activations)),
             (true, bias) => isa.dot_unsigned(quote!(seed), isa.minus(codes, -bias), quote!(activations)),
         };
-        let scale = isa.mul(scales.at(|group| plan.dot_lanes(group, c), &quote!([r])), quote!(steps));
+        let scale = isa.mul(scales.of_dot(chunk, &quote!([r])), quote!(steps));
         let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
-        let sums = (point != 0).then(|| quote!(let sums = #sums;));
+        let minimum = minima.as_ref().filter(|_| plan.has_loops());
+        let sums = (point != 0 || minimum.is_some()).then(|| quote!(let sums = #sums;));
+        let (totals, add_minimum) = minimum
+            .map(|(minimum, minima)| {
+                let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
+                let value = minima.of_dot(chunk, &quote!([r]));
+                let add = isa.fma(value, quote!(totals), acc.clone(), minimum.subtract);
+                (quote!(let totals = #total;), quote!(#acc = #add;))
+            })
+            .unzip();
         quote! {
+            #numbered
             #each {
                 let a = &#of_block[#c];
                 let activations = #activations;
                 let steps = #steps;
                 #sums
                 let seed = #seed;
+                #totals
                 for r in 0..R {
                     let block = &rows[r][b];
+                    #windows
                     let dot = #dot;
                     let scale = #scale;
                     #acc = #add;
+                    #add_minimum
                 }
             }
         }
     });
-    let steps: Vec<_> = steps.collect();
     let sum = isa.sum(acc.clone());
     let vector = quote!(&[[kernels::ActivationBlock; #chunks]]);
     let cut_rows = quote! {
@@ -343,7 +363,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                     #load_minima
                     #add_minima
                     #load_scales
-                    #(#steps)*
+                    #steps
                 }
                 let mut y = [0.0; R];
                 for r in 0..R {
@@ -372,7 +392,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                     #load_minima
                     #add_minima
                     #load_scales
-                    #(#steps)*
+                    #steps
                 }
                 let mut y = [[0.0; R]; T];
                 for t in 0..T {
@@ -401,25 +421,31 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     let minima =
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     let per_block = |scales: &Scales| {
-        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
+        let names = &scales.names;
+        if scales.in_memory {
+            let (memory, fill) = (scales.memory(), scales.fill(&quote!(), &block));
+            return quote!(#(let mut #names = #memory;)* #fill);
+        }
+        let (base, values) = (scales.base(&block), scales.values(&block));
         quote!(#base #(let #names = #values;)*)
     };
     let load_scales = per_block(&scales);
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
-    let steps = plan.chunks.iter().map(|chunk| {
-        let c = chunk.number;
-        let codes = codes(isa, plan, chunk, &block);
+    let steps = for_chunks(plan, |chunk| {
+        let windows = windows(plan, chunk);
+        let codes = codes(isa, plan, chunk);
         let eighths = (0..CHUNK / LANES).map(|k| {
-            let eighth = c * (CHUNK / LANES) + k;
             let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
             let none = quote!();
-            let mut w = isa.mul(scales.at(|group| plan.weight_lanes(group, eighth), &none), value);
+            let mut w = isa.mul(scales.of_weights(chunk, k, &none), value);
             if let Some((minimum, minima)) = &minima {
-                w = isa.add(w, minima.at(|group| plan.weight_lanes(group, eighth), &none), minimum.subtract);
+                w = isa.add(w, minima.of_weights(chunk, k, &none), minimum.subtract);
             }
+            let eighth = scaled(chunk, CHUNK / LANES, k);
             isa.store(quote!(out[#eighth]), w)
         });
-        quote!({ let codes = #codes; #(#eighths)* })
+        let numbered = numbered(chunk);
+        quote!({ #numbered #windows let codes = #codes; #(#eighths)* })
     });
     quote! {
         #attributes
@@ -431,7 +457,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
                 let (out, _) = out.as_chunks_mut::<8>();
                 #load_scales
                 #load_minima
-                #(#steps)*
+                #steps
             }
         }
     }
@@ -449,6 +475,10 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     // The vectors of a product, as an array of floats that chunks pick from.
     let stored = |array: &TokenStream, scales: &Scales| {
+        if scales.in_memory {
+            let (memory, fill, names) = (scales.memory(), scales.fill(&quote!(), &block), &scales.names);
+            return quote!(#(let mut #names = #memory;)* #fill #(let #array = #names;)*);
+        }
         let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
         let vectors = names.len();
         let store = names.iter().enumerate().map(|(v, name)| isa.store(quote!(#array[#v]), quote!(#name)));
@@ -462,31 +492,38 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let (scale_array, minimum_array) = (quote!(scales), quote!(minima));
     let load_scales = stored(&scale_array, &scales);
     let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, minima));
-    let halves = |array: &TokenStream, scale: &Scale, c: usize| {
-        let pick = [0, CHUNK / 2].map(|half| {
-            let group = scale.group.map_or(0, |group| (c * CHUNK + half) / group.size);
-            let (vector, lane) = (group / LANES, group % LANES);
-            quote!(#array[#vector][#lane])
+    let halves = |array: &TokenStream, scales: &Scales, chunk: &Chunk| {
+        let pick = [0, CHUNK / 2].map(|half| match scales.scale.group {
+            Some(group) if scales.in_memory => {
+                let index = group_index(chunk, group, half);
+                quote!(#array.as_flattened()[#index])
+            }
+            group => {
+                let group = group.map_or(0, |group| (chunk.number * CHUNK + half) / group.size);
+                let (vector, lane) = (group / LANES, group % LANES);
+                quote!(#array[#vector][#lane])
+            }
         });
         let [low, high] = pick;
         quote!([#low, #high])
     };
-    let steps = plan.chunks.iter().map(|chunk| {
-        let c = chunk.number;
-        let codes = codes(isa, plan, chunk, &block);
+    let steps = for_chunks(plan, |chunk| {
+        let (numbered, c) = (numbered(chunk), number(chunk));
+        let windows = windows(plan, chunk);
+        let codes = codes(isa, plan, chunk);
         let zero = zero_point(plan, 0);
         let signed = if zero == 0 { codes } else { isa.minus(codes, zero) };
         let store = isa.store_codes(quote!(out[#c].codes), signed);
-        let scales = halves(&scale_array, &plan.scale, c);
-        let minima = plan.minimum.as_ref().map(|minimum| {
-            let minima = halves(&minimum_array, &minimum.scale, c);
+        let scales = halves(&scale_array, &scales, chunk);
+        let minima = minima.as_ref().map(|(minimum, minima)| {
+            let minima = halves(&minimum_array, minima, chunk);
             if minimum.subtract {
                 quote!(out[#c].minima = #minima.map(|minimum| -minimum);)
             } else {
                 quote!(out[#c].minima = #minima;)
             }
         });
-        quote!(#store out[#c].scales = #scales; #minima)
+        quote!(#numbered #windows #store out[#c].scales = #scales; #minima)
     });
     quote! {
         #attributes
@@ -497,9 +534,82 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
             for (block, out) in ::core::iter::Iterator::zip(blocks.iter(), out.iter_mut()) {
                 #load_scales
                 #load_minima
-                #(#steps)*
+                #steps
             }
         }
+    }
+}
+
+/// The steps of all chunks, of which some are in loops over the turn `i`.
+fn for_chunks(plan: &Plan, step: impl Fn(&Chunk) -> TokenStream) -> TokenStream {
+    let loops = plan.loops.iter().map(|Loop { turns, chunks }| {
+        let steps = chunks.iter().map(&step);
+        if *turns == 1 { quote!(#(#steps)*) } else { quote!(for i in 0..#turns { #(#steps)* }) }
+    });
+    quote!(#(#loops)*)
+}
+
+/// A statement that finds the number of a chunk in the turn `i` of its loop.
+fn numbered(chunk: &Chunk) -> Option<TokenStream> {
+    let moved = moved(&chunk.moves)?;
+    let first = chunk.number;
+    Some(if first == 0 { quote!(let chunk = #moved;) } else { quote!(let chunk = #first + #moved;) })
+}
+
+/// How far something is moved in the turn `i`, if it is in a loop.
+fn moved(moves: &Moves) -> Option<TokenStream> {
+    let Moves(by) = moves;
+    match moves.stride() {
+        _ if by.is_empty() => None,
+        Some(1) => Some(quote!(i)),
+        Some(stride) => Some(quote!(#stride * i)),
+        None => Some(quote!([#(#by),*][i])),
+    }
+}
+
+/// The number of a chunk.
+fn number(chunk: &Chunk) -> TokenStream {
+    scaled(chunk, 1, 0)
+}
+
+/// The number of a chunk times `by`, plus `more`.
+fn scaled(chunk: &Chunk, by: usize, more: usize) -> TokenStream {
+    if chunk.moves.0.is_empty() {
+        let number = chunk.number * by + more;
+        return quote!(#number);
+    }
+    let number = if by == 1 { quote!(chunk) } else { quote!(#by * chunk) };
+    if more == 0 { number } else { quote!(#number + #more) }
+}
+
+/// The number of the group that weight `weight` of a chunk is in.
+fn group_index(chunk: &Chunk, group: &GroupScale, weight: usize) -> TokenStream {
+    if group.size <= CHUNK {
+        return scaled(chunk, CHUNK / group.size, weight / group.size);
+    }
+    let (number, chunks) = (number(chunk), group.size / CHUNK);
+    quote!((#number) / #chunks)
+}
+
+/// Statements that find the bytes of `block` from which the parts of a chunk, in the turn `i`, have their offsets.
+fn windows(plan: &Plan, chunk: &Chunk) -> TokenStream {
+    let bytes = plan.format.bytes();
+    let windows = chunk.moves_of_parts().into_iter().enumerate().map(|(w, moves)| {
+        let (name, moved) = (format_ident!("window_{w}"), moved(&moves));
+        let len = bytes - moves.0.iter().max().unwrap_or(&0);
+        quote!(let #name = kernels::bytes::window::<#len, _>(block, #moved);)
+    });
+    quote!(#(#windows)*)
+}
+
+/// The variable of the bytes from which a part of `chunk` that is moved by `moves` has its offsets.
+fn window(chunk: &Chunk, moves: &Moves) -> TokenStream {
+    match chunk.moves_of_parts().iter().position(|other| other == moves) {
+        Some(w) => {
+            let name = format_ident!("window_{w}");
+            quote!(#name)
+        }
+        None => quote!(block),
     }
 }
 
@@ -518,9 +628,9 @@ pub fn is_signed(plan: &Plan) -> bool {
 }
 
 /// The largest magnitude of a weight's code, its zero point taken off: a constant `u8`.
-pub fn reach(plan: &Plan) -> TokenStream {
+pub fn max_abs_code(plan: &Plan) -> TokenStream {
     let codes = plan.format.weight_codes();
-    let reach = match &plan.format.weight.value {
+    let max_abs_code = match &plan.format.weight.value {
         Value::Linear { .. } if codes.signed => 128,
         Value::Linear { zero } => (codes.max() as i32 - zero).max(*zero),
         Value::Table { entries } => {
@@ -528,27 +638,27 @@ pub fn reach(plan: &Plan) -> TokenStream {
         }
         Value::Codebook { name, .. } => {
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            return quote!(kernels::gemm::reach(#format::#book));
+            return quote!(kernels::gemm::max_abs_code(#format::#book));
         }
     };
-    let reach = Literal::i32_unsuffixed(reach);
-    quote!(#reach)
+    let max_abs_code = Literal::i32_unsuffixed(max_abs_code);
+    quote!(#max_abs_code)
 }
 
 /// The codes of a chunk, looked up where the format has a table or a codebook.
-fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> TokenStream {
+fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
+    let plane = |plane: &Plane| isa.plane(&window(chunk, &plane.moves), plane);
     let codes = match &chunk.codes {
         ChunkCodes::Planes(planes) => {
-            let planes = planes.iter().map(|plane| isa.plane(block, plane));
-            planes.reduce(|a, b| isa.or(a, b)).unwrap_or_default()
+            planes.iter().map(plane).reduce(|a, b| isa.or(a, b)).unwrap_or_default()
         }
-        ChunkCodes::Trits { bytes, powers } => isa.trits(isa.plane(block, bytes), powers),
+        ChunkCodes::Trits { bytes, powers } => isa.trits(plane(bytes), powers),
         ChunkCodes::Entries(entries) => {
             let Value::Codebook { name, weights } = &plan.format.weight.value else {
                 unreachable!("only a codebook has entries")
             };
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            let indices: Vec<_> = entries.iter().map(|entry| picked(entry, block)).collect();
+            let indices: Vec<_> = entries.iter().map(|entry| picked(chunk, entry)).collect();
             isa.entries(quote!(#format::#book), *weights, &indices)
         }
     };
@@ -558,7 +668,7 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> Toke
     };
     match (&chunk.signs, &plan.format.weight.signs) {
         (Some(code), Some(signs)) => {
-            let code = picked(code, block);
+            let code = picked(chunk, code);
             let signs = if signs.even {
                 quote!(kernels::bytes::even_signs((#code) as u32))
             } else {
@@ -571,11 +681,11 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, block: &TokenStream) -> Toke
 }
 
 /// One code, a `usize`.
-fn picked(code: &Picked, block: &TokenStream) -> TokenStream {
-    let runs = code.0.iter().map(|run| {
-        let (first, bits, position) = (run.first, run.bits, run.position);
+fn picked(chunk: &Chunk, code: &Picked) -> TokenStream {
+    let runs = code.0.iter().map(|BitRun { first, moves, bits, position }| {
+        let block = window(chunk, moves);
         let run = quote!(kernels::bytes::bits::<#first, #bits, _>(#block));
-        if position == 0 { run } else { quote!(#run << #position) }
+        if *position == 0 { run } else { quote!(#run << #position) }
     });
     quote!(#(#runs)|*)
 }
@@ -585,14 +695,43 @@ struct Scales<'a> {
     isa: &'a dyn Isa,
     plan: &'a Plan<'a>,
     scale: &'a Scale<'a>,
-    /// The variables that hold them.
+    /// Whether they are group scales in one array, `[vectors, 8]`, which loops pick from.
+    in_memory: bool,
+    /// The variables that hold them: one for each vector, or one of an array.
     names: Vec<proc_macro2::Ident>,
 }
 
 impl<'a> Scales<'a> {
     fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, scale: &'a Scale<'a>) -> Self {
-        let names = (0..plan.scale_vectors(scale)).map(|v| format_ident!("{name}_{v}")).collect();
-        Self { isa, plan, scale, names }
+        let in_memory = plan.has_loops() && scale.group.is_some();
+        let names = if in_memory {
+            vec![format_ident!("{name}_array")]
+        } else {
+            (0..plan.scale_vectors(scale)).map(|v| format_ident!("{name}_{v}")).collect()
+        };
+        Self { isa, plan, scale, in_memory, names }
+    }
+
+    /// Memory for the array: with a vector more, so that eight floats can be loaded from any group on.
+    fn memory(&self) -> TokenStream {
+        let vectors = self.plan.scale_vectors(self.scale) + 1;
+        quote!([[0.0; 8]; #vectors])
+    }
+
+    /// Statements that compute the array; `index` selects the row.
+    fn fill(&self, index: &TokenStream, block: &TokenStream) -> TokenStream {
+        let Some(group) = self.scale.group else { return quote!() };
+        let (name, base, vectors) = (&self.names[0], self.base(block), self.plan.scale_vectors(self.scale));
+        let codes = all_scale_codes(self.plan, group, block);
+        let value = self.value(group, quote!(kernels::bytes::eight_at(codes, 8 * v)));
+        let store = self.isa.store(quote!(#name #index[v]), value);
+        quote! {
+            #base
+            let codes = #codes;
+            for v in 0..#vectors {
+                #store
+            }
+        }
     }
 
     /// A statement that computes what all of them share.
@@ -613,43 +752,73 @@ impl<'a> Scales<'a> {
 
     /// The value of each variable.
     fn values(&self, block: &TokenStream) -> Vec<TokenStream> {
-        let isa = self.isa;
         let Some(group) = self.scale.group else { return vec![quote!(d)] };
-        let codes = &self.plan.format.codes[group.code];
-        (0..self.names.len())
-            .map(|v| {
-                let eight = scale_codes(self.plan, group, v, block);
-                let scales = match &group.value {
-                    ScaleValue::Linear { factor: 1, zero } => isa.scales(eight, codes.signed, *zero),
-                    ScaleValue::Linear { factor, zero } => {
-                        let (factor, more) = (*factor as f32, -*zero as f32);
-                        let codes = isa.scales(eight, codes.signed, 0);
-                        isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
-                    }
-                    ScaleValue::Table { entries } => {
-                        let looked_up = quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*]));
-                        isa.scales(looked_up, true, 0)
-                    }
-                    ScaleValue::Number(ty) => isa.numbers(eight, numbers(*ty, self.scale.group_constant)),
-                };
-                if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
-            })
-            .collect()
+        let eights = (0..self.names.len()).map(|v| scale_codes(self.plan, group, v, block));
+        eights.map(|eight| self.value(group, eight)).collect()
     }
 
-    /// The floats for eight lanes; `index` selects the row.
-    fn at(&self, lanes: impl Fn(&GroupScale) -> Lanes, index: &TokenStream) -> TokenStream {
-        match self.scale.group {
-            None => {
-                let name = &self.names[0];
-                quote!(#name #index)
+    /// The scales of eight groups by their codes.
+    fn value(&self, group: &GroupScale, eight: TokenStream) -> TokenStream {
+        let isa = self.isa;
+        let codes = &self.plan.format.codes[group.code];
+        let scales = match &group.value {
+            ScaleValue::Linear { factor: 1, zero } => isa.scales(eight, codes.signed, *zero),
+            ScaleValue::Linear { factor, zero } => {
+                let (factor, more) = (*factor as f32, -*zero as f32);
+                let codes = isa.scales(eight, codes.signed, 0);
+                isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
             }
-            Some(group) => {
-                let lanes = lanes(group);
-                let name = &self.names[lanes.vector];
-                self.isa.permute(quote!(#name #index), lanes.index)
+            ScaleValue::Table { entries } => {
+                let looked_up = quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*]));
+                isa.scales(looked_up, true, 0)
             }
+            ScaleValue::Number(ty) => isa.numbers(eight, numbers(*ty, self.scale.group_constant)),
+        };
+        if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
+    }
+
+    /// The floats for the lanes of a chunk's dot product; `index` selects the row.
+    fn of_dot(&self, chunk: &Chunk, index: &TokenStream) -> TokenStream {
+        let lanes = |group: &GroupScale| self.plan.dot_lanes(group, chunk.number);
+        self.at(chunk, 0, CHUNK / LANES, lanes, index)
+    }
+
+    /// The floats for eight weights, the `eighth`-th such run of a chunk; `index` selects the row.
+    fn of_weights(&self, chunk: &Chunk, eighth: usize, index: &TokenStream) -> TokenStream {
+        let lanes =
+            |group: &GroupScale| self.plan.weight_lanes(group, chunk.number * (CHUNK / LANES) + eighth);
+        self.at(chunk, eighth * LANES, 1, lanes, index)
+    }
+
+    /// The floats for eight lanes of `per_lane` weights from weight `first` of the chunk on.
+    fn at(
+        &self,
+        chunk: &Chunk,
+        first: usize,
+        per_lane: usize,
+        lanes: impl Fn(&GroupScale) -> Lanes,
+        index: &TokenStream,
+    ) -> TokenStream {
+        let isa = self.isa;
+        let Some(group) = self.scale.group else {
+            let name = &self.names[0];
+            return quote!(#name #index);
+        };
+        if !self.in_memory {
+            let lanes = lanes(group);
+            let name = &self.names[lanes.vector];
+            return isa.permute(quote!(#name #index), lanes.index);
         }
+        let (name, at) = (&self.names[0], group_index(chunk, group, first));
+        // Groups of more than a chunk hold whole chunks, so that all lanes are in one.
+        let size = group.size.min(CHUNK);
+        let lane_groups: [u8; LANES] =
+            std::array::from_fn(|lane| ((first + lane * per_lane) / size - first / size) as u8);
+        if lane_groups == [0; LANES] {
+            return isa.splat(quote!(#name #index.as_flattened()[#at]));
+        }
+        let eight = isa.load(quote!(kernels::bytes::eight_floats(#name #index.as_flattened(), #at)));
+        if lane_groups == [0, 1, 2, 3, 4, 5, 6, 7] { eight } else { isa.permute(eight, lane_groups) }
     }
 }
 
@@ -665,8 +834,41 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
     let codes = &plan.format.codes[group.code];
     let first = v * LANES;
     let count = LANES.min(codes.len() - first);
+    match bytes_of_codes(plan, codes, first, count, block) {
+        Some(field) if count == LANES => quote!(*#field),
+        Some(field) => quote!(kernels::bytes::eight_of::<0>(#field)),
+        None => {
+            let codes = accessed(plan, codes, block);
+            quote!(kernels::bytes::eight_of::<#first>(&#codes))
+        }
+    }
+}
+
+/// All scale codes of a block, what makes a `&[u8]`.
+fn all_scale_codes(plan: &Plan, group: &GroupScale, block: &TokenStream) -> TokenStream {
+    let codes = &plan.format.codes[group.code];
+    bytes_of_codes(plan, codes, 0, codes.len(), block).unwrap_or_else(|| {
+        let codes = accessed(plan, codes, block);
+        quote!(&#codes)
+    })
+}
+
+/// The codes of a block, by their accessor.
+fn accessed(plan: &Plan, codes: &Codes, block: &TokenStream) -> TokenStream {
+    let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
+    quote!(#block_type::from_bytes(#block).#accessor())
+}
+
+/// The bytes of a block, a `&[u8; count]`, that are some of its codes, if each of these is a byte.
+fn bytes_of_codes(
+    plan: &Plan,
+    codes: &Codes,
+    first: usize,
+    count: usize,
+    block: &TokenStream,
+) -> Option<TokenStream> {
     let bytes = plan.format.bytes();
-    // Each of the eight as a byte of the block, where that is what it is.
+    // Each code as a byte of the block, where that is what it is.
     let byte = |i: usize| {
         let (piece, e) = codes.piece_of(first + i);
         match &piece.terms[..] {
@@ -676,14 +878,25 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
             _ => None,
         }
     };
-    if let Some(offset) = byte(0)
-        && (0..count).all(|i| byte(i) == Some(offset + i))
-    {
-        let field = quote!(kernels::bytes::field::<#offset, #count, #bytes>(#block));
-        return if count == LANES { quote!(*#field) } else { quote!(kernels::bytes::eight_of::<0>(#field)) };
+    let offset = byte(0)?;
+    let all = (0..count).all(|i| byte(i) == Some(offset + i));
+    all.then(|| quote!(kernels::bytes::field::<#offset, #count, #bytes>(#block)))
+}
+
+/// The prefetches of a block of each row.
+fn prefetch(isa: &dyn Isa, plan: &Plan) -> Option<TokenStream> {
+    let (lines, place) = (plan.format.bytes().div_ceil(64), quote!(&rows[r][b]));
+    if isa.prefetch(&place, quote!(0)).is_empty() {
+        return None;
     }
-    let (block_type, accessor) = (format_ident!("{}", plan.format.name), format_ident!("{}", codes.name));
-    quote!(kernels::bytes::eight_of::<#first>(&#block_type::from_bytes(#block).#accessor()))
+    let prefetches = if plan.has_loops() {
+        let prefetch = isa.prefetch(&place, quote!(#AHEAD + 64 * line));
+        quote!(for line in 0..#lines { #prefetch })
+    } else {
+        let prefetches = (0..lines).map(|line| AHEAD + 64 * line).map(|at| isa.prefetch(&place, quote!(#at)));
+        quote!(#(#prefetches)*)
+    };
+    Some(quote!(for r in 0..R { #prefetches }))
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use self::loops::UNROLLED;
+pub use self::loops::{Loop, Moves};
 use self::quantizer::{Quantizer, quantizer};
 use crate::model::{
     CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
 };
 
+mod loops;
 pub mod quantizer;
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
@@ -20,9 +23,9 @@ const SCALES_PER_VECTOR: usize = 8;
 /// Everything that lowering needs to know of a format.
 pub struct Plan<'f> {
     pub format: &'f Format,
-    /// In the order in which they are worked on: those that share bytes follow each other, so that these are
-    /// loaded once and need no register for long.
-    pub chunks: Vec<Chunk>,
+    /// All chunks in the order in which they are worked on: those that share bytes follow each other, so that these
+    /// are loaded once and need no register for long.
+    pub loops: Vec<Loop>,
     pub scale: Scale<'f>,
     pub minimum: Option<Minimum<'f>>,
     /// Or why there is none.
@@ -61,15 +64,19 @@ pub enum Factor {
 }
 
 /// [`CHUNK`] consecutive weights of a block.
+#[derive(Clone, PartialEq)]
 pub struct Chunk {
     /// Which of the block's chunks.
     pub number: usize,
+    /// How its number changes in a loop.
+    pub moves: Moves,
     pub codes: ChunkCodes,
     /// One code for each [`SIGNS`] weights, joined to one.
     pub signs: Option<Picked>,
 }
 
 /// Where a chunk's codes come from.
+#[derive(Clone, PartialEq)]
 pub enum ChunkCodes {
     /// Planes, to be joined by OR.
     Planes(Vec<Plane>),
@@ -80,25 +87,33 @@ pub enum ChunkCodes {
 }
 
 /// Where a chunk's bits of one plane come from.
+#[derive(Clone, PartialEq)]
 pub struct Plane {
     pub source: Source,
+    /// In a loop.
+    pub moves: Moves,
     /// Which bits of each byte remain after the shift.
     pub mask: u8,
 }
 
 /// A single code, the OR of runs of bits.
+#[derive(Clone, PartialEq)]
 pub struct Picked(pub Vec<BitRun>);
 
 /// Consecutive bits of a block, bytes in little-endian order.
+#[derive(Clone, PartialEq)]
 pub struct BitRun {
     /// The first, counted from the start of the block.
     pub first: usize,
+    /// In a loop, by whole bytes.
+    pub moves: Moves,
     pub bits: usize,
     /// Of the first, within the code.
     pub position: usize,
 }
 
 /// Byte offsets are relative to the block; shifts are to the right, negative ones to the left.
+#[derive(Clone, PartialEq)]
 pub enum Source {
     /// 32 consecutive bytes under one shift.
     Run { offset: usize, shift: i32 },
@@ -150,15 +165,28 @@ impl Source {
         }
     }
 
-    fn first_byte(&self) -> usize {
+    fn offsets(&self) -> &[usize] {
         match self {
-            Self::Run { offset, .. } => *offset,
-            Self::Halves { offsets: [first, _], .. }
-            | Self::Quarters { offsets: [first, ..], .. }
-            | Self::Eighths { offsets: [first, ..], .. }
-            | Self::Bits { windows: [first, _], .. }
-            | Self::Shuffle { windows: [first, _], .. } => *first,
+            Self::Run { offset, .. } => std::slice::from_ref(offset),
+            Self::Halves { offsets, .. } => offsets,
+            Self::Quarters { offsets, .. } => offsets,
+            Self::Eighths { offsets, .. } => offsets,
+            Self::Bits { windows, .. } | Self::Shuffle { windows, .. } => windows,
         }
+    }
+
+    fn offsets_mut(&mut self) -> &mut [usize] {
+        match self {
+            Self::Run { offset, .. } => std::slice::from_mut(offset),
+            Self::Halves { offsets, .. } => offsets,
+            Self::Quarters { offsets, .. } => offsets,
+            Self::Eighths { offsets, .. } => offsets,
+            Self::Bits { windows, .. } | Self::Shuffle { windows, .. } => windows,
+        }
+    }
+
+    fn first_byte(&self) -> usize {
+        self.offsets()[0]
     }
 }
 
@@ -173,6 +201,7 @@ pub fn plan(format: &Format) -> Plan<'_> {
     let chunk =
         |number| Chunk {
             number,
+            moves: Moves::default(),
             codes: chunk_codes(format, number),
             signs: format.weight.signs.as_ref().map(|signs| {
                 Picked::joined(picked(format, &format.codes[signs.code], number, CHUNK / SIGNS))
@@ -185,7 +214,8 @@ pub fn plan(format: &Format) -> Plan<'_> {
         .minimum
         .as_ref()
         .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
-    Plan { format, chunks, scale: scale(format, &format.weight.scale), minimum, quantizer: quantizer(format) }
+    let loops = loops::loops(chunks);
+    Plan { format, loops, scale: scale(format, &format.weight.scale), minimum, quantizer: quantizer(format) }
 }
 
 /// A constant costs nothing where the table of a number of 8 bits takes it in, the block's before the groups'.
@@ -248,9 +278,10 @@ impl Plan<'_> {
     /// they are computed with; for group scales those of its lanes.
     pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
-        let first = &self.chunks[0];
+        let first = &self.loops[0].chunks[0];
         let planes = first.codes.planes() - 1;
-        let per_row = vectors + self.scale_vectors(&self.scale) + planes;
+        let scales = if self.has_loops() { 1 } else { self.scale_vectors(&self.scale) };
+        let per_row = vectors + scales + planes;
         // Signs are spread over bytes, tested, and applied.
         let signs = if first.signs.is_some() { 3 } else { 0 };
         let step =
@@ -258,6 +289,12 @@ impl Plan<'_> {
         // Indices of entries are computed in general registers, which have no room for those of more rows.
         let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
         [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
+    }
+
+    /// Whether some chunks are worked on in a loop. Group scales and minima are then kept in memory, as registers have no
+    /// index, and a minimum is added chunk by chunk.
+    pub fn has_loops(&self) -> bool {
+        self.format.chunks() > UNROLLED
     }
 
     /// In how many parts a chunk has scales of its own, 1 or 2, which is what panels of `gemm` hold; or why there is no
@@ -332,7 +369,7 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
         Cut::Bits { bits, position, .. } => {
             let places = places(plane).map(|(byte, shift)| (byte, shift as i32 - position as i32));
             let source = source(format, &places, (bits == 1).then_some(position));
-            Some(Plane { source, mask: (((1_u32 << bits) - 1) << position) as u8 })
+            Some(Plane { source, moves: Moves::default(), mask: (((1_u32 << bits) - 1) << position) as u8 })
         }
     });
     match planes.collect() {
@@ -341,7 +378,7 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
             let places = places(0);
             let source = source(format, &places.map(|(byte, _)| (byte, 0)), None);
             let powers = places.map(|(_, power)| power as u8);
-            ChunkCodes::Trits { bytes: Plane { source, mask: u8::MAX }, powers }
+            ChunkCodes::Trits { bytes: Plane { source, moves: Moves::default(), mask: u8::MAX }, powers }
         }
     }
 }
@@ -354,7 +391,7 @@ fn picked(format: &Format, codes: &Codes, chunk: usize, count: usize) -> Vec<Pic
             let place = piece.locate(term, e);
             let first = 8 * (format.fields[term.field].offset + place.byte) + place.within;
             match term.cut {
-                Cut::Bits { bits, position, .. } => BitRun { first, bits, position },
+                Cut::Bits { bits, position, .. } => BitRun { first, moves: Moves::default(), bits, position },
                 Cut::Trit { .. } => unreachable!("the checker lets neither entries nor signs be trits"),
             }
         };

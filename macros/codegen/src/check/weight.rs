@@ -71,8 +71,26 @@ impl Checker<'_> {
                 "signs go with the values of a table or a codebook: codes have a zero point instead";
             return self.errors.refuse(Rule::Signs, main, message);
         }
+        if let (Some(_), Value::Table { entries }) = (&signs, &value) {
+            self.negatable(entries)?;
+        }
         let minimum = minimum.map(|(subtract, product)| self.minimum(subtract, product)).transpose()?;
         Ok(Weight { scale, code, value, signs, minimum })
+    }
+
+    /// The entries of a table that are negated have negatives in 8 bits.
+    fn negatable(&mut self, entries: &[i8]) -> Result<(), Noted> {
+        let Some(least) = entries.iter().position(|&entry| entry == i8::MIN) else { return Ok(()) };
+        let body = self.body;
+        for table in body.tables.iter().filter(|table| table.values.len() == entries.len()) {
+            let value = &table.values[least];
+            if self.entry(value)? == i8::MIN {
+                let message =
+                    "-128 has no negative in 8 bits, and signs negate entries: let them run from -127 to 127";
+                return self.errors.refuse(Rule::Signs, value, message);
+            }
+        }
+        Ok(())
     }
 
     /// The second product.

@@ -1,7 +1,7 @@
 //! The type of a format: its fields, its conversions from and to bytes, and an accessor for each code vector.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 
 use super::quantizer::from_weights;
 use crate::model::{Affine, Codes, Cut, Digit, Field, FieldType, Format, Piece, Term};
@@ -61,6 +61,17 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
             pub const #name: &'static [[i8; #weights]; #entries] = <Self as Codebooks>::#name;
         }
     });
+    // The entries are the caller's expression, which the compiler alone evaluates.
+    let negated =
+        declared.body.iter().flat_map(|body| &body.codebooks).filter(|_| format.weight.signs.is_some());
+    let negatable = negated.map(|parse::Codebook { name: book, .. }| {
+        let message = format!(
+            "an entry of the codebook {book} is -128, which a sign can't negate, as signed bytes end at 127: use -127"
+        );
+        quote_spanned! {book.span()=>
+            const _: () = ::core::assert!(kernels::gemm::max_abs_code(#name::#book) < 128, #message);
+        }
+    });
     let accessors = format.codes.iter().map(|codes| accessors(format, codes));
     let from_weights = plan.quantizer.as_ref().ok().map(|quantizer| from_weights(format, quantizer));
     let summary =
@@ -79,6 +90,7 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
         }
 
         const _: () = ::core::assert!(::core::mem::size_of::<#name>() == #bytes);
+        #(#negatable)*
 
         impl #name {
             #(#codebooks)*

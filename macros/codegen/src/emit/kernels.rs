@@ -178,10 +178,10 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     };
     let panel = match plan.panel_groups() {
         Ok(groups) => {
-            let reach = lower::reach(plan);
+            let max_abs_code = lower::max_abs_code(plan);
             let minimum = format.weight.minimum.is_some();
             quote!(::core::option::Option::Some(kernels::gemm::PanelFormat {
-                reach: #reach,
+                max_abs_code: #max_abs_code,
                 groups: #groups,
                 has_minimum: #minimum,
             }))
@@ -209,6 +209,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
             unsafe {
                 kernels::Variant::new(
                     kernels::Isa::#variant,
+                    [#len, #bytes],
                     #dot,
                     #gemv,
                     #gemv_several,
@@ -220,7 +221,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     });
     quote! {
         impl kernels::BlockFormat for #name {
-            const FORMAT: &'static kernels::Format = &kernels::Format {
+            const FORMAT: &'static kernels::Format = &kernels::Format::new(kernels::FormatParts {
                 name: #text,
                 gguf_id: #gguf,
                 block_len: #len,
@@ -230,7 +231,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],
-            };
+            });
         }
     }
 }

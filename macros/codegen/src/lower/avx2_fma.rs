@@ -233,6 +233,10 @@ impl Isa for Avx2Fma {
         quote!(x86::splat_f16::<#offset, _>(#block))
     }
 
+    fn load(&self, place: TokenStream) -> TokenStream {
+        quote!(x86::load(#place))
+    }
+
     fn splat(&self, value: TokenStream) -> TokenStream {
         quote!(_mm256_set1_ps(#value))
     }

@@ -105,7 +105,7 @@ impl Isa for Scalar {
     }
 
     fn activations(&self, a: &TokenStream) -> TokenStream {
-        quote!(#a.q)
+        quote!(portable::activations(#a))
     }
 
     fn lane_sums(&self, a: &TokenStream) -> TokenStream {
@@ -155,6 +155,10 @@ impl Isa for Scalar {
 
     fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
         quote!(portable::splat_f16::<#offset, _>(#block))
+    }
+
+    fn load(&self, place: TokenStream) -> TokenStream {
+        quote!(*#place)
     }
 
     fn splat(&self, value: TokenStream) -> TokenStream {
