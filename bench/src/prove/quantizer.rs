@@ -178,10 +178,11 @@ fn cases(period: &Period, seed: u64) -> Vec<Case> {
     let mut random = Random(seed);
     let mut gaussian = |sigma: f32| -> Vec<f32> { (0..len).map(|_| sigma * random.gaussian()).collect() };
     let magnitudes: Vec<f32> = gaussian(0.2).iter().map(|w| w.abs()).collect();
-    let mut outlier = gaussian(0.01);
+    let mut outlier = gaussian(0.03);
     outlier[len / 3] = 1.0;
-    let of_outlier: Vec<f32> = (0..len).map(|i| if i == len / 3 { 0.0 } else { 1.0 }).collect();
-    let uneven: Vec<f32> = gaussian(2.0).iter().map(|x| x.exp()).collect();
+    // As mean squares of activations are.
+    let uneven: Vec<f32> = gaussian(1.0).iter().map(|x| x * x).collect();
+    let of_outlier: Vec<f32> = (0..len).map(|i| if i == len / 3 { 1e-3 } else { uneven[i] }).collect();
     const ALWAYS: bool = true;
     const IF_QUICK: bool = false;
     let three = gaussian(1.0).iter().map(|w| 0.7 * w.round().clamp(-1.0, 1.0)).collect();
@@ -203,7 +204,7 @@ fn cases(period: &Period, seed: u64) -> Vec<Case> {
         ("an outlier", outlier.clone(), ByRule::NoWorse, IF_QUICK),
     ];
     let weighted = [
-        ("an outlier of no importance", outlier, of_outlier),
+        ("an outlier of little importance", outlier, of_outlier),
         ("Gaussian weights with importance", gaussian(0.03), uneven),
     ];
     let plain = plain.into_iter().map(|(name, weights, rule, tells_most)| Case {
