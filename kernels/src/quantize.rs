@@ -11,8 +11,12 @@
 //! 3. group by group, the neighbours of its codes: whatever lowers the error stays;
 //! 4. the numbers of the block again, by least squares; then 3 until nothing changes.
 //!
-//! Where ggml's reference for a shape is a rule of one line ([`Reference`]) and nothing weighs the weights, that
-//! rule is followed to the last bit instead: such files are compared byte by byte.
+//! Where numbers are coarse, groups small, or values lie mostly on one side of 0, that may end far from the best: there
+//! more numbers of the block are tried. The error is then at most 1.02 times that of a plain search, but for the kinds of
+//! shapes that `tests/shapes.rs` names.
+//!
+//! Where a declaration asks for ggml's rule of one line ([`Reference`]) and nothing weighs the weights, that rule is
+//! followed to the last bit instead: such files are compared byte by byte.
 //!
 //! The search takes finite weights to finite blocks, a NaN for 0 and an infinite weight for the largest finite
 //! one. References do what ggml does, which is a scale of infinity where f16 ends.
@@ -44,7 +48,7 @@ pub struct Shape {
     pub scale: Product,
     /// What is added.
     pub minimum: Option<Product>,
-    /// The rule for weights of equal importance; `None` for the search.
+    /// The rule that the declaration asks for, for weights of equal importance; `None` for the search.
     pub reference: Option<Reference>,
 }
 

@@ -178,7 +178,7 @@ impl<'h> Search<'h> {
         assert_eq!(importance.len(), len, "an importance for each weight");
         let (rows, single) = match &holds.values {
             Values::Single(values) => (values.iter().map(|&value| vec![value]).collect(), true),
-            Values::Rows(rows) => (rows.clone(), false),
+            Values::Rows(rows) => (without_repetition(rows), false),
         };
         let unit = if holds.signs == Signs::Even { 8 } else { rows[0].len() };
         assert!(len.is_multiple_of(unit), "{len} weights are no whole number of units of {unit}");
@@ -543,7 +543,7 @@ impl<'h> Search<'h> {
         let all: Vec<f64> = self.rows.iter().flatten().copied().collect();
         let (least_value, largest_value) = reach(&all);
         let (low_group, high_group) = self.scale.reach();
-        let most = 4e7 / self.cost;
+        let most = 1.5e7 / self.cost;
         let scales = |most: f64| {
             // Beside a minimum, a small scale makes up for its rounding.
             let part = if self.holds.minimum.is_none() { 0.3 } else { 1e-3 };
@@ -730,6 +730,13 @@ fn nearest(values: &[f64], target: f64, scale: f64) -> f64 {
     }
     let below = above - 1;
     if target - values[below] <= values[above] - target { values[below] } else { values[above] }
+}
+
+fn without_repetition(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut rows = rows.to_vec();
+    rows.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    rows.dedup();
+    rows
 }
 
 fn lcm(a: usize, b: usize) -> usize {

@@ -200,6 +200,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
         if !self.needs_further() {
             return;
         }
+        if self.few && self.minimum.is_none() {
+            self.lead_to_one_value();
+        }
         self.further = true;
         self.improve();
         let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
@@ -246,6 +249,45 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
         (_, self.scale, self.minimum) = best;
         self.scan();
+    }
+
+    /// Takes the numbers, the same for all groups, under which one of the values comes nearest to the one magnitude that
+    /// weights have.
+    fn lead_to_one_value(&mut self) {
+        /// So many, the nearest, are tried.
+        const TRIALS: usize = 16;
+
+        let magnitude = self.weights.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+        let groups: Vec<f32> = match self.scale.product.group {
+            Some(group) => group.furthest_first().collect(),
+            None => vec![1.0],
+        };
+        let mut trials: Vec<(f32, f32, f32)> = Vec::new();
+        for value in self.values.magnitudes() {
+            for sign in [1.0, -1.0] {
+                for &group in &groups {
+                    let target = sign * magnitude / (value * group * self.scale.constant);
+                    let block =
+                        self.scale.product.block.map_or(self.scale.block, |number| number.nearest(target));
+                    let distance = (block / target - 1.0).abs();
+                    let place = trials.partition_point(|trial| trial.0 <= distance);
+                    if place < TRIALS {
+                        trials.insert(place, (distance, block, group));
+                        trials.truncate(TRIALS);
+                    }
+                }
+            }
+        }
+        let mut best = (self.error(), self.scale.clone());
+        for (_, block, group) in trials {
+            self.scale.block = block;
+            self.scale.groups[..self.scale.count].fill(group);
+            let error = self.error();
+            if error < best.0 && self.scale.is_finite() {
+                best = (error, self.scale.clone());
+            }
+        }
+        (_, self.scale) = best;
     }
 
     /// Tries numbers of the block close to the one that is, each with the best numbers of groups: where groups are small or
@@ -782,6 +824,10 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
     for (scale, limit) in wholes.into_iter().flatten() {
         let mut trial = |landing: f32| {
             let scale = scale * limit / landing;
+            if scale * sign < 0.0 {
+                // The gap is wider than the limit.
+                return true;
+            }
             let rest = values.residual(weighted, scale, 0.0);
             if rest.vv == 0.0 {
                 return true;

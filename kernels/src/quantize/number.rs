@@ -94,7 +94,8 @@ impl Number {
             }
             Self::Ue4m3 => {
                 let bits = self.bits(number) as u8;
-                ue4m3(if below { bits.checked_sub(1)? } else { bits + 1 })
+                // 0x7F is no number.
+                ue4m3(if below { bits.checked_sub(1)? } else { (bits + 1).min(UE4M3_MAX) })
             }
             Self::Integer { step: by, .. } => step(by as f32),
             Self::I8 => step(1.0),
