@@ -313,8 +313,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Weights to blocks: those of least squared error. Where ggml's reference quantizer for a formula is simple, byte
-    /// for byte what it makes of them; [`Reference`](crate::quantize::Reference) lists these.
+    /// Weights to blocks: those of least squared error. Where the format's declaration asks for a quantizer of ggml's,
+    /// byte for byte what that makes of them; [`Reference`](crate::quantize::Reference) lists these.
     ///
     /// # Errors
     /// `blocks` is not exactly the blocks of `weights.len()` weights, or the format has no quantizer:

@@ -15,6 +15,7 @@ quant_format! {
 
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
+        quantize by furthest;
     }
 
     /// 4 bits with a minimum.
@@ -25,6 +26,7 @@ quant_format! {
 
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * q + m;
+        quantize by range;
     }
 
     /// 5 bits, the fifth of all weights in four bytes.
@@ -35,6 +37,7 @@ quant_format! {
 
         q[h: 2, j: 2, k: 8] = qs[8 * j + k] >> 4 * h & 15 | (qh[2 * h + j] >> k & 1) << 4;
         w = d * (q - 16);
+        quantize by furthest;
     }
 
     /// 5 bits with a minimum.
@@ -46,6 +49,7 @@ quant_format! {
 
         q[h: 2, j: 2, k: 8] = qs[8 * j + k] >> 4 * h & 15 | (qh[2 * h + j] >> k & 1) << 4;
         w = d * q + m;
+        quantize by range;
     }
 
     /// 8 bits, signed.
@@ -54,6 +58,7 @@ quant_format! {
         qs: [i8; 32],
 
         w = d * qs;
+        quantize by symmetric;
     }
 
     /// 2 bits; each 16 weights share a scale and a minimum of 4 bits.
@@ -234,6 +239,7 @@ quant_format! {
          [n: 5, i: 16] = trit(qs[32 + i], n),
          [n: 4, i: 4] = trit(qh[i], n);
         w = d * (q - 1);
+        quantize by symmetric;
     }
 
     /// -1, 0 and 1 in 2 bits.
@@ -243,6 +249,7 @@ quant_format! {
 
         q[a: 2, l: 4, i: 32] = qs[32 * a + i] >> 2 * l & 3;
         w = d * (q - 1);
+        quantize by symmetric;
     }
 
     /// 4-bit floats; each 32 weights share a power of two. The table holds twice their values.
@@ -253,6 +260,7 @@ quant_format! {
         table FP4 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = 0.5 * e * FP4[q];
+        quantize by exponent;
     }
 
     /// 4-bit floats; each 16 weights share a scale that is a float of 8 bits.
@@ -263,6 +271,7 @@ quant_format! {
         table FP4 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
         q[g: 4, h: 2, i: 8] = qs[8 * g + i] >> 4 * h & 15;
         w = 0.5 * d * FP4[q];
+        quantize by largest;
     }
 
     /// A sign.
@@ -273,6 +282,7 @@ quant_format! {
         table SIGN = [-1, 1];
         q[i: 16, k: 8] = qs[i] >> k & 1;
         w = d * SIGN[q];
+        quantize by mean;
     }
 
     /// 2 bits, four neighbours in one byte.
@@ -282,6 +292,7 @@ quant_format! {
 
         q[i: 16, k: 4] = qs[i] >> 2 * k & 3;
         w = d * (q - 1);
+        quantize by symmetric;
     }
 
     /// 4 bits, neighbours in one byte: every byte is needed twice in a row.
@@ -291,5 +302,6 @@ quant_format! {
 
         q[i: 16, h: 2] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
+        quantize by furthest;
     }
 }

@@ -109,6 +109,9 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`, from 2⁻¹⁹ to 2¹⁹
 ///    together.
 /// 5. **Minimum**: a second product, added or subtracted: `w = d * q + m;`, `w = d * s * q - dmin * m;`.
+/// 6. **Quantizer**: by itself the search for the block of least squared error. `quantize by furthest;` asks for ggml's rule
+///    for such a formula instead, where no importance weighs the weights: `furthest`, `symmetric`, `range`, `mean`,
+///    `exponent` or `largest`, which [`quantize::Reference`] describes.
 ///
 /// Every bit of an array belongs to one code. A field, or codes, whose name begins with `_` are padding: they belong to no
 /// formula, and quantizers leave them 0.

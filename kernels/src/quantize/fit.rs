@@ -9,6 +9,9 @@ use super::{Number, Numbers, Product};
 /// Rounds over all groups and the numbers of the block; most blocks need two.
 const ROUNDS: usize = 4;
 
+/// The smallest unit of weights, 2^-100.
+const LEAST_UNIT: f32 = f32::from_bits((127 - 100) << 23);
+
 /// A block under search.
 ///
 /// Weights are in units of a power of two that brings the furthest to between 1 and 2: no sum of squares
@@ -21,14 +24,24 @@ pub struct Fit<V, const N: usize> {
     minimum: Option<Factor<N>>,
     /// Weights of a cell: a run that has one scale and one minimum.
     cell: usize,
+    /// Whether values of a cell depend on those of its neighbour.
+    mixed: bool,
+    /// Whether groups try more numbers than the next ones.
+    further: bool,
+    /// Whether weights have but one magnitude, or that and 0: a scale that leads to one value leaves nothing of them.
+    few: bool,
 }
 
 /// A scale or minimum under search.
 #[derive(Clone)]
 struct Factor<const N: usize> {
     product: Product,
-    /// The constant in the block's unit.
+    /// What further numbers of the block multiply by: 2 to the power of this.
+    exponent: i32,
+    /// The constant in the block's unit, that power included.
     constant: f32,
+    /// The largest magnitude of a product of which weights stay finite.
+    most: f32,
     /// The number of the block; 1 where there is none.
     block: f32,
     /// The numbers of the groups, in the first places; one group of 1 where there are none.
@@ -79,20 +92,25 @@ impl<V: Values, const N: usize> Fit<V, N> {
     ) -> Self {
         let finite = |w: f32| if w.is_nan() { 0.0 } else { w.clamp(f32::MIN, f32::MAX) };
         let furthest = weights.iter().fold(0.0_f32, |far, &w| far.max(finite(w).abs()));
-        // The exponent alone.
-        let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(f32::MIN_POSITIVE);
+        // The exponent alone; not so low that a constant in its units is infinite.
+        let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(LEAST_UNIT);
         let weights = weights.map(|w| finite(w) / unit);
         let importance = importance.map_or([1.0; N], |importance| {
             let most = importance.iter().fold(0.0_f32, |most, &p| most.max(finite(p)));
             // What has no importance is rounded as well as can be had for nothing.
             importance.map(|p| if most > 0.0 { (finite(p) / most).max(1e-6) } else { 1.0 })
         });
-        let scale = Factor::new(scale, unit, scales);
-        let minimum = minimum.map(|minimum| Factor::new(minimum, unit, minima));
+        let (low, high) = values.limits();
+        let scale = Factor::new(scale, unit, scales, high.max(-low));
+        let minimum = minimum.map(|minimum| Factor::new(minimum, unit, minima, 1.0));
         let cell = gcd(scale.size, minimum.as_ref().map_or(0, |minimum| minimum.size));
-        let mut fit = Self { values, weights, importance, scale, minimum, cell };
+        let mixed = values.unit() > cell;
+        let magnitude = furthest / unit;
+        let few = weights.iter().all(|&w| w == 0.0 || w.abs() == magnitude);
+        let mut fit = Self { values, weights, importance, scale, minimum, cell, mixed, further: false, few };
         fit.choose();
         fit.improve();
+        fit.search_further();
         fit
     }
 
@@ -106,7 +124,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     let mut targets = [Target::default(); N];
                     let mut error = 0.0;
                     for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
-                        let alone = best_scale(self.values, self.group(self.scale.range(g)), *sign);
+                        let alone = best_scale(self.values, self.group(self.scale.range(g)), *sign, self.few);
                         *target = Target { value: alone.scale, cost: alone.rest.vv };
                         error += alone.error;
                     }
@@ -148,7 +166,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 // Scales for minima as they are now.
                 for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
                     for _ in 0..2 {
-                        let rest = self.residual(self.scale.range(g), |_| target.value, None);
+                        let rest = self.residual(self.scale.range(g), Some(target.value), None);
                         if rest.vv > 0.0 {
                             *target =
                                 Target { value: (target.value + rest.rv / rest.vv).max(0.0), cost: rest.vv };
@@ -173,6 +191,178 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
     }
 
+    /// Starts from more numbers of the block where numbers are coarse or values lie mostly on one side: there the first
+    /// choice may be far from the best.
+    fn search_further(&mut self) {
+        /// So many numbers of the block are improved to the end.
+        const TRIALS: usize = 4;
+
+        if !self.needs_further() {
+            return;
+        }
+        if self.few && self.minimum.is_none() {
+            self.lead_to_one_value();
+        }
+        self.further = true;
+        self.improve();
+        let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
+        let minima: Vec<Option<Factor<N>>> = match self.minimum.take() {
+            None => vec![None],
+            Some(minimum) => self.minima(minimum).into_iter().map(Some).collect(),
+        };
+        for minimum in minima {
+            self.minimum = minimum;
+            let above: [f32; N] = std::array::from_fn(|i| self.weights[i] - self.minimum_of(i));
+            for &sign in self.scale.reach().signs() {
+                let mut targets = [Target::default(); N];
+                for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
+                    let range = self.scale.range(g);
+                    let group =
+                        Weighted { weights: &above[range.clone()], importance: &self.importance[range] };
+                    let alone = best_scale(self.values, group, sign, self.few);
+                    *target = Target { value: alone.scale, cost: alone.rest.vv };
+                }
+                let targets = &targets[..self.scale.count];
+                let unchanged = self.minimum.clone();
+                // With groups as good as one look at the neighbours makes them.
+                self.further = false;
+                let mut trials = Vec::new();
+                for block in self.scale.trials(targets) {
+                    self.minimum.clone_from(&unchanged);
+                    self.scale.take(block, targets);
+                    self.improve_groups();
+                    trials.push((self.error(), block));
+                }
+                trials.sort_by(|a, b| a.0.total_cmp(&b.0));
+                trials.truncate(TRIALS);
+                self.further = true;
+                for (_, block) in trials {
+                    self.minimum.clone_from(&unchanged);
+                    self.scale.take(block, targets);
+                    self.improve();
+                    let error = self.error();
+                    if error < best.0 {
+                        best = (error, self.scale.clone(), self.minimum.clone());
+                    }
+                }
+            }
+        }
+        (_, self.scale, self.minimum) = best;
+        self.scan();
+    }
+
+    /// Takes the numbers, the same for all groups, under which one of the values comes nearest to the one magnitude that
+    /// weights have.
+    fn lead_to_one_value(&mut self) {
+        /// So many, the nearest, are tried.
+        const TRIALS: usize = 16;
+
+        let magnitude = self.weights.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+        let groups: Vec<f32> = match self.scale.product.group {
+            Some(group) => group.furthest_first().collect(),
+            None => vec![1.0],
+        };
+        let mut trials: Vec<(f32, f32, f32)> = Vec::new();
+        for value in self.values.magnitudes() {
+            for sign in [1.0, -1.0] {
+                for &group in &groups {
+                    let target = sign * magnitude / (value * group * self.scale.constant);
+                    let block =
+                        self.scale.product.block.map_or(self.scale.block, |number| number.nearest(target));
+                    let distance = (block / target - 1.0).abs();
+                    let place = trials.partition_point(|trial| trial.0 <= distance);
+                    if place < TRIALS {
+                        trials.insert(place, (distance, block, group));
+                        trials.truncate(TRIALS);
+                    }
+                }
+            }
+        }
+        let mut best = (self.error(), self.scale.clone());
+        for (_, block, group) in trials {
+            self.scale.block = block;
+            self.scale.groups[..self.scale.count].fill(group);
+            let error = self.error();
+            if error < best.0 && self.scale.is_finite() {
+                best = (error, self.scale.clone());
+            }
+        }
+        (_, self.scale) = best;
+    }
+
+    /// Tries numbers of the block close to the one that is, each with the best numbers of groups: where groups are small or
+    /// values many, the error changes from one to the next as if by chance.
+    fn scan(&mut self) {
+        /// So many to either side, this part of the number apart.
+        const STEPS: i32 = 60;
+        const STEP: f32 = 0.004;
+
+        let Some(number) = self.scale.product.block.filter(|_| self.scale.product.group.is_some()) else {
+            return;
+        };
+        let start = self.scale.clone();
+        let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
+        for step in (-STEPS..=STEPS).filter(|&step| step != 0) {
+            let block = number.nearest(start.block * (1.0 + step as f32 * STEP));
+            if block == self.scale.block || block == 0.0 {
+                continue;
+            }
+            self.minimum.clone_from(&best.2);
+            let targets: [Target; N] = std::array::from_fn(|g| Target {
+                value: if g < start.count { start.at(g) } else { 0.0 },
+                cost: 1.0,
+            });
+            self.scale.take(block, &targets[..start.count]);
+            self.improve_groups();
+            let error = self.error();
+            if error < best.0 && self.scale.is_finite() {
+                best = (error, self.scale.clone(), self.minimum.clone());
+            }
+        }
+        (_, self.scale, self.minimum) = best;
+        self.improve();
+    }
+
+    /// Whether the first choice may be poor.
+    fn needs_further(&self) -> bool {
+        /// Of smaller groups each has too few weights to agree with the others about the number of the block.
+        const SMALL: usize = 16;
+
+        let factors = || std::iter::once(&self.scale).chain(&self.minimum);
+        let small = factors().any(|factor| factor.product.block.is_some() && factor.size < SMALL);
+        let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
+        let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
+        small || many || lopsided || self.mixed || self.few || factors().any(Factor::is_coarse)
+    }
+
+    /// Minima that may serve best.
+    fn minima(&self, minimum: Factor<N>) -> Vec<Factor<N>> {
+        /// So many of each sign, the nearest to what groups would have alone.
+        const TRIALS: usize = 6;
+
+        let mut found = Vec::new();
+        for &sign in minimum.reach().signs() {
+            let mut targets = [Target::default(); N];
+            for (m, target) in targets[..minimum.count].iter_mut().enumerate() {
+                let alone = best_scale_and_minimum(self.values, self.group(minimum.range(m)), sign);
+                *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
+            }
+            let targets = &targets[..minimum.count];
+            let mut trials: Vec<(f32, Factor<N>)> = Vec::new();
+            for block in minimum.trials(targets) {
+                let mut trial = minimum.clone();
+                trial.take(block, targets);
+                let distance =
+                    |(g, target): (usize, &Target)| target.cost * (trial.at(g) - target.value).powi(2);
+                trials.push((targets.iter().enumerate().map(distance).sum(), trial));
+            }
+            trials.sort_by(|a, b| a.0.total_cmp(&b.0));
+            found.extend(trials.into_iter().take(TRIALS).map(|(_, trial)| trial));
+        }
+        found.push(minimum);
+        found
+    }
+
     /// The neighbours of each group's numbers.
     fn improve_groups(&mut self) {
         if let Some(number) = self.scale.product.group {
@@ -180,13 +370,12 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let range = self.scale.range(g);
                 let paired = self.minimum.as_ref().filter(|minimum| minimum.count == self.scale.count);
                 let now = (self.scale.groups[g], paired.map(|minimum| minimum.groups[g]));
-                let (mut best, mut least) =
-                    (now, self.residual(range.clone(), |_| self.scale.at(g), None).rr);
-                for scale in number.around(now.0) {
+                let (mut best, mut least) = (now, self.residual(range.clone(), None, None).rr);
+                for scale in self.scale.around(number, now.0, self.further) {
                     let scaled = self.scale.with(scale);
                     let Some(minimum) = paired else {
                         if scale != now.0 {
-                            let error = self.residual(range.clone(), |_| scaled, None).rr;
+                            let error = self.residual(range.clone(), Some(scaled), None).rr;
                             if error < least {
                                 (best, least) = ((scale, None), error);
                             }
@@ -194,10 +383,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                         continue;
                     };
                     let Some(numbers) = minimum.product.group else { continue };
-                    let rest = self.residual(range.clone(), |_| scaled, None);
+                    let rest = self.residual(range.clone(), Some(scaled), None);
                     let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
-                    for code in numbers.around(numbers.nearest(minimum.number_for(target))) {
-                        let error = self.residual(range.clone(), |_| scaled, Some(minimum.with(code))).rr;
+                    for code in minimum.around(numbers, numbers.nearest(minimum.number_for(target)), false) {
+                        let error = self.residual(range.clone(), Some(scaled), Some(minimum.with(code))).rr;
                         if error < least {
                             (best, least) = ((scale, Some(code)), error);
                         }
@@ -218,10 +407,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let range = minimum.range(g);
                 let mut least = f32::INFINITY;
                 let mut best = minimum.groups[g];
-                for code in number.around(best) {
-                    let error = self
-                        .residual(range.clone(), |weight| self.scale.of(weight), Some(minimum.with(code)))
-                        .rr;
+                for code in minimum.around(number, best, self.further) {
+                    let error = self.residual(range.clone(), None, Some(minimum.with(code))).rr;
                     if error < least {
                         (best, least) = (code, error);
                     }
@@ -239,7 +426,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         // Sums over products of what the numbers of scale and minimum are multiplied by, and the remainder.
         let (mut ss, mut sm, mut mm, mut sr, mut mr) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for cell in self.cells() {
-            let rest = self.residual(cell.clone(), |weight| self.scale.of(weight), None);
+            let rest = self.residual(cell.clone(), None, None);
             let s = self.scale.constant * self.scale.groups[self.scale.group_of(cell.start)];
             ss += s * s * rest.vv;
             sr += s * rest.rv;
@@ -265,15 +452,19 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let numbers = self.scale.product.block;
         let trials = numbers.into_iter().flat_map(|number| number.around(number.nearest(scale)));
         let mut best = (now, of_minimum.map(|(_, block)| block));
-        for trial in trials.chain(numbers.is_none().then_some(now)) {
-            let trial = (trial, of_minimum.map(|_| minimum));
-            if trial == best {
-                continue;
-            }
-            self.set_block(trial);
-            let error = self.error();
-            if error < least {
-                (best, least) = (trial, error);
+        for scale in trials.chain(numbers.is_none().then_some(now)) {
+            let minima = of_minimum.into_iter().flat_map(|(number, _)| number.around(minimum));
+            for minimum in minima.map(Some).chain(of_minimum.is_none().then_some(None)) {
+                let trial = (scale, minimum);
+                if trial == best {
+                    continue;
+                }
+                self.set_block(trial);
+                let is_finite = self.scale.is_finite() && self.minimum.as_ref().is_none_or(Factor::is_finite);
+                let error = self.error();
+                if is_finite && error < least {
+                    (best, least) = (trial, error);
+                }
             }
         }
         self.set_block(best);
@@ -288,7 +479,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
     }
 
     fn error(&self) -> f32 {
-        self.cells().map(|cell| self.residual(cell, |weight| self.scale.of(weight), None).rr).sum()
+        self.residual(0..N, None, None).rr
     }
 
     /// The weights of each cell.
@@ -309,12 +500,33 @@ impl<V: Values, const N: usize> Fit<V, N> {
         self.group(range).total_importance()
     }
 
-    /// What is left of the weights in `range` under the scale of each and their minima, or `minimum` instead.
-    fn residual(&self, range: Range<usize>, scale: impl Fn(usize) -> f32, minimum: Option<f32>) -> Residual {
+    /// What is left of the weights in `range` under the scale of each and their minima, or under these instead.
+    ///
+    /// Where values depend on neighbours, the error is that of those, too.
+    fn residual(&self, range: Range<usize>, scale: Option<f32>, minimum: Option<f32>) -> Residual {
         let mut sum = Residual::default();
+        if self.mixed {
+            for start in (range.start / LANES * LANES..range.end).step_by(LANES) {
+                let inside = |i: usize| range.contains(&(start + i));
+                let scales =
+                    each(|i| scale.filter(|_| inside(i)).unwrap_or_else(|| self.scale.of(start + i)));
+                let minima =
+                    each(|i| minimum.filter(|_| inside(i)).unwrap_or_else(|| self.minimum_of(start + i)));
+                let halves = self.values.mixed(self.group(start..start + LANES), scales, minima);
+                for (half, rest) in halves.into_iter().enumerate() {
+                    sum += if inside(half * LANES / 2) {
+                        rest
+                    } else {
+                        Residual { rr: rest.rr, ..Residual::default() }
+                    };
+                }
+            }
+            return sum;
+        }
         for start in range.step_by(self.cell) {
+            let scale = scale.unwrap_or_else(|| self.scale.of(start));
             let minimum = minimum.unwrap_or_else(|| self.minimum_of(start));
-            sum += self.values.residual(self.group(start..start + self.cell), scale(start), minimum);
+            sum += self.values.residual(self.group(start..start + self.cell), scale, minimum);
         }
         sum
     }
@@ -323,7 +535,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
     pub fn numbers<const S: usize, const M: usize>(&self) -> Numbers<S, M> {
         let (scale, scales) = self.scale.bits();
         let (minimum, minima) = self.minimum.as_ref().map_or((0, [0; M]), Factor::bits);
-        Numbers { scale, scales, minimum, minima }
+        let minimum_exponent = self.minimum.as_ref().map_or(0, |minimum| minimum.exponent);
+        Numbers { scale, scale_exponent: self.scale.exponent, scales, minimum, minimum_exponent, minima }
     }
 }
 
@@ -348,18 +561,130 @@ impl<V: Values + Single, const N: usize> Fit<V, N> {
 impl<const D: usize, const N: usize> Fit<&Grid<D>, N> {
     /// The codes of the weights, eight by eight.
     pub fn octets(&self) -> impl Iterator<Item = Octet> {
-        self.cells().flat_map(|cell| {
-            let (scale, minimum) = (self.scale.of(cell.start), self.minimum_of(cell.start));
-            self.values.octets(self.group(cell), scale, minimum)
+        (0..N).step_by(LANES).map(|start| {
+            let (scales, minima) = (each(|i| self.scale.of(start + i)), each(|i| self.minimum_of(start + i)));
+            self.values.codes(self.group(start..start + LANES), scales, minima)
         })
     }
 }
 
 impl<const N: usize> Factor<N> {
-    fn new(product: Product, unit: f32, groups: usize) -> Self {
+    /// A factor of values up to the magnitude `largest`.
+    fn new(product: Product, unit: f32, groups: usize, largest: f32) -> Self {
         let count = groups.max(1);
-        let constant = product.factor / unit;
-        Self { product, constant, block: 1.0, groups: [1.0; N], count, size: N / count }
+        let (low, high) = product.group.map_or((1.0, 1.0), Number::limits);
+        // Further numbers bring that of the block near 1.
+        let furthest =
+            f64::from(product.factor.abs()) * f64::from(largest.max(1.0)) * f64::from(high.max(-low));
+        let (lowest, highest) = product.others.iter().fold((0, 0), |(low, high), number| {
+            let powers = number.powers();
+            (low + powers.start(), high + powers.end())
+        });
+        let exponent = ((f64::from(unit) / furthest).log2().round() as i32).clamp(lowest, highest);
+        let power = f32::from_bits(((exponent.clamp(-126, 127) + 127) as u32) << 23);
+        let constant = product.factor * power / unit;
+        let most = f32::MAX / 4.0 / largest.max(1.0) / unit;
+        Self { product, exponent, constant, most, block: 1.0, groups: [1.0; N], count, size: N / count }
+    }
+
+    /// Whether all products keep weights finite.
+    fn is_finite(&self) -> bool {
+        let products = || self.groups[..self.count].iter().map(|&number| self.with(number).abs());
+        products().all(|product| product <= self.most)
+    }
+
+    /// `number`, one of a group, and those next to it, or some `further` ones too, that keep weights finite.
+    fn around(&self, numbers: Number, number: f32, further: bool) -> impl Iterator<Item = f32> {
+        /// As many to either side.
+        const FURTHER: usize = 8;
+
+        let (unit, most) = (self.with(1.0), self.most);
+        let is_finite = move |other: &f32| *other == number || (unit * other).abs() <= most;
+        let side = move |below: bool| {
+            let count = if further { FURTHER } else { 0 };
+            // Those next to it are among the first already.
+            std::iter::successors(numbers.next(number, below), move |&n| numbers.next(n, below))
+                .take(count)
+                .skip(1)
+        };
+        numbers.around(number).chain(side(true)).chain(side(false)).filter(is_finite)
+    }
+
+    /// Whether the numbers that are, or those of groups, lie far apart.
+    fn is_coarse(&self) -> bool {
+        let block = match self.product.block {
+            None | Some(Number::F32) => false,
+            Some(number) => number.is_coarse(self.block),
+        };
+        let group = match self.product.group {
+            None => false,
+            Some(Number::Integer { max, .. }) => max < 8,
+            Some(Number::I8) => false,
+            Some(_) => true,
+        };
+        block || group
+    }
+
+    /// Numbers of the block that may serve best, if groups are to have `targets`: those from which one or the other
+    /// number of a group leads to the furthest target.
+    fn trials(&self, targets: &[Target]) -> Vec<f32> {
+        /// From one number of a group to the next at least so much.
+        const RATIO: f32 = 0.97;
+
+        let Some(block) = self.product.block else { return vec![self.block] };
+        let furthest =
+            targets.iter().fold(0.0, |far: f32, t| if t.value.abs() > far.abs() { t.value } else { far });
+        let Some(group) = self.product.group else {
+            let nearest = block.nearest(furthest / self.constant);
+            return if block.is_coarse(nearest) { self.all_near(block, furthest) } else { vec![nearest] };
+        };
+        let mut found: Vec<f32> = Vec::new();
+        let mut last: f32 = 0.0;
+        for number in group.furthest_first() {
+            if number * last > 0.0 && number.abs() > RATIO * last.abs() {
+                continue;
+            }
+            last = number;
+            let start = block.nearest(furthest / (self.constant * number));
+            let count = if block.is_coarse(start) { 2 } else { 0 };
+            let side = |below| {
+                std::iter::successors(block.next(start, below), move |&n| block.next(n, below)).take(count)
+            };
+            for trial in std::iter::once(start).chain(side(true)).chain(side(false)) {
+                if !found.contains(&trial) {
+                    found.push(trial);
+                }
+            }
+        }
+        found
+    }
+
+    /// All numbers of the block around what leads to `target`.
+    fn all_near(&self, block: Number, target: f32) -> Vec<f32> {
+        /// Up to so many times as much, and down to such a part of it.
+        const RATIO: f32 = 40.0;
+
+        let centre = block.nearest(target / self.constant);
+        let near = |&number: &f32| (number - centre).abs() <= RATIO * centre.abs();
+        let down = std::iter::successors(block.next(centre, true), |&n| block.next(n, true));
+        let up = std::iter::successors(block.next(centre, false), |&n| block.next(n, false));
+        let most = if block == Number::E8m0 { 6 } else { 64 };
+        std::iter::once(centre).chain(down.take(most)).chain(up.take(most).take_while(near)).collect()
+    }
+
+    /// Takes a number of the block, and for the groups what comes nearest to `targets`.
+    fn take(&mut self, block: f32, targets: &[Target]) {
+        self.block = block;
+        if let Some(group) = self.product.group {
+            for (g, target) in targets.iter().enumerate() {
+                self.groups[g] = self.nearest(group, target.value);
+            }
+        }
+    }
+
+    /// The number of a group from which a product is nearest to `target`, and finite.
+    fn nearest(&self, group: Number, target: f32) -> f32 {
+        group.nearest(self.number_for(target.clamp(-self.most, self.most)))
     }
 
     fn reach(&self) -> Reach {
@@ -412,7 +737,7 @@ impl<const N: usize> Factor<N> {
         }
         if let Some(group) = self.product.group {
             for (g, target) in targets.iter().enumerate() {
-                self.groups[g] = group.nearest(self.number_for(target.value));
+                self.groups[g] = self.nearest(group, target.value);
             }
         }
     }
@@ -475,7 +800,7 @@ impl Reach {
 ///
 /// Of scales that bring the furthest weight near the outermost value the best, each corrected by least squares; of few
 /// values, or where much weighs little, it lies far outside.
-fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
+fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) -> Alone {
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
     let nothing = values.residual(weighted, 0.0, 0.0);
@@ -499,6 +824,10 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
     for (scale, limit) in wholes.into_iter().flatten() {
         let mut trial = |landing: f32| {
             let scale = scale * limit / landing;
+            if scale * sign < 0.0 {
+                // The gap is wider than the limit.
+                return true;
+            }
             let rest = values.residual(weighted, scale, 0.0);
             if rest.vv == 0.0 {
                 return true;
@@ -510,13 +839,54 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
             }
             goes_on
         };
-        for step in -V::TRIALS..=V::TRIALS {
+        let trials = values.trials();
+        for step in -trials..=trials {
             // Less than a distance to either side.
-            trial(limit + step as f32 / (V::TRIALS + 1) as f32 * values.gap());
+            trial(limit + step as f32 / (trials + 1) as f32 * values.gap());
         }
+        // Where the furthest weight weighs little, the best scale may leave it far outside.
+        let light = weighted.is_furthest_light();
         let mut landing = limit + values.gap();
-        while landing < 16.0 * limit && trial(landing) {
+        while landing < if light { 64.0 } else { 16.0 } * limit && (trial(landing) || light) {
             landing *= 1.1;
+        }
+    }
+    if few {
+        let furthest = largest.max(-smallest);
+        for value in values.magnitudes() {
+            for trial in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
+                let scale = trial * furthest / value;
+                let rest = values.residual(weighted, scale, 0.0);
+                if rest.rr < best.error {
+                    best = Alone { scale, minimum: 0.0, error: rest.rr, rest };
+                }
+            }
+        }
+    }
+    let many = has_many(values);
+    if many || is_lopsided((low, high)) {
+        // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
+        // the furthest weight is on.
+        let ratio = if many { 0.998 } else { 0.96 };
+        let furthest = largest.max(-smallest);
+        let nearer = match (many, low * high < 0.0) {
+            (true, _) => high.max(-low) / 0.55,
+            (false, true) => high.min(-low),
+            (false, false) => 1.0,
+        };
+        for sign in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
+            let mut scale = sign * 2.0 * furthest / nearer;
+            while scale.abs() * high.max(-low) > if many { 0.8 } else { 0.5 } * furthest {
+                let rest = values.residual(weighted, scale, 0.0);
+                if rest.vv > 0.0 {
+                    let error = rest.rr - rest.rv * rest.rv / rest.vv;
+                    let change = rest.rv / rest.vv;
+                    if error < best.error && (scale + change) * sign >= 0.0 {
+                        best = Alone { scale: scale + change, minimum: 0.0, error, rest };
+                    }
+                }
+                scale *= ratio;
+            }
         }
     }
     settle(values, weighted, best, |_, rest| (if rest.vv > 0.0 { rest.rv / rest.vv } else { 0.0 }, 0.0))
@@ -604,6 +974,17 @@ fn solve((a, r): (f32, f32), b: f32, (c, s): (f32, f32)) -> (f32, f32) {
     } else {
         (0.0, 0.0)
     }
+}
+
+/// Whether values reach more than twice as far to one side of 0 as to the other.
+fn is_lopsided((low, high): (f32, f32)) -> bool {
+    low.abs().min(high.abs()) * 2.0 < low.abs().max(high.abs())
+}
+
+/// Whether there are more than 64 values or about as many.
+fn has_many<V: Values>(values: V) -> bool {
+    let (low, high) = values.limits();
+    (high - low) / values.gap() > 64.0
 }
 
 fn gcd(a: usize, b: usize) -> usize {

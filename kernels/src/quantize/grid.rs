@@ -1,12 +1,15 @@
-//! Values of several weights that have one code together: the rows of a grid, each number under a sign.
+//! Values of several weights that have one code together, or one set of signs: the rows of a grid.
 
 use super::values::{LANES, Lanes, Residual, Sums, Values, Weighted, each};
 
-/// Rows of `D` values, 4 or 8, of which `D` consecutive weights have one.
+/// Rows of `D` values, 1, 4 or 8, of which `D` consecutive weights have one.
 #[derive(Clone, Debug)]
 pub struct Grid<const D: usize> {
-    /// Vectors of rows: first numbers, second numbers, …; the last vector is filled up with the last row.
+    /// Vectors of rows: first numbers, second numbers, …; the last vector is filled up with the last row. Magnitudes
+    /// alone where signs are free.
     columns: Vec<[Lanes; D]>,
+    /// Of each row whether its own number of minuses is odd; only where signs are free.
+    odd: Vec<[bool; LANES]>,
     rows: Vec<[f32; D]>,
     signs: Signs,
 }
@@ -25,8 +28,8 @@ pub enum Signs {
 /// The codes of eight weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Octet {
-    /// The row of the first `D`, and that of the last: the same where a row has eight values.
-    pub rows: [u16; 2],
+    /// The rows of the first `D` weights, of the second, …; there are `8 / D`.
+    pub rows: [u16; LANES],
     /// Bit i: the value of weight i has its sign changed.
     pub signs: u8,
 }
@@ -40,34 +43,49 @@ struct Best {
     flipped: Option<usize>,
 }
 
+impl Best {
+    const NONE: Self = Self { cost: 0.0, row: 0, flipped: None };
+}
+
 impl<const D: usize> Grid<D> {
+    /// Runs of weights that have a row each.
+    const PARTS: usize = LANES / D;
+
     /// A grid of at least one row; there are no more than 65,536.
     pub fn new(rows: &[[i8; D]], signs: Signs) -> Self {
-        const { assert!(D == 4 || D == 8) };
+        const { assert!(D == 1 || D == 4 || D == 8) };
         let rows: Vec<[f32; D]> = rows.iter().map(|row| row.map(f32::from)).collect();
+        let own = signs == Signs::Own;
         let columns = rows.chunks(LANES).map(|rows| {
+            let number = |d: usize, lane: usize| rows.get(lane).unwrap_or(&rows[rows.len() - 1])[d];
             std::array::from_fn(|d| {
-                std::array::from_fn(|lane| rows.get(lane).unwrap_or(&rows[rows.len() - 1])[d])
+                std::array::from_fn(|lane| if own { number(d, lane) } else { number(d, lane).abs() })
             })
         });
-        Self { columns: columns.collect(), signs, rows }
+        let minuses = |row: &[f32; D]| row.iter().filter(|&&g| g < 0.0).count();
+        let is_odd = |row: &[f32; D]| !own && minuses(row) % 2 == 1;
+        let odd = rows
+            .chunks(LANES)
+            .map(|rows| std::array::from_fn(|lane| is_odd(rows.get(lane).unwrap_or(&rows[rows.len() - 1]))));
+        Self { columns: columns.collect(), odd: odd.collect(), signs, rows }
     }
 
-    /// The row with the least of Σ p (t - scale g)² for `targets` t of importance p, less a constant.
+    /// The row with the least of Σ p (t - s g)² for `targets` t of importance p under `scales` s, less a constant.
     ///
-    /// With `flip` one of the weights, that with which it costs least, has the sign changed.
-    fn best(&self, targets: [f32; D], importance: [f32; D], scale: f32, flip: bool) -> Best {
-        let squares = importance.map(|p| p * scale * scale);
-        let products: [f32; D] = std::array::from_fn(|d| 2.0 * importance[d] * scale * targets[d]);
+    /// Where `flip` says so of its minuses, odd or not, one of a row's weights, that with which it costs least, has the
+    /// sign changed.
+    fn best(&self, targets: [f32; D], importance: [f32; D], scales: [f32; D], flip: Option<bool>) -> Best {
+        let squares: [f32; D] = std::array::from_fn(|d| importance[d] * scales[d] * scales[d]);
+        let products: [f32; D] = std::array::from_fn(|d| 2.0 * importance[d] * scales[d] * targets[d]);
         let (mut least, mut at) = ([f32::INFINITY; LANES], [0.0_f32; LANES]);
-        for (i, columns) in self.columns.iter().enumerate() {
+        for (i, (columns, odd)) in self.columns.iter().zip(&self.odd).enumerate() {
             let mut costs = [0.0; LANES];
             let mut changes = [f32::INFINITY; LANES];
             for d in 0..D {
                 for lane in 0..LANES {
                     let g = columns[d][lane];
                     costs[lane] += (squares[d] * g - products[d]) * g;
-                    if flip {
+                    if flip.is_some() {
                         // - 2 p t s g becomes + 2 p t s g.
                         let change = 2.0 * products[d] * g;
                         changes[lane] = if change < changes[lane] { change } else { changes[lane] };
@@ -75,7 +93,7 @@ impl<const D: usize> Grid<D> {
                 }
             }
             for lane in 0..LANES {
-                let cost = costs[lane] + if flip { changes[lane] } else { 0.0 };
+                let cost = costs[lane] + if flip == Some(odd[lane]) { changes[lane] } else { 0.0 };
                 let better = cost < least[lane];
                 least[lane] = if better { cost } else { least[lane] };
                 at[lane] = if better { i as f32 } else { at[lane] };
@@ -84,70 +102,98 @@ impl<const D: usize> Grid<D> {
         let (lane, cost) =
             (0..LANES).map(|lane| (lane, least[lane])).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
         let row = (at[lane] as usize * LANES + lane).min(self.rows.len() - 1);
-        let change = |d: &usize| products[*d] * self.rows[row][*d];
-        let flipped = flip.then(|| (0..D).min_by(|a, b| change(a).total_cmp(&change(b))).unwrap_or(0));
+        let change = |d: &usize| products[*d] * self.rows[row][*d].abs();
+        let flips = flip == Some(self.odd[row / LANES][row % LANES]);
+        let flipped = flips.then(|| (0..D).min_by(|a, b| change(a).total_cmp(&change(b))).unwrap_or(0));
         Best { cost, row, flipped }
     }
 
-    /// The codes of eight weights.
-    fn octet(&self, weights: [f32; LANES], importance: [f32; LANES], scale: f32) -> Octet {
+    /// The codes of eight weights, each under its scale.
+    fn octet(&self, weights: Lanes, importance: Lanes, scales: Lanes) -> Octet {
         let mut signs = 0_u8;
         let mut targets = weights;
         if self.signs != Signs::Own {
             for (i, target) in targets.iter_mut().enumerate() {
                 // Where the scale is negative, values of the other sign are.
-                if *target * scale < 0.0 {
+                if *target * scales[i] < 0.0 {
                     signs |= 1 << i;
                     *target = -*target;
                 }
             }
         }
-        let part = |half: usize, flip| {
-            let first = if D == LANES { 0 } else { half * D };
-            let slice = |all: [f32; LANES]| std::array::from_fn(|d| all[first + d]);
-            self.best(slice(targets), slice(importance), scale, flip)
+        let part = |part: usize, flip| {
+            let slice = |all: Lanes| std::array::from_fn(|d| all[part * D + d]);
+            self.best(slice(targets), slice(importance), slice(scales), flip)
         };
-        let odd = self.signs == Signs::Even && signs.count_ones() % 2 == 1;
-        let mut parts = [part(0, false); 2];
-        if D == LANES && odd {
-            parts = [part(0, true); 2];
-        } else if D < LANES {
-            parts[1] = part(1, false);
-            if odd {
-                let flipped = [part(0, true), part(1, true)];
-                let half = usize::from(flipped[1].cost - parts[1].cost < flipped[0].cost - parts[0].cost);
-                parts[half] = flipped[half];
+        let mut parts: [Best; LANES] =
+            std::array::from_fn(|i| if i < Self::PARTS { part(i, None) } else { Best::NONE });
+        let is_odd = |best: &Best| self.odd[best.row / LANES][best.row % LANES];
+        let minuses = parts[..Self::PARTS].iter().filter(|best| is_odd(best)).count();
+        if self.signs == Signs::Even && (signs.count_ones() as usize + minuses) % 2 == 1 {
+            // One part has to change; rows with its number of minuses need the change of a sign for it.
+            let changed = |i: usize| {
+                let changed = part(i, Some(is_odd(&parts[i])));
+                (changed.cost - parts[i].cost, i, changed)
+            };
+            if let Some((_, i, changed)) = (0..Self::PARTS).map(changed).min_by(|a, b| a.0.total_cmp(&b.0)) {
+                parts[i] = changed;
             }
         }
-        for (half, best) in parts.iter().enumerate().take(LANES / D) {
+        for (i, best) in parts[..Self::PARTS].iter().enumerate() {
             if let Some(flipped) = best.flipped {
-                signs ^= 1 << (half * D + flipped);
+                signs ^= 1 << (i * D + flipped);
+            }
+            if self.signs != Signs::Own {
+                // A number below 0 has a minus already.
+                for (d, _) in self.rows[best.row].iter().enumerate().filter(|(_, g)| **g < 0.0) {
+                    signs ^= 1 << (i * D + d);
+                }
             }
         }
         Octet { rows: parts.map(|best| best.row as u16), signs }
     }
 
     /// The values that `octet` stands for.
-    fn values(&self, octet: Octet) -> [f32; LANES] {
+    fn values(&self, octet: Octet) -> Lanes {
         std::array::from_fn(|i| {
-            let value = self.rows[usize::from(octet.rows[i / D % 2])][i % D];
+            let value = self.rows[usize::from(octet.rows[i / D])][i % D];
             if octet.signs >> i & 1 == 1 { -value } else { value }
         })
     }
 
-    /// The codes of weights under `scale` and `minimum`, eight by eight.
-    pub(super) fn octets(&self, weighted: Weighted, scale: f32, minimum: f32) -> impl Iterator<Item = Octet> {
-        let ((weights, _), (importance, _)) = (weighted.weights.as_chunks(), weighted.importance.as_chunks());
-        weights
-            .iter()
-            .zip(importance)
-            .map(move |(weights, &importance)| self.octet(weights.map(|w| w - minimum), importance, scale))
+    /// The codes of eight weights or fewer; those that are missing are of no importance.
+    pub(super) fn codes(&self, weighted: Weighted, scales: Lanes, minima: Lanes) -> Octet {
+        let Weighted { weights, importance } = weighted;
+        let targets = each(|i| weights.get(i).map_or(0.0, |w| w - minima[i]));
+        self.octet(targets, each(|i| importance.get(i).copied().unwrap_or(0.0)), scales)
+    }
+
+    /// The remainder of weights of one octet that `scales` and `minima` leave, added to `sums`.
+    fn add(&self, sums: &mut Sums, weighted: Weighted, scales: Lanes, minima: Lanes) {
+        let Weighted { weights, importance } = weighted;
+        let values = self.values(self.codes(weighted, scales, minima));
+        let remainder = |i: usize| weights.get(i).map_or(0.0, |w| w - minima[i] - scales[i] * values[i]);
+        sums.add(each(|i| importance.get(i).copied().unwrap_or(0.0)), values, each(remainder));
     }
 }
 
 impl<const D: usize> Values for &Grid<D> {
     // A row is chosen for all its weights, and takes as long as they all: a few trials must do.
-    const TRIALS: i32 = 3;
+    fn trials(self) -> i32 {
+        if D == 1 || self.signs == Signs::Own { 9 } else { 3 }
+    }
+
+    fn magnitudes(self) -> Vec<f32> {
+        let mut magnitudes: Vec<f32> =
+            self.rows.iter().flatten().map(|g| g.abs()).filter(|&g| g > 0.0).collect();
+        magnitudes.sort_by(f32::total_cmp);
+        magnitudes.dedup();
+        magnitudes
+    }
+
+    fn unit(self) -> usize {
+        if self.signs == Signs::Even { LANES } else { D }
+    }
 
     fn limits(self) -> (f32, f32) {
         let all = || self.rows.iter().flatten().copied();
@@ -167,14 +213,23 @@ impl<const D: usize> Values for &Grid<D> {
 
     fn residual(self, weighted: Weighted, scale: f32, minimum: f32) -> Residual {
         let mut sums = Sums::default();
-        let octets = self.octets(weighted, scale, minimum);
-        let (weights, importance) =
-            (weighted.weights.as_chunks::<LANES>().0, weighted.importance.as_chunks().0);
-        for ((octet, weights), &importance) in octets.zip(weights).zip(importance) {
-            let values = self.values(octet);
-            sums.add(importance, values, each(|i| weights[i] - minimum - scale * values[i]));
+        let octets = weighted.weights.chunks(LANES).zip(weighted.importance.chunks(LANES));
+        for (weights, importance) in octets {
+            self.add(&mut sums, Weighted { weights, importance }, [scale; LANES], [minimum; LANES]);
         }
         sums.total()
+    }
+
+    fn mixed(self, weighted: Weighted, scales: Lanes, minima: Lanes) -> [Residual; 2] {
+        let Weighted { weights, importance } = weighted;
+        let values = self.values(self.codes(weighted, scales, minima));
+        [0, 1].map(|half| {
+            let mut sums = Sums::default();
+            let of_half = |all: &[f32]| each(|i| if i / (LANES / 2) == half { all[i] } else { 0.0 });
+            let remainder = each(|i| weights[i] - minima[i] - scales[i] * values[i]);
+            sums.add(of_half(importance), values, remainder);
+            sums.total()
+        })
     }
 }
 
@@ -218,9 +273,11 @@ mod tests {
 
     fn check<const D: usize>(signs: Signs) {
         let mut noise = noise(D as u32);
-        let own = signs == Signs::Own;
-        let mut row =
-            || std::array::from_fn(|_| [8, 25, 43][(noise() * 3.0) as usize] - if own { 25 } else { 0 });
+        // Of some rows without signs of their own, too, numbers lie below 0.
+        let mut row = || {
+            let below = if signs == Signs::Own || noise() < 0.3 { 25 } else { 0 };
+            std::array::from_fn(|_| [8, 25, 43][(noise() * 3.0) as usize] - below)
+        };
         // Not a whole number of vectors.
         let rows: Vec<[i8; D]> = (0..37).map(|_| row()).collect();
         let grid = Grid::new(&rows, signs);
@@ -228,7 +285,7 @@ mod tests {
             let weights = std::array::from_fn(|_| noise() * 2.0 - 1.0);
             let importance = std::array::from_fn(|_| noise() + 0.01);
             let scale = (0.01 + 0.03 * noise()) * if case % 3 == 0 { -1.0 } else { 1.0 };
-            let octet = grid.octet(weights, importance, scale);
+            let octet = grid.octet(weights, importance, [scale; 8]);
             if signs == Signs::Even {
                 assert_eq!(octet.signs.count_ones() % 2, 0, "{D} {signs:?}, case {case}");
             }
@@ -241,6 +298,9 @@ mod tests {
 
     #[test]
     fn an_octet_is_the_nearest_of_all() {
+        check::<1>(Signs::Own);
+        check::<1>(Signs::Any);
+        check::<1>(Signs::Even);
         check::<4>(Signs::Own);
         check::<8>(Signs::Own);
         check::<4>(Signs::Any);

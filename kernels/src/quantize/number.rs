@@ -1,11 +1,14 @@
 //! The numbers that scales and minima are stored as.
 
+use std::ops::RangeInclusive;
+
 use half::f16;
 
+use super::values::Table;
 use crate::numbers;
 
 /// How a number is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// IEEE half precision.
     F16,
@@ -26,6 +29,8 @@ pub enum Number {
     },
     /// Two's complement bytes.
     I8,
+    /// The entry of a table.
+    Table(&'static Table),
 }
 
 impl Number {
@@ -39,6 +44,87 @@ impl Number {
             Self::Ue4m3 => (0.0, ue4m3(UE4M3_MAX)),
             Self::Integer { first, step, max } => (first as f32, (first + step * i32::from(max)) as f32),
             Self::I8 => (-128.0, 127.0),
+            Self::Table(table) => (table.entries()[0], table.entries()[table.entries().len() - 1]),
+        }
+    }
+
+    /// The numbers of a group from the furthest from 0 on, of each sign by itself; not 0.
+    pub(super) fn furthest_first(self) -> impl Iterator<Item = f32> {
+        let (low, high) = self.limits();
+        let walk = move |from: f32, below: bool| {
+            let next = move |&number: &f32| self.next(number, below);
+            std::iter::successors(Some(from), next).take_while(move |&number| number * from > 0.0)
+        };
+        walk(high, true).chain(walk(low, false).take_while(move |_| low < 0.0))
+    }
+
+    /// The next number, below or above.
+    pub(super) fn next(self, number: f32, below: bool) -> Option<f32> {
+        let step = |by: f32| if below { number - by } else { number + by };
+        let next = match self {
+            Self::F16 => {
+                let bits = f16::from_f32(number).to_bits();
+                let outwards = (number < 0.0) == below;
+                let next = match (number == 0.0, outwards) {
+                    (true, _) => {
+                        if below {
+                            0x8001
+                        } else {
+                            1
+                        }
+                    }
+                    (false, true) => bits + 1,
+                    (false, false) => bits - 1,
+                };
+                f16::from_bits(next).to_f32()
+            }
+            Self::F32 => {
+                if below {
+                    number.next_down()
+                } else {
+                    number.next_up()
+                }
+            }
+            Self::E8m0 => {
+                if below {
+                    number / 2.0
+                } else {
+                    number * 2.0
+                }
+            }
+            Self::Ue4m3 => {
+                let bits = self.bits(number) as u8;
+                // 0x7F is no number.
+                ue4m3(if below { bits.checked_sub(1)? } else { (bits + 1).min(UE4M3_MAX) })
+            }
+            Self::Integer { step: by, .. } => step(by as f32),
+            Self::I8 => step(1.0),
+            Self::Table(table) => {
+                let at = table.entries().partition_point(|&entry| entry < number);
+                *table.entries().get(if below { at.checked_sub(1)? } else { at + 1 })?
+            }
+        };
+        let (low, high) = self.limits();
+        (next != number && next >= low && next <= high).then_some(next)
+    }
+
+    /// Whether the neighbours of `value` are far enough to be worth a look.
+    pub(super) fn is_coarse(self, value: f32) -> bool {
+        match self {
+            Self::F16 => value.abs() < F16_FINE,
+            Self::F32 => false,
+            _ => true,
+        }
+    }
+
+    /// The exponents of powers of two that a further number of the block may be: none that is rounded, and far from
+    /// where a product would overflow.
+    pub(super) fn powers(self) -> RangeInclusive<i32> {
+        match self {
+            Self::F16 => -14..=15,
+            Self::F32 | Self::E8m0 => -60..=60,
+            Self::Ue4m3 => -9..=8,
+            Self::Integer { .. } | Self::I8 | Self::Table(_) => 0..=0,
         }
     }
 
@@ -62,25 +148,15 @@ impl Number {
                 first + step * round((value - first) / step)
             }
             Self::I8 => round(value),
+            Self::Table(table) => table.nearest_entry(value),
         }
     }
 
     /// `value`, which is such a number, and its neighbours where these are far enough to be worth a look.
     pub(super) fn around(self, value: f32) -> impl Iterator<Item = f32> {
-        let (below, above) = match self {
-            Self::F16 | Self::F32 => (value, value),
-            Self::E8m0 => (value / 2.0, value * 2.0),
-            Self::Ue4m3 => {
-                let bits = self.bits(value) as u8;
-                (ue4m3(bits.saturating_sub(1)), ue4m3((bits + 1).min(UE4M3_MAX)))
-            }
-            Self::Integer { step, .. } => (value - step as f32, value + step as f32),
-            Self::I8 => (value - 1.0, value + 1.0),
-        };
-        let (low, high) = self.limits();
-        let others =
-            [below, above].into_iter().filter(move |&other| other != value && other >= low && other <= high);
-        std::iter::once(value).chain(others)
+        let is_coarse = self.is_coarse(value);
+        let neighbours = [true, false].map(|below| if is_coarse { self.next(value, below) } else { None });
+        std::iter::once(value).chain(neighbours.into_iter().flatten())
     }
 
     /// The bits of `value`, which is such a number.
@@ -93,6 +169,7 @@ impl Number {
             Self::Ue4m3 => (value * 512.0) as u32,
             Self::Integer { first, step, .. } => ((value as i32 - first) / step) as u32,
             Self::I8 => u32::from(value as i8 as u8),
+            Self::Table(table) => table.code(value).into(),
         }
     }
 
@@ -105,6 +182,7 @@ impl Number {
             Self::Ue4m3 => ue4m3(bits as u8),
             Self::Integer { first, step, .. } => (first + step * bits as i32) as f32,
             Self::I8 => f32::from(bits as u8 as i8),
+            Self::Table(table) => table.value(bits),
         }
     }
 }
@@ -124,6 +202,8 @@ fn exponent(bits: u8) -> f32 {
     VALUES[usize::from(bits)]
 }
 
+/// From here on the numbers of f16 are close enough that no neighbour is worth a look: 2^-8 of them at the most.
+const F16_FINE: f32 = 1.0 / (1 << 16) as f32;
 /// The bits of 448, the largest number.
 const UE4M3_MAX: u8 = 0x7E;
 /// The smallest number with an exponent of its own.
@@ -138,15 +218,17 @@ fn ue4m3(bits: u8) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Number;
+    use super::{Number, Table};
 
-    const NUMBERS: [(Number, u32); 6] = [
+    const TABLE: Table = Table::new(&[3, -9, 100, 0, 7]);
+    const NUMBERS: [(Number, u32); 7] = [
         (Number::E8m0, 247),
         (Number::Ue4m3, 0x7E),
         (Number::Integer { first: -32, step: 1, max: 63 }, 63),
         (Number::Integer { first: 1, step: 2, max: 15 }, 15),
         (Number::I8, 255),
         (Number::F16, 0x7BFF),
+        (Number::Table(&TABLE), 4),
     ];
 
     #[test]

@@ -45,7 +45,14 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
     shape: &Shape,
     weights: &[f32; N],
 ) -> (Numbers<S, M>, [u8; N]) {
-    let mut numbers = Numbers { scale: 0, scales: [0; S], minimum: 0, minima: [0; M] };
+    let mut numbers = Numbers {
+        scale: 0,
+        scale_exponent: 0,
+        scales: [0; S],
+        minimum: 0,
+        minimum_exponent: 0,
+        minima: [0; M],
+    };
     let mut codes = [0; N];
     match reference {
         Reference::Furthest { zero, max } => {
@@ -62,7 +69,9 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
             let d = furthest(weights).abs() / f32::from(limit);
             let inverse = inverse(d);
             for (code, &w) in codes.iter_mut().zip(weights) {
-                *code = ((w * inverse).round() as i8).wrapping_add(zero as i8) as u8;
+                // Where the scale is subnormal, its inverse and what it leads to are infinite.
+                let steps = (w * inverse).round().clamp(-f32::from(limit), limit.into()) as i8;
+                *code = steps.wrapping_add_unsigned(zero) as u8;
             }
             numbers.scale = bits(d);
         }

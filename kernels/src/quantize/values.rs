@@ -13,7 +13,12 @@ pub type Lanes = [f32; LANES];
 /// Values that weights may have before a scale and a minimum.
 pub trait Values: Copy {
     /// Trial scales lie so many to each side.
-    const TRIALS: i32;
+    fn trials(self) -> i32 {
+        9
+    }
+
+    /// The magnitudes above 0 of all values.
+    fn magnitudes(self) -> Vec<f32>;
 
     /// The lowest and the highest.
     fn limits(self) -> (f32, f32);
@@ -23,6 +28,25 @@ pub trait Values: Copy {
 
     /// What is left of weights under `scale` and `minimum` when each has the value nearest to it.
     fn residual(self, weights: Weighted, scale: f32, minimum: f32) -> Residual;
+
+    /// Weights whose values depend on each other, consecutive ones.
+    fn unit(self) -> usize {
+        1
+    }
+
+    /// What is left of eight weights under a scale and a minimum of each, in halves.
+    fn mixed(self, weighted: Weighted, scales: Lanes, minima: Lanes) -> [Residual; 2] {
+        let (weights, importance) =
+            (weighted.weights.split_at(LANES / 2), weighted.importance.split_at(LANES / 2));
+        [
+            self.residual(Weighted { weights: weights.0, importance: importance.0 }, scales[0], minima[0]),
+            self.residual(
+                Weighted { weights: weights.1, importance: importance.1 },
+                scales[LANES / 2],
+                minima[LANES / 2],
+            ),
+        ]
+    }
 }
 
 /// Values of which each weight takes the nearest, whatever its neighbours do.
@@ -76,6 +100,14 @@ impl Weighted<'_> {
         self.weights
             .iter()
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &w| (low.min(w), high.max(w)))
+    }
+
+    /// Whether the furthest weight is of less importance than most are.
+    pub fn is_furthest_light(self) -> bool {
+        let furthest =
+            |at: (f32, f32), (&w, &p): (&f32, &f32)| if w.abs() > at.0 { (w.abs(), p) } else { at };
+        let (_, importance) = self.weights.iter().zip(self.importance).fold((0.0, 0.0), furthest);
+        importance * 8.0 < self.total_importance() / self.weights.len() as f32
     }
 
     pub fn total_importance(self) -> f32 {
@@ -188,7 +220,10 @@ impl Even {
 }
 
 impl Values for Even {
-    const TRIALS: i32 = 9;
+    fn magnitudes(self) -> Vec<f32> {
+        let values = (0..=self.steps as i32).map(|step| (self.lowest + step as f32).abs());
+        values.filter(|&value| value > 0.0).collect()
+    }
 
     fn limits(self) -> (f32, f32) {
         (self.lowest, self.lowest + self.steps)
@@ -216,12 +251,14 @@ impl Single for Even {
 }
 
 /// The entries of a table, sorted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Table {
     /// As many as differ; a code of each.
     len: usize,
     entries: [f32; Self::MAX],
     codes: [u8; Self::MAX],
+    /// The values of all codes.
+    values: [i8; Self::MAX],
 }
 
 impl Table {
@@ -234,7 +271,9 @@ impl Table {
     /// There are none, or more than [`Self::MAX`]; the compiler says so where the table is a constant.
     pub const fn new(values: &[i8]) -> Self {
         assert!(!values.is_empty() && values.len() <= Self::MAX, "a table has 1 to 16 entries");
-        let mut table = Self { len: 0, entries: [0.0; Self::MAX], codes: [0; Self::MAX] };
+        let mut table =
+            Self { len: 0, entries: [0.0; Self::MAX], codes: [0; Self::MAX], values: [0; Self::MAX] };
+        table.values.split_at_mut(values.len()).0.copy_from_slice(values);
         let mut value = i8::MIN as i32;
         while value <= i8::MAX as i32 {
             let mut code = 0;
@@ -253,8 +292,19 @@ impl Table {
         table
     }
 
-    fn entries(&self) -> &[f32] {
+    pub(super) fn entries(&self) -> &[f32] {
         &self.entries[..self.len]
+    }
+
+    /// The entry nearest to `value`.
+    pub(super) fn nearest_entry(&self, value: f32) -> f32 {
+        let pairs = self.entries().windows(2);
+        pairs.take_while(|pair| value > (pair[0] + pair[1]) / 2.0).fold(self.entries[0], |_, pair| pair[1])
+    }
+
+    /// The value of a code; 0 for one that has none.
+    pub(super) fn value(&self, code: u32) -> f32 {
+        self.values.get(code as usize).copied().unwrap_or(0).into()
     }
 
     /// The entry of largest magnitude, as a magnitude.
@@ -282,7 +332,9 @@ impl Table {
 }
 
 impl Values for &Table {
-    const TRIALS: i32 = 9;
+    fn magnitudes(self) -> Vec<f32> {
+        self.entries().iter().map(|entry| entry.abs()).filter(|&entry| entry > 0.0).collect()
+    }
 
     fn limits(self) -> (f32, f32) {
         (self.entries[0], self.entries[self.len - 1])

@@ -10,6 +10,7 @@ mod fields;
 mod names;
 mod numbers;
 mod planes;
+mod reference;
 mod weight;
 
 macro_rules! rules {
@@ -50,6 +51,7 @@ rules! {
     Values: "A zero point lies within the codes, a table has an `i8` for each code, and a codebook an entry.",
     Signs: "Signs, a bit for each weight, go with what has no zero point: a table or a codebook.",
     Numbers: "Numbers are whole and plain, and constant factors powers of two, alone and all together, which round nothing and keep scales in range.",
+    Quantizers: "A quantizer of ggml's, as in `quantize by furthest;`, goes with the formula that it was written for; without one the block of least squared error is searched for.",
 }
 
 impl Rule {
@@ -131,14 +133,16 @@ impl<'a> Checker<'a> {
         let weight = self.weight(&body.weight)?;
         self.own_names();
         self.every_bit_once();
-        let format = Format {
+        let mut format = Format {
             name: declared.name.to_string(),
             len: self.len,
             gguf: declared.gguf.as_ref().and_then(|id| id.base10_parse().ok()),
-            fields: self.fields,
-            codes: self.codes,
+            fields: std::mem::take(&mut self.fields),
+            codes: std::mem::take(&mut self.codes),
             weight,
+            reference: None,
         };
+        format.reference = self.reference(&format)?;
         planes::one_load(&format, &self.blame, self.errors);
         Ok(format)
     }

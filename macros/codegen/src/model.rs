@@ -10,6 +10,19 @@ pub struct Format {
     pub fields: Vec<Field>,
     pub codes: Vec<Codes>,
     pub weight: Weight,
+    /// The quantizer that the declaration asks for, where no importance weighs the weights.
+    pub reference: Option<Reference>,
+}
+
+/// The quantizers of `quantloom_kernels::quantize::Reference`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    Furthest { zero: u8, max: u8 },
+    Symmetric { limit: u8, zero: u8 },
+    Range { max: u8 },
+    Mean { negative: u8 },
+    Exponent,
+    Largest,
 }
 
 /// Activations are quantized in blocks of this many, and kernels take this many weights at a time.

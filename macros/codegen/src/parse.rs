@@ -8,8 +8,10 @@ use syn::{Attribute, Expr, Ident, LitInt, MacroDelimiter, MetaList, Token, Visib
 
 mod keyword {
     syn::custom_keyword!(block);
+    syn::custom_keyword!(by);
     syn::custom_keyword!(codebook);
     syn::custom_keyword!(gguf);
+    syn::custom_keyword!(quantize);
     syn::custom_keyword!(table);
 }
 
@@ -44,6 +46,8 @@ pub struct Body {
     pub codebooks: Vec<Codebook>,
     pub codes: Vec<Codes>,
     pub weight: Expr,
+    /// `quantize by furthest;`
+    pub quantize: Option<Ident>,
 }
 
 /// `qs: [u8; 16],`
@@ -140,7 +144,7 @@ impl Format {
 impl Body {
     fn parse(name: &Ident, body: ParseStream) -> syn::Result<Self> {
         let (mut fields, mut tables, mut codebooks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut codes, mut weight) = (Vec::new(), None);
+        let (mut codes, mut weight, mut quantize) = (Vec::new(), None, None);
         while !body.is_empty() {
             let attrs = body.call(Attribute::parse_outer)?;
             if body.peek(keyword::table) && body.peek2(Ident) {
@@ -149,6 +153,15 @@ impl Body {
             } else if body.peek(keyword::codebook) && body.peek2(Ident) {
                 refuse_attributes(&attrs)?;
                 codebooks.push(body.parse()?);
+            } else if body.peek(keyword::quantize) && body.peek2(keyword::by) {
+                refuse_attributes(&attrs)?;
+                let keyword: keyword::quantize = body.parse()?;
+                body.parse::<keyword::by>()?;
+                let word: Ident = body.parse()?;
+                body.parse::<Token![;]>()?;
+                if quantize.replace(word).is_some() {
+                    return Err(syn::Error::new(keyword.span, "a second quantizer: a block has one"));
+                }
             } else if body.peek2(Token![:]) {
                 fields.push(Field::parse(attrs, body)?);
             } else if body.peek2(syn::token::Bracket) {
@@ -159,7 +172,7 @@ impl Body {
                 let name: Ident = body.parse().map_err(|error| {
                     syn::Error::new(
                         error.span(),
-                        "expected a field `name: type,`, codes `q[i: 32] = …;`, a `table NAME = […];`, a `codebook NAME: [[i8; 8]; 256] = …;` or the weight `w = …;`",
+                        "expected a field `name: type,`, codes `q[i: 32] = …;`, a `table NAME = […];`, a `codebook NAME: [[i8; 8]; 256] = …;`, `quantize by WORD;` or the weight `w = …;`",
                     )
                 })?;
                 if name != "w" {
@@ -181,7 +194,7 @@ impl Body {
         let weight = weight.ok_or_else(|| {
             syn::Error::new(name.span(), format!("`{name}` has no formula for its weights: add `w = …;`"))
         })?;
-        Ok(Self { fields, tables, codebooks, codes, weight })
+        Ok(Self { fields, tables, codebooks, codes, weight, quantize })
     }
 }
 

@@ -3,55 +3,40 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use crate::model::{Codes, FieldType, Format, Product, ScaleValue, Value};
-use crate::plan::quantizer::{Quantizer, Reference};
+use crate::model::{Codes, FieldType, Format, Product, Reference, ScaleValue, Value};
+use crate::plan::quantizer::{Numbers, Quantizer};
 
 /// The quantizer of one block: what the formula can express, as data, and where the parts that are found go.
 pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
     let (len, weight) = (format.len, &format.weight);
     let quantize = quote!(kernels::quantize);
-    let none = quote!(::core::option::Option::None);
-    let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
     let codes = format.weight_codes();
-    let scale = product(format, &weight.scale, false);
-    let minimum = match &weight.minimum {
-        Some(minimum) => some(product(format, &minimum.product, minimum.subtract)),
-        None => none.clone(),
+    let scale = product(format, &weight.scale, &quantizer.scale, false);
+    let minimum = option(
+        weight
+            .minimum
+            .as_ref()
+            .map(|minimum| product(format, &minimum.product, &quantizer.minimum, minimum.subtract)),
+    );
+    // The numbers of a product of the block, and what further ones of it make together.
+    let numbers = |numbers: &Numbers, part: &str| {
+        let (bits, exponent) = (format_ident!("{part}"), format_ident!("{part}_exponent"));
+        let finest = numbers.finest.map(|index| store(format, index, quote!(numbers.#bits)));
+        let others = numbers.others.iter().map(|&index| {
+            let number = number(format.fields[index].ty);
+            store(format, index, quote!(#quantize::power(#number, &mut exponent)))
+        });
+        let exponent = (!numbers.others.is_empty()).then(|| quote!(let mut exponent = numbers.#exponent;));
+        quote!(#finest #exponent #(#others)*)
     };
-    let field = |index: usize| format_ident!("{}", format.fields[index].name);
-    let number = |index: usize, part: &str| {
-        let (name, part) = (field(index), format_ident!("{part}"));
-        let bits = quote!(numbers.#part);
-        let value = match format.fields[index].ty {
-            FieldType::F16 => quote!(kernels::f16::from_bits(#bits as u16)),
-            FieldType::F32 => quote!(f32::from_bits(#bits)),
-            _ => quote!(#bits as u8),
-        };
-        quote!(block.#name = #value;)
-    };
-    let set = |codes: &Codes, found: TokenStream| {
-        let set = format_ident!("set_{}", codes.name);
-        let found = if codes.signed { quote!(#found.map(|code| code as i8)) } else { found };
-        quote!(block.#set(&#found);)
-    };
-    let ones = quantizer.ones.iter().map(|&index| {
-        let name = field(index);
-        let one = match format.fields[index].ty {
-            FieldType::F16 => quote!(kernels::f16::ONE),
-            FieldType::F32 => quote!(1.0),
-            FieldType::Ue4m3 => quote!(0x38),
-            _ => quote!(127),
-        };
-        quote!(block.#name = #one;)
-    });
     let groups = |product: &Product| product.group.as_ref().map(|group| &format.codes[group.code]);
     let (scales, minima) =
         (groups(&weight.scale), weight.minimum.as_ref().and_then(|minimum| groups(&minimum.product)));
-    let (scale_count, minimum_count) = (scales.map_or(0, Codes::len), minima.map_or(0, Codes::len));
+    let counts @ [scale_count, minimum_count] = [scales, minima].map(|codes| codes.map_or(0, Codes::len));
     let stored = [
-        quantizer.scale.map(|index| number(index, "scale")),
+        Some(numbers(&quantizer.scale, "scale")),
         scales.map(|codes| set(codes, quote!(numbers.scales))),
-        quantizer.minimum.map(|index| number(index, "minimum")),
+        Some(numbers(&quantizer.minimum, "minimum")),
         minima.map(|codes| set(codes, quote!(numbers.minima))),
     ];
     let stored = stored.iter().flatten();
@@ -59,40 +44,12 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
         Value::Codebook { name, weights } => {
             // A static can't say `Self`.
             let block_type = format_ident!("{}", format.name);
-            let (book, octets) = (format_ident!("{name}"), len / 8);
-            let signs = match &weight.signs {
-                None => quote!(Own),
-                Some(signs) if signs.even => quote!(Even),
-                Some(_) => quote!(Any),
-            };
-            let rows = match weights {
-                8 => quote!(octets.map(|octet| octet.rows[0])),
-                _ => {
-                    let entries = codes.len();
-                    quote!(::core::array::from_fn::<u16, #entries, _>(|i| octets[i / 2].rows[i % 2]))
-                }
-            };
-            let rows = if codes.bits() > 8 { rows } else { quote!(#rows.map(|row| row as u8)) };
-            let signs_code = weight.signs.as_ref().map(|signs| {
-                let mask = if signs.even { 127_u8 } else { 255 };
-                set(&format.codes[signs.code], quote!(octets.map(|octet| octet.signs & #mask)))
-            });
-            let set_rows = set(codes, rows);
-            let found = quote! {
-                static GRID: #quantize::LazyLock<#quantize::Grid<#weights>> =
-                    #quantize::LazyLock::new(|| {
-                        #quantize::Grid::new(#block_type::#book, #quantize::Signs::#signs)
-                    });
-                let (numbers, octets) =
-                    #quantize::quantize_octets::<#weights, #len, #octets, #scale_count, #minimum_count>(
-                        &GRID,
-                        #scale,
-                        #minimum,
-                        weights,
-                        importance,
-                    );
-            };
-            (found, quote!(#set_rows #signs_code))
+            let book = format_ident!("{name}");
+            octets(format, *weights, &quote!(#block_type::#book), counts)
+        }
+        Value::Table { entries } if weight.signs.is_some() => {
+            let entries = entries.iter().map(|&entry| signed(entry.into()));
+            octets(format, 1, &quote!(&[#([#entries]),*]), counts)
         }
         value => {
             let values = match value {
@@ -106,27 +63,22 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
                 }
                 Value::Codebook { .. } => unreachable!("taken above"),
             };
-            let reference = match &quantizer.reference {
-                None => none.clone(),
-                Some(reference) => {
-                    let rule = match reference {
-                        Reference::Furthest { zero, max } => quote!(Furthest { zero: #zero, max: #max }),
-                        Reference::Symmetric { limit, zero } => {
-                            quote!(Symmetric { limit: #limit, zero: #zero })
-                        }
-                        Reference::Range { max } => quote!(Range { max: #max }),
-                        Reference::Mean { negative } => quote!(Mean { negative: #negative }),
-                        Reference::Exponent => quote!(Exponent),
-                        Reference::Largest => quote!(Largest),
-                    };
-                    some(quote!(#quantize::Reference::#rule))
-                }
-            };
+            let reference = option(format.reference.map(|reference| {
+                let rule = match reference {
+                    Reference::Furthest { zero, max } => quote!(Furthest { zero: #zero, max: #max }),
+                    Reference::Symmetric { limit, zero } => quote!(Symmetric { limit: #limit, zero: #zero }),
+                    Reference::Range { max } => quote!(Range { max: #max }),
+                    Reference::Mean { negative } => quote!(Mean { negative: #negative }),
+                    Reference::Exponent => quote!(Exponent),
+                    Reference::Largest => quote!(Largest),
+                };
+                quote!(#quantize::Reference::#rule)
+            }));
             let found = quote! {
                 const SHAPE: #quantize::Shape = #quantize::Shape {
                     values: #values,
-                    scale: #scale,
-                    minimum: #minimum,
+                    scale: SCALE,
+                    minimum: MINIMUM,
                     reference: #reference,
                 };
                 let (numbers, codes) =
@@ -141,9 +93,10 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
             weights: &[f32; #len],
             importance: ::core::option::Option<&[f32; #len]>,
         ) -> Self {
+            const SCALE: #quantize::Product = #scale;
+            const MINIMUM: ::core::option::Option<#quantize::Product> = #minimum;
             #found
             let mut block = Self::ZERO;
-            #(#ones)*
             #(#stored)*
             #stored_codes
             block
@@ -151,28 +104,101 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
     }
 }
 
-/// A product, as one of `quantloom_kernels::quantize`.
-fn product(format: &Format, product: &Product, subtract: bool) -> TokenStream {
+/// The search over rows of `weights` values, which are `rows`, and what stores the codes and signs that it finds.
+fn octets(
+    format: &Format,
+    weights: usize,
+    rows: &TokenStream,
+    [scales, minima]: [usize; 2],
+) -> (TokenStream, TokenStream) {
     let quantize = quote!(kernels::quantize);
-    let number = |ty| match ty {
-        FieldType::F32 => quote!(#quantize::Number::F32),
-        FieldType::E8M0 => quote!(#quantize::Number::E8m0),
-        FieldType::Ue4m3 => quote!(#quantize::Number::Ue4m3),
-        FieldType::F16 | FieldType::U8 | FieldType::I8 => quote!(#quantize::Number::F16),
+    let (len, codes) = (format.len, format.weight_codes());
+    let (octets, entries, per_octet) = (len / 8, codes.len(), 8 / weights);
+    let weight_signs = format.weight.signs.as_ref();
+    let signs = match weight_signs {
+        None => quote!(Own),
+        Some(signs) if signs.even => quote!(Even),
+        Some(_) => quote!(Any),
     };
-    let option = |value: Option<TokenStream>| match value {
+    let found = quote! {
+        static GRID: #quantize::LazyLock<#quantize::Grid<#weights>> =
+            #quantize::LazyLock::new(|| #quantize::Grid::new(#rows, #quantize::Signs::#signs));
+        let (numbers, octets) = #quantize::quantize_octets::<#weights, #len, #octets, #scales, #minima>(
+            &GRID,
+            SCALE,
+            MINIMUM,
+            weights,
+            importance,
+        );
+    };
+    let found_rows = match weights {
+        8 => quote!(octets.map(|octet| octet.rows[0])),
+        _ => quote! {
+            ::core::array::from_fn::<u16, #entries, _>(|i| octets[i / #per_octet].rows[i % #per_octet])
+        },
+    };
+    let found_rows = if codes.bits() > 8 { found_rows } else { quote!(#found_rows.map(|row| row as u8)) };
+    let stored_signs = weight_signs.map(|signs| {
+        let mask = if signs.even { 127_u8 } else { 255 };
+        set(&format.codes[signs.code], quote!(octets.map(|octet| octet.signs & #mask)))
+    });
+    let stored_rows = set(codes, found_rows);
+    (found, quote!(#stored_rows #stored_signs))
+}
+
+/// Stores `found` as the codes of a block.
+fn set(codes: &Codes, found: TokenStream) -> TokenStream {
+    let set = format_ident!("set_{}", codes.name);
+    let found = if codes.signed { quote!(#found.map(|code| code as i8)) } else { found };
+    quote!(block.#set(&#found);)
+}
+
+/// Stores a number of the block by its bits.
+fn store(format: &Format, field: usize, bits: TokenStream) -> TokenStream {
+    let name = format_ident!("{}", format.fields[field].name);
+    let value = match format.fields[field].ty {
+        FieldType::F16 => quote!(kernels::f16::from_bits(#bits as u16)),
+        FieldType::F32 => quote!(f32::from_bits(#bits)),
+        _ => quote!(#bits as u8),
+    };
+    quote!(block.#name = #value;)
+}
+
+/// A number that blocks have, as one of `quantloom_kernels::quantize`.
+fn number(ty: FieldType) -> TokenStream {
+    match ty {
+        FieldType::F32 => quote!(kernels::quantize::Number::F32),
+        FieldType::F16 => quote!(kernels::quantize::Number::F16),
+        FieldType::E8M0 => quote!(kernels::quantize::Number::E8m0),
+        FieldType::Ue4m3 => quote!(kernels::quantize::Number::Ue4m3),
+        FieldType::U8 | FieldType::I8 => unreachable!("the checker lets bytes be codes only"),
+    }
+}
+
+fn option(value: Option<TokenStream>) -> TokenStream {
+    match value {
         Some(value) => quote!(::core::option::Option::Some(#value)),
         None => quote!(::core::option::Option::None),
-    };
+    }
+}
+
+/// A product, as one of `quantloom_kernels::quantize`.
+fn product(format: &Format, product: &Product, numbers: &Numbers, subtract: bool) -> TokenStream {
+    let quantize = quote!(kernels::quantize);
+    let field = |index: usize| number(format.fields[index].ty);
     let factor = product.constant;
     let factor = if subtract { quote!(-#factor) } else { quote!(#factor) };
-    let block = option(product.block.first().map(|&field| number(format.fields[field].ty)));
-    let group = option(product.group.as_ref().map(|group| match group.value {
-        ScaleValue::Linear { factor, zero } => integers(&format.codes[group.code], factor, zero),
-        ScaleValue::Number(ty) => number(ty),
-        ScaleValue::Table { .. } => unreachable!("the plan has no quantizer for scales by a table"),
+    let block = option(numbers.finest.map(field));
+    let others = numbers.others.iter().map(|&index| field(index));
+    let group = option(product.group.as_ref().map(|group| match &group.value {
+        &ScaleValue::Linear { factor, zero } => integers(&format.codes[group.code], factor, zero),
+        &ScaleValue::Number(ty) => number(ty),
+        ScaleValue::Table { entries } => {
+            let entries = entries.iter().map(|&entry| signed(entry.into()));
+            quote!(#quantize::Number::Table(const { &#quantize::Table::new(&[#(#entries),*]) }))
+        }
     }));
-    quote!(#quantize::Product { factor: #factor, block: #block, group: #group })
+    quote!(#quantize::Product { factor: #factor, block: #block, others: &[#(#others),*], group: #group })
 }
 
 /// How codes with a zero point are stored, as a number of `quantloom_kernels::quantize`.
