@@ -1,10 +1,10 @@
-//! Proves every kernel cell, format × operation × instruction set, against a layout written by hand.
+//! Proves every kernel cell, format × operation × instruction set, and the quantizer, against a layout written by hand.
 //!
 //! A crate that declares formats writes down what their bytes mean once more, without the macro, and has a
 //! test binary of its own:
 //!
 //! ```no_run
-//! use quantloom_bench::prove::{Number, Subject, Weight, half};
+//! use quantloom_bench::prove::{Number, Quantizer, Subject, Weight, half};
 //! use quantloom_kernels::BlockFormat;
 //! use quantloom_kernels::formats::Q8_0;
 //!
@@ -13,24 +13,51 @@
 //!         let weight = |&code: &u8| Weight { scale: half(block), code: (code as i8).into(), minimum: 0.0 };
 //!         block[2..].iter().map(weight).collect()
 //!     };
-//!     quantloom_bench::prove::main(vec![Subject { format: Q8_0::FORMAT, numbers: &[Number::F16(0)], weights }])
+//!     let numbers = &[Number::F16(0)];
+//!     // Q8_0 asks for a rule of ggml's; where a declaration does not, it is `Quantizer::Best`.
+//!     let quantizer = Quantizer::Rule;
+//!     quantloom_bench::prove::main(vec![Subject { format: Q8_0::FORMAT, numbers, weights, quantizer }])
 //! }
 //! ```
 //!
 //! with `[[test]] name = "cells" harness = false` in its `Cargo.toml`. It takes the flags of Rust's own tests and
-//! ends with a table of cells. Where the CPU has no AVX-VNNI, but AVX2, those cells run under [`emulate`]; this
-//! is why the binary is one of its own: it handles SIGILL.
+//! ends with a table of cells. [`check`] does the same for one format inside any other test.
+//!
+//! # Kernels
+//!
+//! Blocks are random and at all ends: numbers of 0, as large and as small as their type allows, codes and activations at
+//! their limits, row lengths of real models, and random cases, whose seed is printed and taken from `QUANTLOOM_SEED`.
+//! Where the CPU has no AVX-VNNI, but AVX2, those cells run under [`emulate`]; this
+//! is why the binary is one of its own: it handles SIGILL. An emulated instruction takes ten thousand times as long, so
+//! that such a cell, "emulated" in the table, has inputs of every kind in fewer shapes than a native one.
+//!
+//! # The quantizer
+//!
+//! What a block can hold is found from the layout by hand: bits are changed one by one, which shows whose code, scale or
+//! minimum they belong to, and these go through all that they can be. A plain [`search`] over that finds the least squared
+//! error of Gaussian weights of several σ, outliers, weights of one sign, of two and three values, equal ones and zeros,
+//! without and with importance; of fewer kinds where the search takes seconds. The root of the quantizer's squared error may be
+//! 1.05 times that of the search. [`Quantizer`] says what else a format may be held to.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
-use quantloom_kernels::{Format, Isa, Supported, f16};
+use quantloom_kernels::{Format, Isa, Supported};
 
 use crate::emulate;
+use inputs::{Bytes, Inputs};
+use number::Level;
+pub use number::{Number, e8m0, half, single, ue4m3};
+use search::Holds;
 
 mod checks;
+mod holds;
+mod inputs;
+mod number;
+mod quantizer;
+mod random;
 pub mod search;
 
 /// One weight, exactly: scale · code + minimum.
@@ -44,32 +71,58 @@ pub struct Weight {
     pub minimum: f64,
 }
 
+impl Weight {
+    /// The weight itself.
+    pub fn value(self) -> f64 {
+        self.scale * f64::from(self.code) + self.minimum
+    }
+}
+
 /// A format, and its layout by hand.
 #[derive(Clone, Copy)]
 pub struct Subject {
     /// What the macro made.
     pub format: &'static Format,
-    /// Its numbers of which a random one could be too large.
+    /// All its numbers, those of groups too: [`Number::array`]. Its other bytes are codes, of which any are good.
     pub numbers: &'static [Number],
     /// The weights of one block.
     pub weights: fn(&[u8]) -> Vec<Weight>,
+    /// What its quantizer is held to, where it has one.
+    pub quantizer: Quantizer,
 }
 
-/// A number in a block, which stands so many bytes from its start.
+/// What the quantizer of a format is held to.
 #[derive(Clone, Copy)]
-pub enum Number {
-    /// Two bytes.
-    F16(usize),
-    /// One byte, 2^(byte - 127).
-    E8M0(usize),
+pub enum Quantizer {
+    /// The best that a block can hold, as it is found from the layout by hand.
+    Best,
+    /// The best of this, where the layout by hand leaves open what a block can hold: a failing proof says so.
+    Holding(fn() -> Holds),
+    /// A rule that the declaration asks for, `quantize by …;`: without importance at most 2.5 times the error of the best
+    /// on Gaussian weights, and on all others no more than a block of zeros. With importance it is the best that is
+    /// looked for.
+    Rule,
 }
 
-/// The f16 at the start of `bytes`.
-///
-/// # Panics
-/// There are less than two bytes.
-pub fn half(bytes: &[u8]) -> f64 {
-    f16::from_le_bytes([bytes[0], bytes[1]]).to_f64()
+impl Subject {
+    /// Blocks with random codes, and random numbers up to a magnitude of `scale` where the format has some.
+    pub fn random_matrix(&self, blocks: usize, seed: u64, scale: f32) -> Vec<u8> {
+        Inputs::plain(self).blocks(blocks, seed, Level::Random(scale), Bytes::Random)
+    }
+
+    /// What a block can hold, found from the layout by hand by changing bits.
+    ///
+    /// # Errors
+    /// That does not tell, for a reason that is said: parts of a weight share bits, more than 16 bits make up one of them
+    /// together, or `numbers` does not list all.
+    pub fn holds(&self) -> Result<Holds, String> {
+        holds::find(self)
+    }
+
+    /// The weights of whole blocks.
+    fn weights_of(&self, blocks: &[u8]) -> Vec<Weight> {
+        blocks.chunks_exact(self.format.block_bytes).flat_map(self.weights).collect()
+    }
 }
 
 /// What became of a cell.
@@ -87,39 +140,98 @@ enum Outcome {
 /// Rows are operations of formats, in order; columns are instruction sets.
 type Table = BTreeMap<(usize, String), BTreeMap<Isa, Outcome>>;
 
+/// Something to prove of a subject.
+struct Claim {
+    /// The row of the table: `q4_0_dot`.
+    row: String,
+    isa: Isa,
+    /// `q4_0_dot_avx2_fma`
+    cell: String,
+    check: fn(&Inputs, Supported, u64) -> Result<(), String>,
+}
+
+/// All of a format, row by row.
+fn claims(format: &Format) -> Vec<Claim> {
+    let name = format.name.to_lowercase();
+    // Panels don't take scales of less than 16 weights.
+    let has = |operation| operation != "gemm" || format.panel.is_some();
+    let kernels = checks::KERNELS.iter().filter(|(operation, _)| has(*operation));
+    let mut claims: Vec<_> = kernels
+        .flat_map(|&(operation, check)| {
+            let row = format!("{name}_{operation}");
+            Isa::ALL.iter().map(move |&isa| Claim {
+                cell: format!("{row}_{isa}"),
+                row: row.clone(),
+                isa,
+                check,
+            })
+        })
+        .collect();
+    if format.quantize.is_some() {
+        // One for all instruction sets.
+        let row = format!("{name}_quantize");
+        claims.push(Claim { cell: row.clone(), row, isa: Isa::Scalar, check: quantizer::check });
+    }
+    claims
+}
+
+/// The operations that a format does not have, each with its reason.
+fn missing(format: &'static Format) -> impl Iterator<Item = String> {
+    let name = format.name.to_lowercase();
+    let lacks = [("gemm", format.panel.is_none()), ("quantize", format.quantize.is_none())];
+    let lacks = lacks.into_iter().filter(|(_, lacks)| *lacks);
+    lacks.map(move |(operation, _)| format!("no {name}_{operation}: {}", format.why_not(operation)))
+}
+
+/// Proves those cells of `subject` whose names hold `filter` and that this CPU runs by itself, for a test that goes on
+/// where they fail.
+///
+/// # Errors
+/// Each cell that fails, and what was wrong with it; or that there is none of such a name.
+pub fn check(subject: &Subject, filter: &str) -> Result<(), Vec<String>> {
+    let seed = random::seed();
+    let inputs = Inputs::new(subject, emulate::How::Natively);
+    let mut claims: Vec<_> = claims(subject.format);
+    claims.retain(|claim| claim.cell.contains(filter));
+    if claims.is_empty() {
+        return Err(vec![format!("{} has no cell `{filter}`", subject.format.name)]);
+    }
+    let failures = claims.into_iter().filter_map(|Claim { isa, cell, check, .. }| {
+        let isa = Supported::new(isa).ok()?;
+        check(&inputs, isa, seed).err().map(|error| format!("{cell}: {error}"))
+    });
+    let failures: Vec<_> = failures.collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
 /// Proves all cells of `subjects` that the command line asks for, and prints the table of all.
 pub fn main(subjects: Vec<Subject>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let seed = checks::seed();
+    let seed = random::seed();
     if !arguments.list {
         println!("random cases from QUANTLOOM_SEED={seed}");
     }
     let table = Arc::new(Mutex::new(Table::new()));
     let mut trials = Vec::new();
-    let mut order = 0..;
-    let mut row = |name: String| (order.next().unwrap_or_default(), name);
+    let mut rows: Vec<String> = Vec::new();
+    let mut absent: Vec<String> = Vec::new();
     for subject in subjects {
-        let name = subject.format.name.to_lowercase();
-        // Panels don't take scales of less than 16 weights.
-        let has = |operation| operation != "gemm" || subject.format.panel.is_some();
-        for &(operation, check) in checks::KERNELS.iter().filter(|(operation, _)| has(*operation)) {
-            let row = row(format!("{name}_{operation}"));
-            for &isa in Isa::ALL {
-                let cell = format!("{name}_{operation}_{isa}");
-                trials.push(trial(&table, &row, isa, cell, move |isa| check(&subject, isa, seed)));
+        absent.extend(missing(subject.format));
+        for Claim { row, isa, cell, check } in claims(subject.format) {
+            if rows.last() != Some(&row) {
+                rows.push(row.clone());
             }
-        }
-        if subject.format.quantize.is_some() {
-            // One for all instruction sets.
-            let row = row(format!("{name}_quantize"));
-            let check = move |isa| checks::quantize(&subject, isa, seed);
-            trials.push(trial(&table, &row, Isa::Scalar, format!("{name}_quantize"), check));
+            let check = move |isa, how| check(&Inputs::new(&subject, how), isa, seed);
+            trials.push(trial(&table, &(rows.len(), row), isa, cell, check));
         }
     }
     let is_list = arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !is_list {
         print!("{}", report(&table.lock().unwrap_or_else(PoisonError::into_inner)));
+        for line in absent {
+            println!("{line}");
+        }
     }
     conclusion.exit_code()
 }
@@ -130,7 +242,7 @@ fn trial(
     row: &(usize, String),
     isa: Isa,
     cell: String,
-    check: impl Fn(Supported) + Send + 'static,
+    check: impl Fn(Supported, emulate::How) -> Result<(), String> + Send + 'static,
 ) -> Trial {
     let (table, row) = (Arc::clone(table), row.clone());
     let note = move |outcome| {
@@ -142,7 +254,7 @@ fn trial(
             note(Outcome::Filtered);
             Trial::test(cell, move || {
                 note(Outcome::Failed);
-                check(supported);
+                check(supported, how)?;
                 note(Outcome::Passed(how));
                 Ok(())
             })

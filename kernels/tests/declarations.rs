@@ -9,7 +9,6 @@ mod layouts;
 
 use elsewhere::*;
 use layouts::subject;
-use quantloom_bench::prove::Number;
 use quantloom_kernels::formats::*;
 use quantloom_kernels::{BlockFormat, f16};
 
@@ -23,10 +22,7 @@ fn accessors_are_inverse() {
             let block = $format::from_bytes(bytes.as_slice().try_into().unwrap());
             let mut copy = $format::ZERO;
             for number in subject.numbers {
-                let place = match *number {
-                    Number::F16(offset) => offset..offset + 2,
-                    Number::E8M0(offset) => offset..offset + 1,
-                };
+                let place = number.place();
                 let mut bytes = copy.to_bytes();
                 bytes[place.clone()].copy_from_slice(&block.to_bytes()[place]);
                 copy = $format::from_bytes(&bytes);

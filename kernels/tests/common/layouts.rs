@@ -1,16 +1,21 @@
 //! The layouts of all formats of the tests, written by hand from their published descriptions. Nothing here
 //! comes from the macro.
 
-use quantloom_bench::prove::Number::{self, E8M0, F16};
-use quantloom_bench::prove::{Subject, Weight, half};
+use quantloom_bench::prove::Number::{self, E8M0, F16, UE4M3};
+use quantloom_bench::prove::{Quantizer, Subject, Weight, e8m0, half, ue4m3};
 use quantloom_kernels::Format;
 use quantloom_kernels::formats::{IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 
 /// A format with its layout.
 pub fn subject(format: &'static Format) -> Subject {
     let (numbers, weights) = layout(format.name);
-    Subject { format, numbers, weights }
+    let quantizer = if BY_RULE.contains(&format.name) { Quantizer::Rule } else { Quantizer::Best };
+    Subject { format, numbers, weights, quantizer }
 }
+
+/// The formats whose quantizers follow a rule of ggml's.
+const BY_RULE: [&str; 12] =
+    ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0", "AprQ4"];
 
 /// Where a format keeps its numbers, and the weights of a block.
 type Layout = (&'static [Number], fn(&[u8]) -> Vec<Weight>);
@@ -34,6 +39,13 @@ fn layout(name: &str) -> Layout {
                 let high = b[128 + 32 * part + l] >> (2 * quarter) & 3;
                 let scale = f64::from(b[192 + e / 16] as i8);
                 (half(&b[208..]) * scale, i32::from(low | high << 4) - 32, 0.0)
+            })
+        }),
+        "Reversed" => (&[F16(11)], |b| {
+            weights(64, |e| {
+                let nibble = if e % 2 == 0 { b[13 + e / 2] >> 4 } else { b[13 + e / 2] & 15 };
+                let fifth = b[3 + e / 8] << (e % 8) >> 7;
+                (half(&b[11..]), i32::from(nibble | fifth << 4) - 16, 0.0)
             })
         }),
         "AprQ4" => (&[F16(0)], |b| {
@@ -160,20 +172,12 @@ fn layout(name: &str) -> Layout {
                 (half(&b[52..]), (rest * 3 / 256) as i32 - 1, 0.0)
             })
         }),
-        "MXFP4" => (&[E8M0(0)], |b| {
-            weights(32, |e| (2_f64.powi(i32::from(b[0]) - 128), FP4[split(&b[1..], e)], 0.0))
-        }),
-        "NVFP4" => (&[], |b| {
+        "MXFP4" => (&[E8M0(0)], |b| weights(32, |e| (e8m0(b[0]) / 2.0, FP4[split(&b[1..], e)], 0.0))),
+        "NVFP4" => (const { &UE4M3(0).array::<4>() }, |b| {
             weights(64, |e| {
                 let (g, i) = (e / 16, e % 16);
                 let code = b[4 + 8 * g + i % 8] >> (4 * (i / 8)) & 15;
-                let (exponent, fraction) = (b[g] >> 3 & 15, f64::from(b[g] & 7) / 8.0);
-                let scale = match (b[g], exponent) {
-                    (0x7F, _) => 0.0,
-                    (_, 0) => fraction / 64.0,
-                    _ => (1.0 + fraction) * 2_f64.powi(i32::from(exponent) - 7),
-                };
-                (scale / 2.0, FP4[usize::from(code)], 0.0)
+                (ue4m3(b[g]) / 2.0, FP4[usize::from(code)], 0.0)
             })
         }),
         "Q1_0" => (&[F16(0)], |b| {

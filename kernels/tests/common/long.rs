@@ -2,7 +2,7 @@
 //! largest codebook. Each with its layout by hand.
 
 use quantloom_bench::prove::Number::F16;
-use quantloom_bench::prove::{Subject, Weight, half};
+use quantloom_bench::prove::{Quantizer, Subject, Weight, half};
 use quantloom_kernels::{BlockFormat, quant_format};
 
 quant_format! {
@@ -128,9 +128,9 @@ const fn wide_entry(g: usize, i: usize) -> i32 {
     (g >> (4 * i) & 15) as i32 * 16 - 120
 }
 
-/// Weight `i` of entry `g`.
+/// Weight `i` of entry `g`: magnitudes 1, 3, 5 and 7, which signs make negative.
 const fn entry(g: usize, i: usize) -> i32 {
-    (g * 37 + i * 101) as i32 % 255 - 127
+    (1 + 2 * (g >> i & 1) + 4 * (g >> 8)) as i32
 }
 
 /// All of them.
@@ -147,6 +147,7 @@ pub fn subjects() -> Vec<Subject> {
                     (scale, (byte >> (4 * (e / 32 % 2)) & 15).into(), minimum)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Pieces::FORMAT,
@@ -164,6 +165,7 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b) * f64::from(sc[e / 16] as i8), i32::from(code) - 32, 0.0)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Backwards::FORMAT,
@@ -180,6 +182,7 @@ pub fn subjects() -> Vec<Subject> {
                     (scale, i32::from(b[10 + byte] >> (4 * h) & 15) - 8, 0.0)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Entries::FORMAT,
@@ -194,6 +197,7 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b) * scale / 4.0, sign * code, 0.0)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Wide::FORMAT,
@@ -204,6 +208,7 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b), wide_entry(code.into(), e % 4), 0.0)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Lanes::FORMAT,
@@ -215,6 +220,7 @@ pub fn subjects() -> Vec<Subject> {
                     (scale, i32::from(b[100 + e % 128] >> (2 * (e / 128)) & 3) - 1, minimum)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Trits::FORMAT,
@@ -225,11 +231,13 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b), (rest * 3 / 256) as i32 - 1, 0.0)
                 })
             },
+            quantizer: Quantizer::Best,
         },
         Subject {
             format: Bits::FORMAT,
             numbers: &[F16(0)],
             weights: |b| each(512, |e| (half(b), if b[2 + e / 8] >> (e % 8) & 1 == 1 { 1 } else { -1 }, 0.0)),
+            quantizer: Quantizer::Best,
         },
     ]
 }

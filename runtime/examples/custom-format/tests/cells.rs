@@ -1,8 +1,9 @@
-//! Every kernel of the format on every instruction set, against its layout written down once more, by hand.
+//! Every kernel of the format on every instruction set, and its quantizer, against its layout written down once more, by
+//! hand.
 
 use std::process::ExitCode;
 
-use quantloom_bench::prove::{self, Number, Subject, Weight, half};
+use quantloom_bench::prove::{self, Number, Quantizer, Subject, Weight, half};
 
 /// The weights of a block, whose f16 stand where `numbers` says below.
 fn weights(block: &[u8]) -> Vec<Weight> {
@@ -15,5 +16,6 @@ fn weights(block: &[u8]) -> Vec<Weight> {
 }
 
 fn main() -> ExitCode {
-    prove::main(vec![Subject { format: custom_format::FORMAT, numbers: &[Number::F16(0)], weights }])
+    let (format, numbers) = (custom_format::FORMAT, &[Number::F16(0)]);
+    prove::main(vec![Subject { format, numbers, weights, quantizer: Quantizer::Best }])
 }
