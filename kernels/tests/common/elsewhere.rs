@@ -57,4 +57,15 @@ quant_format! {
                                   | (qh[8 + m] >> (4 * h + 2 * j + l) & 1) << 6;
         w = d * (q - 64);
     }
+
+    /// Nobody's: the high half of a byte comes first, and of its fifth bits the most significant; bytes that nobody reads.
+    pub block Reversed[64] {
+        _magic: [u8; 3],
+        qh: [u8; 8],
+        d: f16,
+        qs: [u8; 32],
+
+        q[i: 8, j: 4, h: 2] = qs[4 * i + j] >> (4 - 4 * h) & 15 | (qh[i] >> (7 - 2 * j - h) & 1) << 4;
+        w = d * (q - 16);
+    }
 }

@@ -50,6 +50,13 @@ fn layout(name: &str) -> Layout {
                 (half(&b[208..]) * scale, i32::from(low | high << 4) - 32, 0.0)
             })
         }),
+        "Reversed" => (&[F16(11)], |b| {
+            weights(64, |e| {
+                let nibble = if e % 2 == 0 { b[13 + e / 2] >> 4 } else { b[13 + e / 2] & 15 };
+                let fifth = b[3 + e / 8] << (e % 8) >> 7;
+                (half(&b[11..]), i32::from(nibble | fifth << 4) - 16, 0.0)
+            })
+        }),
         "AprQ4" => (&[F16(0)], |b| {
             weights(32, |e| {
                 let byte = b[2 + e / 2];
