@@ -883,7 +883,7 @@ fn bytes_of_codes(
     all.then(|| quote!(kernels::bytes::field::<#offset, #count, #bytes>(#block)))
 }
 
-/// The prefetches of a block of each row.
+/// The prefetches of a block of each row, one for each of its cache lines.
 fn prefetch(isa: &dyn Isa, plan: &Plan) -> Option<TokenStream> {
     let (lines, place) = (plan.format.bytes().div_ceil(64), quote!(&rows[r][b]));
     if isa.prefetch(&place, quote!(0)).is_empty() {

@@ -81,7 +81,7 @@ pub enum ChunkCodes {
     /// Planes, to be joined by OR.
     Planes(Vec<Plane>),
     /// Digits of the base 3: of each of the whole bytes of a plane the one that its power says.
-    Trits { bytes: Plane, powers: [u8; CHUNK] },
+    Trits { bytes: Box<Plane>, powers: [u8; CHUNK] },
     /// Entries of a codebook.
     Entries(Vec<Picked>),
 }
@@ -90,7 +90,7 @@ pub enum ChunkCodes {
 #[derive(Clone, PartialEq)]
 pub struct Plane {
     pub source: Source,
-    /// In a loop.
+    /// How it is moved in a loop.
     pub moves: Moves,
     /// Which bits of each byte remain after the shift.
     pub mask: u8,
@@ -105,7 +105,7 @@ pub struct Picked(pub Vec<BitRun>);
 pub struct BitRun {
     /// The first, counted from the start of the block.
     pub first: usize,
-    /// In a loop, by whole bytes.
+    /// How it is moved in a loop, in bytes.
     pub moves: Moves,
     pub bits: usize,
     /// Of the first, within the code.
@@ -272,10 +272,10 @@ impl Plan<'_> {
     /// How many rows share one pass over the activations of `vectors` vectors: of 4, 2 and 1 as many as fit so many
     /// registers without a spill.
     ///
-    /// A row holds its sums for each vector, its scales and the bytes that its chunks share, of each plane after the first.
-    /// Beside them a step needs activations, seed, steps, codes, mask and product; for each plane after the
-    /// first its own bits and mask; for scattered bits an index and a mask for each shift, for trits and signs what
-    /// they are computed with; for group scales those of its lanes.
+    /// A row holds its sums for each vector, its scales (one vector where they are in memory) and the bytes that its
+    /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
+    /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
+    /// shift, for trits and signs what they are computed with; for group scales those of its lanes.
     pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
         let first = &self.loops[0].chunks[0];
@@ -378,7 +378,8 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
             let places = places(0);
             let source = source(format, &places.map(|(byte, _)| (byte, 0)), None);
             let powers = places.map(|(_, power)| power as u8);
-            ChunkCodes::Trits { bytes: Plane { source, moves: Moves::default(), mask: u8::MAX }, powers }
+            let bytes = Plane { source, moves: Moves::default(), mask: u8::MAX };
+            ChunkCodes::Trits { bytes: Box::new(bytes), powers }
         }
     }
 }
