@@ -98,9 +98,10 @@ pub enum Quantizer {
     Best,
     /// The best of this, where the layout by hand leaves open what a block can hold: a failing proof says so.
     Holding(fn() -> Holds),
+    /// So many times the error of the best, where it is known that the quantizer comes no nearer.
+    Within(f64),
     /// A rule that the declaration asks for, `quantize by …;`: without importance at most 2.5 times the error of the best
-    /// on Gaussian weights, and on all others no more than a block of zeros. With importance it is the best that is
-    /// looked for.
+    /// on Gaussian weights, and on all others no more than a block of zeros; with importance 1.6 times that of the best.
     Rule,
 }
 

@@ -9,13 +9,22 @@ use quantloom_kernels::formats::{IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 /// A format with its layout.
 pub fn subject(format: &'static Format) -> Subject {
     let (numbers, weights) = layout(format.name);
-    let quantizer = if BY_RULE.contains(&format.name) { Quantizer::Rule } else { Quantizer::Best };
+    let within = WITHIN.iter().find(|(name, _)| *name == format.name);
+    let quantizer = match within {
+        _ if BY_RULE.contains(&format.name) => Quantizer::Rule,
+        Some((_, margin)) => Quantizer::Within(*margin),
+        None => Quantizer::Best,
+    };
     Subject { format, numbers, weights, quantizer }
 }
 
 /// The formats whose quantizers follow a rule of ggml's.
 const BY_RULE: [&str; 12] =
     ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0", "AprQ4"];
+
+/// How far from the best the quantizers of some formats stay, those of groups with minima where an outlier has little importance.
+const WITHIN: [(&str, f64); 5] =
+    [("Q4_K", 1.6), ("Q5_K", 1.6), ("Q6_K", 1.2), ("IQ3_S", 1.2), ("Dozen", 1.6)];
 
 /// Where a format keeps its numbers, and the weights of a block.
 type Layout = (&'static [Number], fn(&[u8]) -> Vec<Weight>);

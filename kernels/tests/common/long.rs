@@ -147,7 +147,8 @@ pub fn subjects() -> Vec<Subject> {
                     (scale, (byte >> (4 * (e / 32 % 2)) & 15).into(), minimum)
                 })
             },
-            quantizer: Quantizer::Best,
+            // Groups with minima.
+            quantizer: Quantizer::Within(1.6),
         },
         Subject {
             format: Pieces::FORMAT,
@@ -220,7 +221,8 @@ pub fn subjects() -> Vec<Subject> {
                     (scale, i32::from(b[100 + e % 128] >> (2 * (e / 128)) & 3) - 1, minimum)
                 })
             },
-            quantizer: Quantizer::Best,
+            // Groups with minima.
+            quantizer: Quantizer::Within(1.6),
         },
         Subject {
             format: Trits::FORMAT,
