@@ -166,7 +166,8 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b) * f64::from(sc[e / 16] as i8), i32::from(code) - 32, 0.0)
                 })
             },
-            quantizer: Quantizer::Best,
+            // With importance.
+            quantizer: Quantizer::Within(1.2),
         },
         Subject {
             format: Backwards::FORMAT,
@@ -198,7 +199,8 @@ pub fn subjects() -> Vec<Subject> {
                     (half(b) * scale / 4.0, sign * code, 0.0)
                 })
             },
-            quantizer: Quantizer::Best,
+            // With importance.
+            quantizer: Quantizer::Within(1.2),
         },
         Subject {
             format: Wide::FORMAT,
