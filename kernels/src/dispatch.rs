@@ -318,7 +318,7 @@ impl Kernels {
     ///
     /// # Errors
     /// `blocks` is not exactly the blocks of `weights.len()` weights, or the format has no quantizer:
-    /// [`Format::quantize`] is `None`.
+    /// `quantize` of [`FormatParts`] is `None`.
     pub fn quantize(&self, weights: &[f32], blocks: &mut [u8]) -> Result<(), QuantizeError> {
         self.check_blocks("quantize", weights.len(), blocks.len())?;
         self.quantizer()?(weights, None, blocks);

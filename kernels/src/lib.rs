@@ -122,7 +122,7 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 /// For each format the macro emits a struct of that name with its fields, conversions from and to
 /// bytes, accessors for each code vector, and an implementation of `BlockFormat`
 /// whose constant holds the kernels of every instruction set. Where a format can't have a quantizer or a `gemm`, its
-/// documentation and [`Format::missing`] say why.
+/// documentation and [`FormatParts::missing`] say why.
 ///
 /// Generated code stands in a module of its own, `__quantloom_` and the format's name: it needs nothing in scope, minds
 /// no name there, and finds this crate by whatever name yours has for it.
