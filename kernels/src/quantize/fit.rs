@@ -60,7 +60,7 @@ struct Target {
 }
 
 /// The best scale and minimum of a group alone.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Alone {
     scale: f32,
     minimum: f32,
@@ -134,7 +134,6 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 }
             }
             Some(mut minimum) => {
-                let mut best = (f32::INFINITY, false, scales, scales);
                 // Weights around 0, which are nearly all, need minima below it.
                 let sign = match minimum.reach() {
                     Reach::Both => 0.0,
@@ -142,131 +141,41 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     Reach::Either => -1.0,
                     Reach::Only(sign) => sign,
                 };
-                for &mirrored in self.orientations(&minimum) {
-                    let (error, of_scale, of_minimum) = self.exact(&minimum, sign, mirrored);
-                    if error < best.0 {
-                        best = (error, mirrored, of_scale, of_minimum);
+                let mut minima = [Target::default(); N];
+                for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
+                    let range = self.scale.range(g);
+                    let alone = best_scale_and_minimum(self.values, self.group(range.clone()), sign);
+                    *target = Target { value: alone.scale, cost: alone.rest.vv };
+                    // A scale that may follow makes up for some of a minimum's deviation.
+                    let Residual { vv, v, .. } = alone.rest;
+                    let p = self.total_importance(range.clone());
+                    let cost = p - if vv > 0.0 { v * v / vv } else { 0.0 };
+                    for (m, minimum_of) in minima[..minimum.count].iter_mut().enumerate() {
+                        let other = minimum.range(m);
+                        let shared = range.end.min(other.end).saturating_sub(range.start.max(other.start));
+                        let cost = cost.max(1e-3 * p) * shared as f32 / range.len() as f32;
+                        minimum_of.value += cost * alone.minimum;
+                        minimum_of.cost += cost;
                     }
                 }
-                let (_, mirrored, of_scale, of_minimum) = best;
-                scales = of_scale;
-                minimum.choose(&of_minimum);
+                for target in &mut minima[..minimum.count] {
+                    target.value /= target.cost;
+                }
+                minimum.choose(&minima);
                 self.minimum = Some(minimum);
                 // Scales for minima as they are now.
-                let (low, high) = if mirrored { (f32::MIN, 0.0) } else { (0.0, f32::MAX) };
                 for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
                     for _ in 0..2 {
                         let rest = self.residual(self.scale.range(g), Some(target.value), None);
                         if rest.vv > 0.0 {
-                            let value = (target.value + rest.rv / rest.vv).clamp(low, high);
-                            *target = Target { value, cost: rest.vv };
+                            *target =
+                                Target { value: (target.value + rest.rv / rest.vv).max(0.0), cost: rest.vv };
                         }
                     }
                 }
             }
         }
         self.scale.choose(&scales);
-    }
-
-    /// Whether to look for scales above 0, or for those below it, mirrored. A minimum of either sign serves both, and one
-    /// of these is enough.
-    fn orientations(&self, minimum: &Factor<N>) -> &'static [bool] {
-        match (self.scale.reach(), minimum.reach()) {
-            (Reach::Only(sign), _) if sign < 0.0 => &[true],
-            (Reach::Both | Reach::Either, Reach::Only(_)) => &[false, true],
-            _ => &[false],
-        }
-    }
-
-    /// Whether parts of the weights that share a scale have minima of their own.
-    fn is_finer(&self, minimum: &Factor<N>) -> bool {
-        minimum.size < self.scale.size && self.scale.size.is_multiple_of(minimum.size)
-    }
-
-    /// Scales, below 0 where `mirrored`, and minima of `sign` that would serve best if numbers were exact, and their error.
-    fn exact(&self, minimum: &Factor<N>, sign: f32, mirrored: bool) -> (f32, [Target; N], [Target; N]) {
-        let (mut scales, mut minima) = ([Target::default(); N], [Target::default(); N]);
-        let mut error = 0.0;
-        if self.is_finer(minimum) {
-            for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
-                let parts = self.scale.size / minimum.size;
-                let (of_scale, of_error) = self.minima_of_scale(
-                    self.scale.range(g),
-                    sign,
-                    mirrored,
-                    &mut minima[g * parts..][..parts],
-                );
-                *target = of_scale;
-                error += of_error;
-            }
-            return (error, scales, minima);
-        }
-        for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
-            let range = self.scale.range(g);
-            let alone = self.alone(range.clone(), sign, mirrored, minimum.product.group.is_none());
-            *target = Target { value: alone.scale, cost: alone.rest.vv };
-            error += alone.error;
-            // A scale that may follow makes up for some of a minimum's deviation.
-            let Residual { vv, v, .. } = alone.rest;
-            let p = self.total_importance(range.clone());
-            let cost = p - if vv > 0.0 { v * v / vv } else { 0.0 };
-            for (m, minimum_of) in minima[..minimum.count].iter_mut().enumerate() {
-                let other = minimum.range(m);
-                let shared = range.end.min(other.end).saturating_sub(range.start.max(other.start));
-                let cost = cost.max(1e-3 * p) * shared as f32 / range.len() as f32;
-                minimum_of.value += cost * alone.minimum;
-                minimum_of.cost += cost;
-            }
-        }
-        for target in &mut minima[..minimum.count] {
-            target.value /= target.cost;
-        }
-        (error, scales, minima)
-    }
-
-    /// The scale that the weights in `range` share, where parts of them have minima of their own, and its error.
-    fn minima_of_scale(
-        &self,
-        range: Range<usize>,
-        sign: f32,
-        mirrored: bool,
-        minima: &mut [Target],
-    ) -> (Target, f32) {
-        /// Scales that are tried, as shares of the largest that a part has alone.
-        const SHARES: [f32; 14] =
-            [0.3, 0.4, 0.5, 0.6, 0.66, 0.72, 0.78, 0.83, 0.88, 0.92, 0.96, 1.0, 1.05, 1.1];
-
-        let size = range.len() / minima.len();
-        let part = |m: usize| range.start + m * size..range.start + (m + 1) * size;
-        let alone = |m| self.alone(part(m), sign, mirrored, true).scale;
-        let widest =
-            (0..minima.len()).map(alone).fold(0.0, |far: f32, s| if s.abs() > far.abs() { s } else { far });
-        let mut best = (f32::INFINITY, Target::default());
-        for share in SHARES {
-            let scale = share * widest;
-            let found: Vec<Alone> = (0..minima.len())
-                .map(|m| best_minimum(self.values, self.group(part(m)), scale, sign))
-                .collect();
-            let error = found.iter().map(|alone| alone.error).sum();
-            if error < best.0 {
-                best = (error, Target { value: scale, cost: found.iter().map(|alone| alone.rest.vv).sum() });
-                for (m, (target, alone)) in minima.iter_mut().zip(&found).enumerate() {
-                    *target = Target { value: alone.minimum, cost: self.total_importance(part(m)) };
-                }
-            }
-        }
-        (best.1, best.0)
-    }
-
-    /// The best scale, below 0 where `mirrored`, and minimum of the weights in `range` alone.
-    fn alone(&self, range: Range<usize>, sign: f32, mirrored: bool, thorough: bool) -> Alone {
-        if !mirrored {
-            return best_scale_and_minimum(self.values, self.group(range), sign, thorough);
-        }
-        let weights = self.weights.map(|w| -w);
-        let group = Weighted { weights: &weights[range.clone()], importance: &self.importance[range] };
-        let alone = best_scale_and_minimum(self.values, group, -sign, thorough);
-        Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
     /// Improves numbers as long as that lowers the error.
@@ -423,8 +332,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let small = factors().any(|factor| factor.product.block.is_some() && factor.size < SMALL);
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
-        let finer = self.minimum.as_ref().is_some_and(|minimum| self.is_finer(minimum));
-        small || many || lopsided || finer || self.mixed || self.few || factors().any(Factor::is_coarse)
+        small || many || lopsided || self.mixed || self.few || factors().any(Factor::is_coarse)
     }
 
     /// Minima that may serve best.
@@ -433,17 +341,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const TRIALS: usize = 6;
 
         let mut found = Vec::new();
-        let orientations = self.orientations(&minimum);
-        for (&sign, &mirrored) in
-            minimum.reach().signs().iter().flat_map(|sign| orientations.iter().map(move |o| (sign, o)))
-        {
+        for &sign in minimum.reach().signs() {
             let mut targets = [Target::default(); N];
-            if self.is_finer(&minimum) {
-                targets = self.exact(&minimum, sign, mirrored).2;
-            }
-            let unfound = if self.is_finer(&minimum) { 0 } else { minimum.count };
-            for (m, target) in targets[..unfound].iter_mut().enumerate() {
-                let alone = self.alone(minimum.range(m), sign, mirrored, true);
+            for (m, target) in targets[..minimum.count].iter_mut().enumerate() {
+                let alone = best_scale_and_minimum(self.values, self.group(minimum.range(m)), sign);
                 *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
             }
             let targets = &targets[..minimum.count];
@@ -506,10 +407,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let range = minimum.range(g);
                 let mut least = f32::INFINITY;
                 let mut best = minimum.groups[g];
-                let rest = self.residual(range.clone(), None, None);
-                let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
-                let nearest = minimum.nearest(number, target);
-                for code in minimum.around(number, best, self.further).chain(number.around(nearest)) {
+                for code in minimum.around(number, best, self.further) {
                     let error = self.residual(range.clone(), None, Some(minimum.with(code))).rr;
                     if error < least {
                         (best, least) = (code, error);
@@ -554,15 +452,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let numbers = self.scale.product.block;
         let trials = numbers.into_iter().flat_map(|number| number.around(number.nearest(scale)));
         let mut best = (now, of_minimum.map(|(_, block)| block));
-        // Of coarse numbers the one that is may have another minimum, too.
-        let stays = numbers.is_none_or(|number| number.is_coarse(now));
-        for scale in trials.chain(stays.then_some(now)) {
-            let minima = of_minimum.into_iter().flat_map(|(number, block)| {
-                // A scale that is rounded far from the exact one has another minimum.
-                let follows = mm > 0.0 && numbers.is_some_and(|numbers| numbers.is_coarse(scale));
-                let change = (mr - sm * (scale - now)) / mm;
-                number.around(if follows { number.nearest(block + change) } else { minimum })
-            });
+        for scale in trials.chain(numbers.is_none().then_some(now)) {
+            let minima = of_minimum.into_iter().flat_map(|(number, _)| number.around(minimum));
             for minimum in minima.map(Some).chain(of_minimum.is_none().then_some(None)) {
                 let trial = (scale, minimum);
                 if trial == best {
@@ -778,7 +669,7 @@ impl<const N: usize> Factor<N> {
         const RATIO: f32 = 40.0;
 
         let centre = block.nearest(target / self.constant);
-        let near = |&number: &f32| centre == 0.0 || (number - centre).abs() <= RATIO * centre.abs();
+        let near = |&number: &f32| (number - centre).abs() <= RATIO * centre.abs();
         let down = std::iter::successors(block.next(centre, true), |&n| block.next(n, true));
         let up = std::iter::successors(block.next(centre, false), |&n| block.next(n, false));
         let most = if block == Number::E8m0 { 6 } else { 64 };
@@ -1008,17 +899,9 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
 /// The scale and the minimum of `sign` (0 for any) that leave least of the weights.
 ///
 /// Of ranges that end up to some distances inside that of the weights the best.
-///
-/// A `thorough` search tries more of them and settles the best few.
-fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, thorough: bool) -> Alone {
+fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
     /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
     const INSIDE: [f32; 10] = [-0.3, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
-    const FINELY_INSIDE: [f32; 20] = [
-        -0.5, -0.3, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 3.6, 4.3, 5.0,
-        6.0,
-    ];
-    /// So many of the best are settled.
-    const SETTLED: usize = 6;
 
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
@@ -1035,27 +918,20 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
     };
     let constant = if allowed(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
-    let mut best = vec![Alone { scale: 0.0, minimum: constant, error: rest.rr, rest }];
-    let inside: &[f32] = if thorough { &FINELY_INSIDE } else { &INSIDE };
-    for (smallest, largest) in weighted.bodies(thorough) {
-        if smallest >= largest && constant == smallest {
-            continue;
-        }
+    let mut best = Alone { scale: 0.0, minimum: constant, error: rest.rr, rest };
+    if smallest < largest || constant != smallest {
         let bottom = if allowed(smallest) || sign > 0.0 { smallest } else { smallest.min(0.0) };
         let top = if largest > bottom { largest } else { 0.0 };
-        for from_bottom in inside {
-            for from_top in inside {
+        for from_bottom in INSIDE {
+            for from_top in INSIDE {
                 let scale = (top - bottom) / (high - low + from_bottom + from_top);
                 let minimum = bottom + scale * (from_bottom - low);
                 let rest = values.residual(weighted, scale, minimum);
                 let (more, change) = correction(minimum, &rest);
                 let error = rest.after(more, change, total);
-                let goes_on = error < 2.0 * best[0].error;
-                let place = best.partition_point(|other| other.error <= error);
-                if place < if thorough { SETTLED } else { 1 } {
-                    let (scale, minimum) = (scale + more, minimum + change);
-                    best.insert(place, Alone { scale, minimum, error, rest });
-                    best.truncate(SETTLED);
+                let goes_on = error < 2.0 * best.error;
+                if error < best.error {
+                    best = Alone { scale: scale + more, minimum: minimum + change, error, rest };
                 }
                 if !goes_on {
                     break;
@@ -1063,35 +939,7 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
             }
         }
     }
-    best.truncate(if thorough { SETTLED } else { 1 });
-    let settled = best.into_iter().map(|best| settle(values, weighted, best, correction));
-    settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
-}
-
-/// The minimum of `sign` (0 for any) that leaves least of the weights under `scale`.
-fn best_minimum<V: Values>(values: V, weighted: Weighted, scale: f32, sign: f32) -> Alone {
-    /// Minima that are tried, from where the range of values begins with the weights to where it ends with them.
-    const STEPS: usize = 8;
-
-    let (low, high) = values.limits();
-    let (from, to) = (f32::min(low * scale, high * scale), f32::max(low * scale, high * scale));
-    let total = weighted.total_importance();
-    let allowed = |minimum: f32| if minimum * sign >= 0.0 { minimum } else { 0.0 };
-    let mut best = Alone { error: f32::INFINITY, ..Alone::default() };
-    for (smallest, largest) in weighted.bodies(true) {
-        for step in 0..=STEPS {
-            let along = step as f32 / STEPS as f32;
-            let mut minimum = allowed((1.0 - along) * (smallest - from) + along * (largest - to));
-            for _ in 0..3 {
-                let rest = values.residual(weighted, scale, minimum);
-                if rest.rr < best.error {
-                    best = Alone { scale, minimum, error: rest.rr, rest };
-                }
-                minimum = allowed(minimum + rest.r / total);
-            }
-        }
-    }
-    best
+    settle(values, weighted, best, correction)
 }
 
 /// Codes for the scale and minimum, then these for the codes, as long as that lowers the error.
