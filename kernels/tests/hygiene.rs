@@ -14,6 +14,7 @@ mod nowhere {
 
             q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
             w = d * (q - 8);
+            quantize by furthest;
         }
     }
 }
@@ -34,6 +35,7 @@ mod shadowed {
 
             weights[codes: 2, out: 16] = block[out] >> 4 * codes & 15;
             w = bytes * (weights - 8);
+            quantize by furthest;
         }
     }
 }
@@ -65,6 +67,7 @@ mod taken {
 
             q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
             w = d * (q - 8);
+            quantize by furthest;
         }
     }
 
@@ -76,6 +79,7 @@ mod taken {
 
             q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
             w = d * (q - 8);
+            quantize by furthest;
         }
     }
 }
@@ -129,6 +133,7 @@ macro_rules! nibbles {
 
                 q[h: 2, i: $half] = qs[i] >> (4) * h & ($mask);
                 w = $formula;
+                quantize by furthest;
             }
         }
         const _: i32 = $zero;
@@ -176,6 +181,7 @@ fn declared_in_a_function() {
 
             q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
             w = d * (q - 8);
+            quantize by furthest;
         }
     }
     assert_eq!(LOCAL.len(), 1);

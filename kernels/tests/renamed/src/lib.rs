@@ -22,6 +22,7 @@ loom::quant_format! {
 
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
+        quantize by furthest;
     }
 
     /// Eight equal weights have one code.
