@@ -15,7 +15,7 @@ use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 use quantloom::{Error, Model};
 use quantloom_kernels::dense::Dense;
 use quantloom_kernels::formats::Q8_0;
-use quantloom_kernels::{BlockFormat, Format, FormatParts, Quantize, Supported, bf16, f16};
+use quantloom_kernels::{BlockFormat, Format, FormatParts, Isa, Quantize, Supported, Variant, bf16, f16};
 use tempfile::TempDir;
 
 use tiny::{SHAPE, Shape, TinyModel, tensor_type};
@@ -506,6 +506,12 @@ fn all_formats() -> Formats {
     ];
     let formats = BLOCKS.map(|(name, gguf_id, block_len, block_bytes)| {
         let quantize: Option<Quantize> = Some(|_, _, _| ());
+        let variant = |&isa: &Isa| {
+            let size = [block_len, block_bytes];
+            // SAFETY: these functions do nothing, on any CPU.
+            unsafe { Variant::new(isa, size, |_, _| 0.0, |_, _, _| (), |_, _, _, _| (), |_, _| (), None) }
+        };
+        let variants: Vec<_> = Isa::ALL.iter().map(variant).collect();
         &*Box::leak(Box::new(Format::new(FormatParts {
             name,
             gguf_id: Some(gguf_id),
@@ -515,7 +521,7 @@ fn all_formats() -> Formats {
             missing: &[],
             panel: None,
             quantize,
-            variants: &[],
+            variants: Vec::leak(variants),
         })))
     });
     Formats::NONE.with(&formats).unwrap()
