@@ -17,5 +17,6 @@ quantloom_kernels::quant_format! {
 
         q[h: 2, j: 2, k: 8] = qs[8 * j + k] >> 4 * h & 15 | (qh[k] >> (4 * j + 2 * h) & 3) << 4;
         w = d * (q - 32);
+        quantize by furthest;
     }
 }
