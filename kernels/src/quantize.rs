@@ -12,8 +12,8 @@
 //! 4. the numbers of the block again, by least squares; then 3 until nothing changes.
 //!
 //! Where numbers are coarse, groups small, or values lie mostly on one side of 0, that may end far from the best: there
-//! more numbers of the block are tried. `tests/data/shapes.md` has the error beside that of a plain search, for most kinds
-//! of shapes at most 1.02 times as much. Under a minimum, an outlier of little importance can make it several times as much.
+//! more numbers of the block are tried. `tests/data/shapes.md` has the error beside that of a plain search: of the kinds of
+//! shapes measured there, most have 1.02 times as much or less. An outlier of little importance under a minimum can cost more.
 //!
 //! Where a declaration asks for ggml's rule of one line ([`Reference`]) and nothing weighs the weights, that rule is
 //! followed to the last bit instead: such files are compared byte by byte.
