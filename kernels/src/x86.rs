@@ -198,10 +198,33 @@ pub fn load_lane_sums(a: &ActivationBlock) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn load_steps(a: &ActivationBlock) -> __m256 {
-    // SAFETY: `scales` are 16 bytes; the load needs no alignment.
-    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(a.scales().as_ptr().cast()) });
-    // A bf16 is the upper half of an f32.
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+    load(a.scales())
+}
+
+/// The scales of two blocks in units: those of the first, then of the second.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_pair(a: &ActivationBlock, b: &ActivationBlock) -> __m256i {
+    let [a, b] = [a, b].map(|block| i64::from_le_bytes(*block.multiples()));
+    _mm256_cvtepu8_epi16(_mm_set_epi64x(b, a))
+}
+
+/// The scales of two blocks in units, as `vpackssdw` packs lanes: four of each in turn.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_multiples(a: &ActivationBlock, b: &ActivationBlock) -> __m256i {
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(load_pair(a, b))
+}
+
+/// The sums of eight activations each of two blocks, in units.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_totals(a: &ActivationBlock, b: &ActivationBlock) -> __m256 {
+    let [low, high] = [a, b].map(|block| {
+        // SAFETY: `sums` are 16 bytes; the load needs no alignment.
+        unsafe { _mm_loadu_si128(block.sums().as_ptr().cast()) }
+    });
+    _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_set_m128i(high, low), load_pair(a, b)))
 }
 
 /// Eight floats.

@@ -6,11 +6,13 @@ use std::ops::Range;
 
 use self::loops::UNROLLED;
 pub use self::loops::{Loop, Moves};
+use self::block_sums::{BlockSums, block_sums};
 use self::quantizer::{Quantizer, quantizer};
 use crate::model::{
     CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
 };
 
+pub mod block_sums;
 mod loops;
 pub mod quantizer;
 
@@ -28,6 +30,8 @@ pub struct Plan<'f> {
     pub loops: Vec<Loop>,
     pub scale: Scale<'f>,
     pub minimum: Option<Minimum<'f>>,
+    /// How a block is summed in integers, where its codes and scales leave room for that.
+    pub block_sums: Option<BlockSums>,
     /// Or why there is none.
     pub quantizer: Result<Quantizer, String>,
 }
@@ -214,8 +218,10 @@ pub fn plan(format: &Format) -> Plan<'_> {
         .minimum
         .as_ref()
         .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
+    let block_sums = block_sums(format, &chunks);
     let loops = loops::loops(chunks);
-    Plan { format, loops, scale: scale(format, &format.weight.scale), minimum, quantizer: quantizer(format) }
+    let scale = scale(format, &format.weight.scale);
+    Plan { format, loops, scale, minimum, block_sums, quantizer: quantizer(format) }
 }
 
 /// A constant costs nothing where the table of a number of 8 bits takes it in, the block's before the groups'.
@@ -276,16 +282,20 @@ impl Plan<'_> {
     /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
     /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
     /// shift, for trits and signs what they are computed with; for group scales those of its lanes.
-    pub fn rows(&self, registers: usize, vectors: usize) -> usize {
+    ///
+    /// In integers a row's scales are one vector, and a step is one of two chunks; a row's float sums, needed once a block,
+    /// may be in memory.
+    pub fn rows(&self, registers: usize, vectors: usize, in_integers: bool) -> usize {
         const STEP: usize = 6;
+        const STEP_OF_TWO: usize = 8;
         let first = &self.loops[0].chunks[0];
         let planes = first.codes.planes() - 1;
-        let scales = if self.has_loops() { 1 } else { self.scale_vectors(&self.scale) };
+        let scales = if self.has_loops() || in_integers { 1 } else { self.scale_vectors(&self.scale) };
         let per_row = vectors + scales + planes;
         // Signs are spread over bytes, tested, and applied.
         let signs = if first.signs.is_some() { 3 } else { 0 };
-        let step =
-            STEP + 2 * planes + first.codes.constants() + signs + usize::from(self.scale.group.is_some());
+        let own = if in_integers { STEP_OF_TWO } else { STEP + usize::from(self.scale.group.is_some()) };
+        let step = own + 2 * planes + first.codes.constants() + signs;
         // Indices of entries are computed in general registers, which have no room for those of more rows.
         let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
         [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
@@ -321,17 +331,18 @@ impl Plan<'_> {
         lanes(group, eighth * LANES, 1)
     }
 
-    /// How totals of chunks, a vector each with a lane for every four weights, become sums over the groups of `scale`.
+    /// How totals of weights, vectors with a lane for every `per_lane` of a block, become sums over the groups of `scale`.
     ///
     /// An entry for each of its [`scale_vectors`](Self::scale_vectors): the vectors whose lanes, one after the other, are to
-    /// be cut into eight runs, a group each; a vector is itself the sum over a range of chunks, empty beyond the last group.
-    pub fn sums(&self, scale: &Scale) -> Vec<Vec<Range<usize>>> {
-        let chunks = self.format.chunks();
-        let Some(group) = scale.group else { return vec![vec![0..chunks]] };
-        let (vectors, chunks_of_each) = (LANES.min(group.size / (CHUNK / LANES)), group.size.div_ceil(CHUNK));
+    /// be cut into eight runs, a group each; a vector is itself the sum over a range of totals, empty beyond the last group.
+    pub fn sums(&self, scale: &Scale, per_lane: usize) -> Vec<Vec<Range<usize>>> {
+        let per_total = LANES * per_lane;
+        let totals = self.format.len / per_total;
+        let Some(group) = scale.group else { return vec![vec![0..totals]] };
+        let (vectors, totals_of_each) = (LANES.min(group.size / per_lane), group.size.div_ceil(per_total));
         let run = |first: usize| {
-            let range = first * chunks_of_each..(first + 1) * chunks_of_each;
-            if range.end <= chunks { range } else { 0..0 }
+            let range = first * totals_of_each..(first + 1) * totals_of_each;
+            if range.end <= totals { range } else { 0..0 }
         };
         (0..self.scale_vectors(scale)).map(|v| (v * vectors..(v + 1) * vectors).map(run).collect()).collect()
     }
