@@ -92,7 +92,7 @@ impl ActivationBlock {
 const _: () = assert!(size_of::<ActivationBlock>() == 96);
 
 /// The largest magnitude of four comes to this many scales at most: it rounds to a code of 127.
-const LARGEST: f32 = 127.4;
+const LARGEST: f32 = 127.0;
 
 /// The most units in a scale.
 const MOST: f32 = 255.0;

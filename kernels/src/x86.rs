@@ -147,12 +147,30 @@ pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
 #[target_feature(enable = "avx2")]
 pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
     let [a, b, c, d, e, f, g, h] = index;
-    let mut index = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
+    _mm256_permutevar8x32_ps(floats, hidden(_mm256_setr_epi32(a, b, c, d, e, f, g, h)))
+}
+
+/// Each half becomes four times the integer of 16 bits at `A` in it, then four times the one at `B`.
+///
+/// One instruction, as in [`permute`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn four_of_each<const A: i16, const B: i16>(shorts: __m256i) -> __m256i {
+    // Both bytes of an integer.
+    let [a, b] = [A, B].map(|i| 2 * i | (2 * i + 1) << 8);
+    let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
+    _mm256_shuffle_epi8(shorts, hidden(index))
+}
+
+/// An index of which the compiler does not know that it is constant.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn hidden(mut index: __m256i) -> __m256i {
     // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
     unsafe {
         core::arch::asm!("/* {0} */", inout(ymm_reg) index, options(pure, nomem, nostack, preserves_flags));
     }
-    _mm256_permutevar8x32_ps(floats, index)
+    index
 }
 
 /// The f16 at `OFFSET` as an f32 in every lane.

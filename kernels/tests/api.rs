@@ -4,8 +4,7 @@
 use quantloom_kernels::formats::{Q4_0, Q8_0};
 use quantloom_kernels::gemm::{ActivationTile, PanelFormat, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{
-    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, Supported, bf16,
-    quantize_activations,
+    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, Supported, quantize_activations,
 };
 
 /// Activations of many magnitudes.
@@ -25,6 +24,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
     let cases: Vec<(&str, Vec<f32>)> = vec![
         ("zeros", vec![0.0; 32]),
         ("ramp", ramp(96, 1)),
+        ("a run and a part of one", ramp(576, 5)),
         ("subnormal", vec![1e-44; 32]),
         ("tiny", ramp(32, 2).iter().map(|x| x * 1e-37).collect()),
         ("huge", ramp(32, 3).iter().map(|x| x * 1e37).collect()),
@@ -36,10 +36,12 @@ fn activations_are_the_same_on_all_instruction_sets() {
             assert_eq!(activations(isa, &x), scalar, "{name} {}", isa.isa());
         }
         for (block, x) in scalar.iter().zip(x.chunks(32)) {
+            let exact = block.multiples().map(|k| f64::from(k) * f64::from(block.unit()));
+            assert_eq!(block.scales().map(f64::from), exact, "{name}: scales are rounded");
             for (i, x) in x.iter().enumerate() {
-                let (q, scale) = (block.codes()[i], block.scales()[i / 4].to_f32());
+                let (q, scale) = (block.codes()[i], block.scales()[i / 4]);
                 let distance = (f32::from(q) * scale - x).abs();
-                assert!(distance <= scale * 0.501 + 4e-37, "{name}: {x} became {q} · {scale}");
+                assert!(distance <= scale * 0.501, "{name}: {x} became {q} · {scale}");
                 assert!((-127..=127).contains(&q), "{name}: {x} became {q}");
             }
         }
@@ -80,8 +82,7 @@ fn products_are_those_of_dequantized_weights() {
         for ((y, weights), row) in
             y.iter().zip(weights.chunks(cols)).zip(matrix.chunks(format.bytes_for(cols)))
         {
-            let x =
-                a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4].to_f32()));
+            let x = a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4]));
             let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
             let cell = format!("{} on {}", format.name, isa.isa());
             assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");
@@ -358,14 +359,16 @@ fn edges_give_a_result_or_an_error_of_the_operation() {
 
 #[test]
 fn activations_by_hand_have_codes_that_kernels_take() {
-    let scales = [bf16::ONE; 8];
+    let (multiples, unit) = ([1, 2, 3, 4, 5, 6, 7, 255], 0.5);
+    let scales = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 127.5];
     for i in 0..32 {
         let mut q = [127; 32];
         q[i] = -128;
-        assert_eq!(ActivationBlock::new(q, scales), None, "-128 at {i}");
+        assert_eq!(ActivationBlock::new(q, multiples, unit), None, "-128 at {i}");
         q[i] = -127;
-        let block = ActivationBlock::new(q, scales).unwrap();
+        let block = ActivationBlock::new(q, multiples, unit).unwrap();
         assert_eq!((block.codes(), block.scales()), (&q, &scales));
+        assert_eq!((block.multiples(), block.unit()), (&multiples, unit));
         for (lane, sum) in block.sums().iter().enumerate() {
             assert_eq!(*sum, if lane == i / 4 { 3 * 127 - 127 } else { 4 * 127 }, "-127 at {i}, lane {lane}");
         }

@@ -253,7 +253,10 @@ impl<'a> Inputs<'a> {
         if in_blocks {
             team.for_columns(blocks, tokens * per_token, gemm::TOKENS * per_token, |range, mut blocks| {
                 let x = &floats[range.start * ActivationBlock::LEN..range.end * ActivationBlock::LEN];
-                quantize_activations(isa, x, blocks.row(0)).expect(CHECKED);
+                // One by one: a token's scales depend on no other's.
+                for (x, blocks) in x.chunks_exact(cols).zip(blocks.row(0).chunks_exact_mut(per_token)) {
+                    quantize_activations(isa, x, blocks).expect(CHECKED);
+                }
             });
         }
         let count = if in_tiles { ActivationTile::count(tokens, cols) } else { 0 };

@@ -13,7 +13,9 @@ use quote::{format_ident, quote};
 
 use crate::model::{CHUNK, Codes, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
 use crate::plan::block_sums::{self, BlockSums, GroupPlane};
-use crate::plan::{BitRun, Chunk, ChunkCodes, Factor, LANES, Lanes, Loop, Minimum, Moves, Picked, Plan, Plane, Scale};
+use crate::plan::{
+    BitRun, Chunk, ChunkCodes, Factor, LANES, Lanes, Loop, Minimum, Moves, Picked, Plan, Plane, Scale,
+};
 
 mod avx2_fma;
 mod avx512_vnni;

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use self::block_sums::{BlockSums, block_sums};
 use self::loops::UNROLLED;
 pub use self::loops::{Loop, Moves};
-use self::block_sums::{BlockSums, block_sums};
 use self::quantizer::{Quantizer, quantizer};
 use crate::model::{
     CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,

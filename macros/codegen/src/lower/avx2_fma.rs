@@ -301,7 +301,8 @@ impl Isa for Avx2Fma {
 
     fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
         let half = quote!(_mm256_castsi256_si128(#codes));
-        let wide = if signed { quote!(_mm256_cvtepi8_epi16(#half)) } else { quote!(_mm256_cvtepu8_epi16(#half)) };
+        let wide =
+            if signed { quote!(_mm256_cvtepi8_epi16(#half)) } else { quote!(_mm256_cvtepu8_epi16(#half)) };
         if zero == 0 {
             return wide;
         }
@@ -314,13 +315,8 @@ impl Isa for Avx2Fma {
     }
 
     fn lane_scales(&self, scales: TokenStream, chunks: [usize; 2], multiples: TokenStream) -> TokenStream {
-        // Each half of a vector has the scales of all chunks, for four lanes.
-        let half = chunks.into_iter().flat_map(|chunk| [2 * chunk, 2 * chunk + 1].repeat(4));
-        let half: Vec<_> = half.map(Literal::usize_unsuffixed).collect();
-        quote!(_mm256_mullo_epi16(
-            _mm256_shuffle_epi8(#scales, _mm256_setr_epi8(#(#half,)* #(#half),*)),
-            #multiples
-        ))
+        let [a, b] = chunks.map(Literal::usize_unsuffixed);
+        quote!(_mm256_mullo_epi16(x86::four_of_each::<#a, #b>(#scales), #multiples))
     }
 
     fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {

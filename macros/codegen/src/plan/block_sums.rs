@@ -78,7 +78,11 @@ pub fn block_sums(format: &Format, chunks: &[Chunk]) -> Option<BlockSums> {
 
 /// The planes of a block's scales and minima; `None` where the bytes of a half are further apart than 16, a code goes on
 /// into the next byte, or two neighbours' shifts differ.
-fn group_planes(format: &Format, scale: &GroupScale, minimum: Option<&GroupScale>) -> Option<Vec<GroupPlane>> {
+fn group_planes(
+    format: &Format,
+    scale: &GroupScale,
+    minimum: Option<&GroupScale>,
+) -> Option<Vec<GroupPlane>> {
     let places: [Option<(&Codes, usize)>; CODES] = std::array::from_fn(|i| {
         if i >= CODES / 2 {
             let codes = &format.codes[minimum?.code];
@@ -91,11 +95,7 @@ fn group_planes(format: &Format, scale: &GroupScale, minimum: Option<&GroupScale
     (0..terms).map(|term| group_plane(format, &places, term)).collect()
 }
 
-fn group_plane(
-    format: &Format,
-    codes: &[Option<(&Codes, usize)>; CODES],
-    term: usize,
-) -> Option<GroupPlane> {
+fn group_plane(format: &Format, codes: &[Option<(&Codes, usize)>; CODES], term: usize) -> Option<GroupPlane> {
     /// Bits of a byte of the block, and their position in the code.
     struct Bits {
         byte: usize,
