@@ -5,11 +5,12 @@
 //! precision of its three neighbours alone: on SmolLM2-135M logits come out several times closer to exact
 //! ones than with a scale per 32.
 //!
-//! The scales of 256 activations are small integers times one float, the *unit*. Where the scales of a block's weights are
-//! integers too, kernels multiply both in integers and sum up the whole block before anything becomes a float. Of
-//! activations with one magnitude or with two, as of any others, the root mean square error is at most 2 % above that
-//! of scales without a unit: a scale is rounded up by less than a unit, which is a 255th of the largest, so that it counts for
-//! small scales only, whose errors are small beside those of the largest.
+//! The scales of 256 activations are integers up to 255 times one float, the *unit*. Where the scales of a block's weights
+//! are integers, too, kernels multiply both as integers and sum up the whole block before anything becomes a float.
+//! It costs no precision: scales are rounded up by less than a unit, a 255th of the largest, which is much for small
+//! scales only, and what these round off is little beside the rest. The root mean square error of normally distributed
+//! activations, with outliers of 9 to 100 times their size and without, is 0.86 to 0.99 of that with scales rounded up
+//! to bf16.
 
 use crate::{ShapeError, Supported};
 

@@ -267,14 +267,11 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let zero = isa.splat(quote!(0.0));
 
     let (block, a) = (quote!(block), quote!(a));
-    let (acc, len, each, of_block) = match vectors {
-        Vectors::One => (quote!(acc[r]), quote!(activations.len()), quote!(), quote!(a)),
-        Vectors::Several => (
-            quote!(acc[t][r]),
-            quote!(activations[0].len()),
-            quote!(for t in 0..T),
-            quote!(activations[t][b]),
-        ),
+    let (index, len, each, of_block) = match vectors {
+        Vectors::One => (quote!([r]), quote!(activations.len()), quote!(), quote!(a)),
+        Vectors::Several => {
+            (quote!([t][r]), quote!(activations[0].len()), quote!(for t in 0..T), quote!(activations[t][b]))
+        }
     };
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
@@ -296,7 +293,8 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
             }
         }
     };
-    let places = Places { acc: &acc, each: &each, of_block: &of_block };
+    let acc = quote!(acc #index);
+    let places = Places { vectors, index: &index, each: &each, of_block: &of_block };
     let work = match block_sums(isa, plan) {
         Some(sums) => integers::block(isa, plan, sums, &scales, minima.as_ref(), &places),
         None => {
@@ -317,7 +315,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
             quote!(#load_minima #add_minima #load_scales #steps)
         }
     };
-    let sum = isa.sum(acc.clone());
+    let (sums, sum) = (places.sums(&zero), isa.sum(acc));
     let vector = quote!(&[[kernels::ActivationBlock; #chunks]]);
     let cut_rows = quote! {
         // One length for all, so that no row is checked again at each block.
@@ -334,7 +332,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
             fn #name<const R: usize>(rows: [&[[u8; #bytes]]; R], activations: #vector) -> [f32; R] {
                 #prelude
                 #cut_rows
-                let mut acc = [#zero; R];
+                let mut acc = #sums;
                 for b in 0..#len {
                     let a = &activations[b];
                     #prefetch
@@ -361,7 +359,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                     cut[t] = &activations[t][..#len];
                 }
                 let activations = cut;
-                let mut acc = [[#zero; R]; T];
+                let mut acc = #sums;
                 for b in 0..#len {
                     #prefetch
                     #work
@@ -380,12 +378,23 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
 
 /// Where the sums of rows and the activations of a block are.
 struct Places<'p> {
-    /// The sum of row `r`, floats.
-    acc: &'p TokenStream,
+    vectors: Vectors,
+    /// Selects the sum of row `r` with vector `t`.
+    index: &'p TokenStream,
     /// What repeats a block of code for each vector `t`.
     each: &'p TokenStream,
     /// The `ActivationBlock`s of a block of weights.
     of_block: &'p TokenStream,
+}
+
+impl Places<'_> {
+    /// Sums of all rows and vectors that are `zero`.
+    fn sums(&self, zero: &TokenStream) -> TokenStream {
+        match self.vectors {
+            Vectors::One => quote!([#zero; R]),
+            Vectors::Several => quote!([[#zero; R]; T]),
+        }
+    }
 }
 
 /// How blocks are summed in integers; `None` where they are summed in floats.
@@ -429,10 +438,11 @@ fn add_minima(
     subtract: bool,
     minima: &Scales,
     sums: impl Iterator<Item = TokenStream>,
-    Places { acc, .. }: &Places,
+    Places { index, .. }: &Places,
 ) -> TokenStream {
+    let acc = quote!(acc #index);
     let add = sums.zip(&minima.names).map(|(sums, name)| {
-        let add = isa.fma(quote!(#name[r]), quote!(sums), (*acc).clone(), subtract);
+        let add = isa.fma(quote!(#name[r]), quote!(sums), acc.clone(), subtract);
         quote! {
             let sums = #sums;
             for r in 0..R {
@@ -449,9 +459,9 @@ fn floats(
     plan: &Plan,
     scales: &Scales,
     minima: Option<&(&Minimum, Scales)>,
-    Places { acc, each, of_block }: &Places,
+    Places { index, each, of_block, .. }: &Places,
 ) -> TokenStream {
-    let a = quote!(a);
+    let (a, acc) = (quote!(a), quote!(acc #index));
     let point = zero_point(plan, isa.signed_bias());
     for_chunks(plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
@@ -463,14 +473,14 @@ fn floats(
         let codes = codes(isa, plan, chunk);
         let dot = dot(isa, plan, quote!(seed), codes, quote!(activations));
         let scale = isa.mul(scales.of_dot(chunk, &quote!([r])), quote!(steps));
-        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), (*acc).clone(), false);
+        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
         let minimum = minima.filter(|_| plan.has_loops());
         let sums = (point != 0 || minimum.is_some()).then(|| quote!(let sums = #sums;));
         let (totals, add_minimum) = minimum
             .map(|(minimum, minima)| {
                 let total = isa.mul(isa.floats(quote!(sums)), quote!(steps));
                 let value = minima.of_dot(chunk, &quote!([r]));
-                let add = isa.fma(value, quote!(totals), (*acc).clone(), minimum.subtract);
+                let add = isa.fma(value, quote!(totals), acc.clone(), minimum.subtract);
                 (quote!(let totals = #total;), quote!(#acc = #add;))
             })
             .unzip();

@@ -296,8 +296,10 @@ impl Plan<'_> {
         let signs = if first.signs.is_some() { 3 } else { 0 };
         let own = if in_integers { STEP_OF_TWO } else { STEP + usize::from(self.scale.group.is_some()) };
         let step = own + 2 * planes + first.codes.constants() + signs;
-        // Indices of entries are computed in general registers, which have no room for those of more rows.
-        let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
+        // Indices of entries are computed in general registers, which have no room for those of more rows. Two chunks for
+        // four vectors and four rows are more code than the compiler unrolls, and sums that it does not are in memory.
+        let has_entries = matches!(first.codes, ChunkCodes::Entries(_));
+        let most = if has_entries || in_integers && vectors > 1 { 2 } else { 4 };
         [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
     }
 

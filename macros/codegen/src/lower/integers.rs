@@ -22,8 +22,8 @@ pub fn block(
     minima: Option<&(&Minimum, Scales)>,
     places: &Places,
 ) -> TokenStream {
-    let Places { acc, each, of_block } = places;
-    let block = quote!(block);
+    let Places { index, each, of_block, .. } = places;
+    let (block, acc) = (quote!(block), quote!(acc #index));
     let planes = planes.iter().map(|plane| isa.group_plane(&block, plane));
     let group_codes = planes.reduce(|a, b| isa.or(a, b)).unwrap_or_default();
     let of_group = |group: &GroupScale| (plan.format.codes[group.code].signed, linear(group).unwrap_or(0));
@@ -46,6 +46,7 @@ pub fn block(
         });
         quote!(#base #(#names[r] = #values;)*)
     });
+    let unit = isa.splat(quote!(#of_block[0].unit()));
     let add_minima = minima.map(|(minimum, minima)| {
         let total = |i: usize| {
             let (first, second) = (2 * i, 2 * i + 1);
@@ -54,7 +55,8 @@ pub fn block(
         let totals: Vec<_> = (0..plan.format.chunks() / 2).map(total).collect();
         let sums = plan.sums(&minimum.scale, 2 * CHUNK / LANES);
         let sums = sums.into_iter().map(|runs| isa.mul(run_sums(isa, &totals, runs), quote!(unit)));
-        add_minima(isa, minimum.subtract, minima, sums, places)
+        let add = add_minima(isa, minimum.subtract, minima, sums, places);
+        quote!(#each { let unit = #unit; #add })
     });
 
     let chunks: Vec<_> = plan.loops.iter().flat_map(|of_loop| &of_loop.chunks).collect();
@@ -62,22 +64,25 @@ pub fn block(
         let found = chunks.iter().find(|chunk| chunk.number == number);
         found.expect("blocks with integer sums have no loops")
     };
-    let (unit, base) = (isa.splat(quote!(#of_block[0].unit())), scales.base(&block));
+    let (no_sums, base) = (places.sums(&no_lanes), scales.base(&block));
     let parts = parts.iter().map(|pairs| {
-        let steps = pairs.iter().map(|&pair| step(isa, plan, pair.map(chunk), of_block));
-        let sum = isa.mul(isa.floats(quote!(sums[r])), quote!(unit));
+        let steps = pairs.iter().map(|&pair| step(isa, plan, pair.map(chunk), places));
+        let sum = isa.mul(isa.floats(quote!(sums #index)), quote!(unit));
         let add = if scales.scale.block.is_empty() {
-            isa.add((*acc).clone(), sum, false)
+            isa.add(acc.clone(), sum, false)
         } else {
-            isa.fma(sum, quote!(d), (*acc).clone(), false)
+            isa.fma(sum, quote!(d), acc.clone(), false)
         };
         quote! {
-            let mut sums = [#no_lanes; R];
+            let mut sums = #no_sums;
             #(#steps)*
-            for r in 0..R {
-                let block = &rows[r][b];
-                #base
-                #acc = #add;
+            #each {
+                let unit = #unit;
+                for r in 0..R {
+                    let block = &rows[r][b];
+                    #base
+                    #acc = #add;
+                }
             }
         }
     });
@@ -90,16 +95,14 @@ pub fn block(
             scales[r] = #group_scales;
             #load_minima
         }
-        #each {
-            let unit = #unit;
-            #add_minima
-            #(#parts)*
-        }
+        #add_minima
+        #(#parts)*
     }
 }
 
 /// A block of code that adds two chunks of each row to its integer sums.
-fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], of_block: &TokenStream) -> TokenStream {
+fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], places: &Places) -> TokenStream {
+    let Places { index, each, of_block, .. } = places;
     let numbers = [first.number, second.number];
     let [c, c_2] = numbers;
     let point = zero_point(plan, isa.signed_bias());
@@ -110,9 +113,9 @@ fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], of_block: &Tok
     let dot_1 = dot(isa, plan, quote!(seed_1), codes(isa, plan, first), quote!(activations_1));
     let dot_2 = dot(isa, plan, quote!(seed_2), codes(isa, plan, second), quote!(activations_2));
     let scaled = isa.lane_scales(quote!(scales[r]), numbers, quote!(multiples));
-    let add = isa.add_scaled(quote!(sums[r]), [quote!(dot_1), quote!(dot_2)], quote!(scaled));
+    let add = isa.add_scaled(quote!(sums #index), [quote!(dot_1), quote!(dot_2)], quote!(scaled));
     quote! {
-        {
+        #each {
             let (a_1, a_2) = (&#of_block[#c], &#of_block[#c_2]);
             let (activations_1, activations_2) = (#activations_1, #activations_2);
             let (seed_1, seed_2) = (#seed_1, #seed_2);
@@ -122,7 +125,7 @@ fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], of_block: &Tok
                 let dot_1 = #dot_1;
                 let dot_2 = #dot_2;
                 let scaled = #scaled;
-                sums[r] = #add;
+                sums #index = #add;
             }
         }
     }

@@ -185,3 +185,61 @@ pub fn linear(group: &GroupScale) -> Option<i32> {
 fn max_distance(least: i64, most: i64, zero: i64) -> i64 {
     (most - zero).abs().max((least - zero).abs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::check;
+    use crate::parse::Declarations;
+    use crate::plan::plan;
+
+    const Q4: &str = "qs: [u8; 128], q[a: 4, h: 2, i: 32] = qs[32 * a + i] >> 4 * h & 15;";
+
+    /// What a block holds, how many weights, and the pairs of chunks in each part of its sums; none where it is summed
+    /// in floats.
+    type Case = (&'static str, usize, &'static str, &'static [usize]);
+
+    #[rustfmt::skip]
+    const CASES: &[Case] = &[
+        ("signed scales of 8 bits", 256, "d: f16, s: [i8; 8], Q4 w = d * s * q;", &[4]),
+        ("without a scale of the block", 256, "s: [i8; 8], Q4 w = s * q;", &[4]),
+        ("unsigned scales of 8 bits, 255 · 255", 256, "d: f16, s: [u8; 8], Q4 w = d * s * q;", &[]),
+        ("scales that are twice their codes and 1", 256, "d: f16, s: [i8; 8], Q4 w = d * (2 * s + 1) * q;", &[]),
+        ("codes of 8 bits, 4 · 128 · 127", 64, "d: f16, s: [i8; 2], qs: [i8; 64], w = d * s * qs;", &[]),
+        ("a quarter of a run", 64, "d: f16, s: [i8; 2], qs: [u8; 32], q[h: 2, i: 32] = qs[i] >> 4 * h & 15; w = d * s * q;", &[1]),
+        ("less than two chunks", 32, "d: f16, s: [i8; 2], qs: [u8; 16], q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * s * q;", &[]),
+        ("groups of 8", 64, "d: f16, s: [i8; 8], qs: [u8; 32], q[h: 2, i: 32] = qs[i] >> 4 * h & 15; w = d * s * q;", &[]),
+        ("no groups", 256, "d: f16, Q4 w = d * q;", &[]),
+    ];
+
+    fn parts(format: &Format) -> Vec<usize> {
+        let sums = plan(format).block_sums;
+        sums.iter().flat_map(|sums| sums.parts.iter().map(Vec::len)).collect()
+    }
+
+    #[test]
+    fn sums_are_in_integers_where_nothing_overflows() {
+        for (name, weights, body, expected) in CASES {
+            let declaration = format!("pub block Case[{weights}] {{ {} }}", body.replace("Q4", Q4));
+            let declarations: Declarations = syn::parse_str(&declaration).expect(name);
+            let formats = check(&declarations).unwrap_or_else(|errors| panic!("{name}: {}", errors[0]));
+            assert_eq!(parts(&formats[0]), *expected, "{name}");
+        }
+    }
+
+    /// A lane of two chunks of Q6_K is up to 2 · (4 · 32 · 127) · (128 · 255) = 1,061 million: 32 bits hold two of them.
+    #[test]
+    fn parts_are_as_long_as_they_may_be() {
+        let body = "d: f16, s: [i8; 16], ql: [u8; 128], qh: [u8; 64],
+            q[a: 2, k: 2, b: 2, i: 32] = ql[64 * a + 32 * b + i] >> 4 * k & 15
+                                       | (qh[32 * a + i] >> (4 * k + 2 * b) & 3) << 4;
+            w = d * s * (q - ZERO);";
+        for (zero, expected) in [(32, &[2, 2][..]), (16, &[1, 1, 1, 1]), (0, &[1, 1, 1, 1])] {
+            let declaration =
+                format!("pub block Case[256] {{ {} }}", body.replace("ZERO", &zero.to_string()));
+            let declarations: Declarations = syn::parse_str(&declaration).expect("it is one");
+            let formats = check(&declarations).unwrap_or_else(|errors| panic!("{}", errors[0]));
+            assert_eq!(parts(&formats[0]), expected, "a zero point of {zero}");
+        }
+    }
+}
