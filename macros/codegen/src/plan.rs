@@ -282,24 +282,18 @@ impl Plan<'_> {
     /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
     /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
     /// shift, for trits and signs what they are computed with; for group scales those of its lanes.
-    ///
-    /// In integers a row's scales are one vector, and a step is one of two chunks; a row's float sums, needed once a block,
-    /// may be in memory.
-    pub fn rows(&self, registers: usize, vectors: usize, in_integers: bool) -> usize {
+    pub fn rows(&self, registers: usize, vectors: usize) -> usize {
         const STEP: usize = 6;
-        const STEP_OF_TWO: usize = 8;
         let first = &self.loops[0].chunks[0];
         let planes = first.codes.planes() - 1;
-        let scales = if self.has_loops() || in_integers { 1 } else { self.scale_vectors(&self.scale) };
+        let scales = if self.has_loops() { 1 } else { self.scale_vectors(&self.scale) };
         let per_row = vectors + scales + planes;
         // Signs are spread over bytes, tested, and applied.
         let signs = if first.signs.is_some() { 3 } else { 0 };
-        let own = if in_integers { STEP_OF_TWO } else { STEP + usize::from(self.scale.group.is_some()) };
-        let step = own + 2 * planes + first.codes.constants() + signs;
-        // Indices of entries are computed in general registers, which have no room for those of more rows. Two chunks for
-        // four vectors and four rows are more code than the compiler unrolls, and sums that it does not are in memory.
-        let has_entries = matches!(first.codes, ChunkCodes::Entries(_));
-        let most = if has_entries || in_integers && vectors > 1 { 2 } else { 4 };
+        let step =
+            STEP + 2 * planes + first.codes.constants() + signs + usize::from(self.scale.group.is_some());
+        // Indices of entries are computed in general registers, which have no room for those of more rows.
+        let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
         [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
     }
 

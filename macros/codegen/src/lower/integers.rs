@@ -68,11 +68,8 @@ pub fn block(
     let parts = parts.iter().map(|pairs| {
         let steps = pairs.iter().map(|&pair| step(isa, plan, pair.map(chunk), places));
         let sum = isa.mul(isa.floats(quote!(sums #index)), quote!(unit));
-        let add = if scales.scale.block.is_empty() {
-            isa.add(acc.clone(), sum, false)
-        } else {
-            isa.fma(sum, quote!(d), acc.clone(), false)
-        };
+        // Beside integer scales of groups a product has a factor of the block.
+        let add = isa.fma(sum, quote!(d), acc.clone(), false);
         quote! {
             let mut sums = #no_sums;
             #(#steps)*

@@ -202,7 +202,6 @@ mod tests {
     #[rustfmt::skip]
     const CASES: &[Case] = &[
         ("signed scales of 8 bits", 256, "d: f16, s: [i8; 8], Q4 w = d * s * q;", &[4]),
-        ("without a scale of the block", 256, "s: [i8; 8], Q4 w = s * q;", &[4]),
         ("unsigned scales of 8 bits, 255 · 255", 256, "d: f16, s: [u8; 8], Q4 w = d * s * q;", &[]),
         ("scales that are twice their codes and 1", 256, "d: f16, s: [i8; 8], Q4 w = d * (2 * s + 1) * q;", &[]),
         ("codes of 8 bits, 4 · 128 · 127", 64, "d: f16, s: [i8; 2], qs: [i8; 64], w = d * s * qs;", &[]),
