@@ -203,7 +203,7 @@ mod tests {
     const CASES: &[Case] = &[
         ("signed scales of 8 bits", 256, "d: f16, s: [i8; 8], Q4 w = d * s * q;", &[4]),
         ("unsigned scales of 8 bits, 255 · 255", 256, "d: f16, s: [u8; 8], Q4 w = d * s * q;", &[]),
-        ("scales that are twice their codes and 1", 256, "d: f16, s: [i8; 8], Q4 w = d * (2 * s + 1) * q;", &[]),
+        ("scales that are twice their codes and 1", 256, "d: f16, c: [u8; 4], s[i: 4, h: 2] = c[i] >> 4 * h & 15; Q4 w = d * (2 * s + 1) * q;", &[]),
         ("codes of 8 bits, 4 · 128 · 127", 64, "d: f16, s: [i8; 2], qs: [i8; 64], w = d * s * qs;", &[]),
         ("a quarter of a run", 64, "d: f16, s: [i8; 2], qs: [u8; 32], q[h: 2, i: 32] = qs[i] >> 4 * h & 15; w = d * s * q;", &[1]),
         ("less than two chunks", 32, "d: f16, s: [i8; 2], qs: [u8; 16], q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * s * q;", &[]),
