@@ -128,3 +128,15 @@ fn what_is_missing_is_said() {
         }
     }
 }
+
+/// Errors of the parser's crate don't come through where it does not know all of Rust.
+#[test]
+fn other_expressions_are_no_formulas() {
+    for formula in ["if d { q }", "d * match q {}", "d * [1, 2][q]", "|q| d * q", "unsafe { d } * q"] {
+        let text = format!("block X[32] {{ d: f16, q: [i8; 32], w = {formula}; }}");
+        let errors = facts(text.parse().expect("these are tokens")).expect_err(formula);
+        for error in errors {
+            assert!(!error.to_string().contains("syn"), "{formula}: {error}");
+        }
+    }
+}
