@@ -51,11 +51,15 @@ pub fn of_formats(declarations: &parse::Declarations, errors: &mut Errors) {
         for (name, other) in &seen {
             // Kernels and benches are named in lower case, so that is where names must differ.
             if declared.name.to_string().to_lowercase() == name.to_string().to_lowercase() {
-                errors.note(
-                    Rule::Names,
-                    &declared.name,
-                    format!("a second format called `{name}`: rename one of the two"),
-                );
+                let message = if declared.name == **name {
+                    format!("a second format called `{name}`: rename one of the two")
+                } else {
+                    format!(
+                        "`{}` and `{name}` are the same in lower case, in which kernels are named: rename one of the two",
+                        declared.name
+                    )
+                };
+                errors.note(Rule::Names, &declared.name, message);
             }
             if gguf.is_some() && gguf == *other {
                 errors.note(
