@@ -96,6 +96,11 @@ const RIGHT: &[(&str, &str, &str)] = &[
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (s * 2 + 1) * (q - 8);",
     ),
     (
+        "a number before its codes",
+        "d: f16, s: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (1 + 2 * s) * (q - 8);",
+    ),
+    (
         "coded zero points",
         "d: f16, m: f16, z: [u8; 2], qs: [u8; 16],",
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * q - m * z;",

@@ -200,10 +200,12 @@ impl Checker<'_> {
     /// `(codes - zero)`, `(2 * codes + 1)`
     fn shifted(&mut self, factor: &Expr, left: &Expr, subtract: bool, right: &Expr) -> Result<Factor, Noted> {
         let operator = if subtract { "-" } else { "+" };
+        // A sum is the same either way round.
+        let (left, right) = if !subtract && is_literal(left) { (right, left) } else { (left, right) };
         if !is_literal(right) {
             let message = match plain(right) {
                 _ if is_literal(left) => {
-                    format!("codes come before the number, as in `(q {operator} 8)`: for other values declare a table of them")
+                    format!("codes come before the number, as in `(q {operator} 8)`: for values that fall declare a table of them")
                 }
                 Expr::Index(_) if matches!(plain(left), Expr::Index(_)) => {
                     "a weight is one entry of one table or codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums".to_owned()
