@@ -155,6 +155,7 @@ fn scalar(x: &[[f32; 32]], blocks: &mut [ActivationBlock]) {
         block.unit = unit;
         for (lane, x) in x.as_chunks::<4>().0.iter().enumerate() {
             // At least one unit, also where all are 0 or some no number; not more than 255 where rounding came to that.
+            #[expect(clippy::manual_clamp, reason = "a clamp would keep NaN")]
             let multiple = (f32::from_bits(largest(x)) * per_unit).ceil().max(1.0).min(MOST);
             let scale = multiple * unit;
             let inverse = 1.0 / scale;

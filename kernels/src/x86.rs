@@ -157,7 +157,7 @@ pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
 #[target_feature(enable = "avx2")]
 pub fn four_of_each<const A: i16, const B: i16>(shorts: __m256i) -> __m256i {
     // Both bytes of an integer.
-    let [a, b] = [A, B].map(|i| 2 * i | (2 * i + 1) << 8);
+    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
     let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
     _mm256_shuffle_epi8(shorts, hidden(index))
 }
