@@ -16,8 +16,9 @@ use crate::{ShapeError, Supported};
 
 /// 32 activations: `x[i] ≈ scales[i / 4] * q[i]`, where `scales[j] = unit * multiples[j]`.
 ///
-/// Each [`RUN`](Self::RUN) activations of a vector have one unit: kernels of formats whose blocks hold more than 32 weights
-/// read it from the first `ActivationBlock` of each block.
+/// Each [`RUN`](Self::RUN) activations of a vector have one unit. Formats that sum a block in integers, those with
+/// [`one_unit`](crate::FormatParts::one_unit), take all activations that a block is multiplied with in the unit of the
+/// first, and refuse others: a slice of a vector that begins in the middle of such a run may be none that they take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(32))]
 pub struct ActivationBlock {
@@ -45,8 +46,9 @@ impl ActivationBlock {
     /// 32 activations of 0.
     pub const ZERO: Self = Self { q: [0; 32], scales: [0.0; 8], sums: [0; 8], multiples: [0; 8], unit: 0.0 };
 
-    /// The block `x[i] = unit * multiples[i / 4] * q[i]`, of which kernels want the same unit in each
-    /// [`RUN`](Self::RUN) activations. `None` where a code is -128, as kernels take codes from -127 to 127.
+    /// The block `x[i] = unit * multiples[i / 4] * q[i]`. All of a [`RUN`](Self::RUN) should have one unit, bit for bit:
+    /// else formats with [`one_unit`](crate::FormatParts::one_unit) refuse the vector. `None` where a code is -128, as
+    /// kernels take codes from -127 to 127.
     pub fn new(q: [i8; 32], multiples: [u8; 8], unit: f32) -> Option<Self> {
         if q.contains(&i8::MIN) {
             return None;

@@ -4,8 +4,21 @@
 use quantloom_kernels::formats::{Q4_0, Q8_0};
 use quantloom_kernels::gemm::{ActivationTile, PanelFormat, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{
-    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, Supported, quantize_activations,
+    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, ProductError, Supported,
+    quantize_activations,
 };
+
+quantloom_kernels::quant_format! {
+    /// Four blocks of it are multiplied with the activations of one unit.
+    block Quarter[64] {
+        d: f16,
+        s: [i8; 2],
+        qs: [u8; 32],
+
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * s * q;
+    }
+}
 
 /// Activations of many magnitudes.
 fn ramp(n: usize, seed: u64) -> Vec<f32> {
@@ -376,6 +389,85 @@ fn activations_by_hand_have_codes_that_kernels_take() {
 }
 
 #[test]
+fn activations_of_a_block_have_one_unit() {
+    const COLS: usize = 512;
+    // Four runs, each of another unit.
+    let x: Vec<f32> = ramp(1024, 6).iter().enumerate().map(|(i, x)| x * (1 + i / 256) as f32).collect();
+    // Miri takes minutes for a block of 256 whose quantizer searches: one of these.
+    let few = ["Q4_0", "Q6_K"];
+    let here = |format: &&Format| format.quantize.is_some() && (!cfg!(miri) || few.contains(&format.name));
+    let mut refused = Vec::new();
+    for format in FORMATS.iter().copied().chain([Quarter::FORMAT]).filter(here) {
+        let mut row = vec![0; format.bytes_for(COLS)];
+        let mut weights = vec![f32::NAN; COLS];
+        let scalar = format.kernels(Supported::new(Isa::Scalar).unwrap());
+        scalar.quantize(&ramp(COLS, 9), &mut row).unwrap();
+        scalar.dequantize(&row, &mut weights).unwrap();
+        for isa in Supported::all() {
+            let kernels = format.kernels(isa);
+            let a = activations(isa, &x);
+            let [whole, middle] = [&a[8..24], &a[4..20]];
+            for (name, slice) in [("runs", whole), ("two quarters", &a[2..18]), ("halves", middle)] {
+                let case = format!("{} on {}, {name}", format.name, isa.isa());
+                let mut y = [f32::NAN];
+                if format.one_unit && format.block_len == 256 && name != "runs" {
+                    let index = if name == "halves" { 4 } else { 6 };
+                    let error = |operation, before| {
+                        let (index, first) = (before + index, before);
+                        ProductError::Units { format: format.name, operation, index, first, block_len: 256 }
+                    };
+                    assert_eq!(kernels.dot(&row, slice), Err(error("dot", 0)), "{case}");
+                    assert_eq!(kernels.gemv(&row, slice, &mut y), Err(error("gemv", 0)), "{case}");
+                    let several = kernels.gemv_several(&row, &[whole, slice].concat(), 2, &mut [0.0; 2]);
+                    assert_eq!(several, Err(error("gemv_several", 16)), "{case}");
+                    refused.push(format.name);
+                    continue;
+                }
+                kernels.gemv(&row, slice, &mut y).expect(&case);
+                let x =
+                    slice.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4]));
+                let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
+                assert!((y[0] - expected).abs() < 0.1, "{case}: {}, expected {expected}", y[0]);
+                assert_eq!(kernels.dot(&row, slice), Ok(y[0]), "{case}");
+                let mut both = [f32::NAN; 2];
+                kernels.gemv_several(&row, &[slice, slice].concat(), 2, &mut both).expect(&case);
+                assert_eq!(both, [y[0]; 2], "{case}");
+            }
+        }
+    }
+    refused.dedup();
+    let expected: &[_] = if cfg!(miri) { &["Q6_K"] } else { &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"] };
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn activations_by_hand_have_one_unit_to_a_block() {
+    let block = |unit| ActivationBlock::new([1; 32], [2; 8], unit).unwrap();
+    for isa in Supported::all() {
+        let (of_64, of_32) = (Quarter::FORMAT.kernels(isa), Q4_0::FORMAT.kernels(isa));
+        let (row_of_64, row_of_32) = ([0; 2 * 36], [0; 4 * 18]);
+        let dot = |units: [f32; 4]| of_64.dot(&row_of_64, &units.map(block));
+        assert_eq!(dot([0.5, 0.5, 0.25, 0.25]), Ok(0.0));
+        assert!(dot([f32::NAN; 4]).unwrap().is_nan(), "activations with NaN");
+        for (units, index) in [([0.5, 0.25, 0.5, 0.5], 1), ([0.5, 0.5, 0.25, 0.5], 3)] {
+            let error = dot(units).unwrap_err();
+            let ProductError::Units { operation, index: found, first, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!((operation, found, first), ("dot", index, index - 1));
+            assert_eq!(of_32.dot(&row_of_32, &units.map(block)), Ok(0.0));
+        }
+        let error = dot([0.5, 0.5, 0.5, 0.25]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "Quarter dot: activations[3] has another unit than activations[2], which is multiplied with the same block \
+             of 64 weights. Quantize each vector whole, by quantize_activations, and begin a slice of it at a multiple \
+             of 256 activations, 32 to an ActivationBlock"
+        );
+    }
+}
+
+#[test]
 fn formats_by_hand_fit_their_kernels() {
     let parts = || FormatParts { name: "Hand", ..*Q4_0::FORMAT.parts() };
     let panel = || parts().panel.unwrap();
@@ -386,6 +478,7 @@ fn formats_by_hand_fit_their_kernels() {
         ("longer than its kernels'", FormatParts { block_len: 64, ..parts() }),
         ("larger than its kernels'", FormatParts { block_bytes: 19, ..parts() }),
         ("kernels of others", FormatParts { variants: Q8_0::FORMAT.variants, ..parts() }),
+        ("one unit for two runs", FormatParts { block_len: 512, one_unit: true, variants: &[], ..parts() }),
         ("a number outside", FormatParts { block_bytes: 1, variants: &[], ..parts() }),
         ("no groups", FormatParts { panel: Some(PanelFormat { groups: 0, ..panel() }), ..parts() }),
         ("three groups", FormatParts { panel: Some(PanelFormat { groups: 3, ..panel() }), ..parts() }),

@@ -191,6 +191,8 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     let missing = super::missing(plan)
         .into_iter()
         .map(|(operation, reason)| quote!(kernels::Missing { operation: #operation, reason: #reason }));
+    // The same for every instruction set, so that what a program may pass does not depend on the machine.
+    let one_unit = plan.block_sums.is_some();
     let floats = format.fields.iter().flat_map(floats);
     let variants = isas.iter().map(|isa| {
         let target = isa.target();
@@ -228,6 +230,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 block_bytes: #bytes,
                 floats: &[#(#floats),*],
                 missing: &[#(#missing),*],
+                one_unit: #one_unit,
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],
