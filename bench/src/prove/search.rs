@@ -340,7 +340,9 @@ impl<'h> Search<'h> {
         // So many per weight: nearest values, codes of groups.
         let per_weight = match (&search.sorted, search.rows[0].len()) {
             (Some(_), _) => 2.0,
-            (None, width) if width == piece => 4.0 / width as f64,
+            (None, width) if width == piece && holds.minimum.is_none() => 4.0 / width as f64,
+            // Beside a minimum rows are gone through for each of its values.
+            (None, width) if width == piece => 16.0 / width as f64,
             (None, width) => 2.0 * search.rows.len() as f64 / width as f64,
         };
         search.cost = len as f64 * per_weight * search.ways();
@@ -631,12 +633,13 @@ impl<'h> Search<'h> {
             scales: vec![1.0; self.scale.count],
             minima: vec![0; self.minimum.count],
         };
-        if self.nests() {
-            self.nested(&mut found, limit).then_some(found)
-        } else {
+        if !self.nests() {
             self.by_runs(&mut found, start);
-            (found.error < limit).then_some(found)
+        } else if !self.nested(&mut found, limit) {
+            return None;
         }
+        // Groups below their shares of the limit can reach it together, as sums are rounded.
+        (found.error < limit).then_some(found)
     }
 
     /// Every code of the larger groups with every code of the smaller ones. False where the error exceeds `limit`.
@@ -830,8 +833,8 @@ impl<'h> Search<'h> {
 
     fn run(&self) -> f64 {
         // Beside a minimum nearly all starts lead to different blocks.
-        let most = if self.holds.minimum.is_none() { 64.0 } else { 256.0 };
-        let most = (4e6 / self.cost).clamp(4.0, most) as usize;
+        let (work, most) = if self.holds.minimum.is_none() { (4e6, 64.0) } else { (1e6, 256.0) };
+        let most = (work / self.cost).clamp(4.0, most) as usize;
         let mut starts: Vec<Found> = Vec::new();
         for pair in self.candidates() {
             let limit = if starts.len() < most { f64::INFINITY } else { starts[most - 1].error };
