@@ -1079,8 +1079,10 @@ impl Numbers {
                 for centre in [self.round(value), other] {
                     let at = these.partition_point(|&number| number < centre);
                     for step in [1, 2, 6, 20, 60] {
-                        found.extend(at.checked_sub(step).map(|below| these[below]));
-                        found.extend(these.get(at + step));
+                        // Beside numbers far above its weights a block's error is lost in rounding.
+                        let is_near = |number: &f64| step <= 6 || number.abs() <= 2.0 * centre.abs();
+                        found.extend(at.checked_sub(step).map(|below| these[below]).filter(is_near));
+                        found.extend(these.get(at + step).copied().filter(is_near));
                     }
                 }
             }
