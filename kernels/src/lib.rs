@@ -90,7 +90,8 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 /// A declaration says five things, each in its own place:
 ///
 /// 1. **Fields**, `name: type,`: the bytes of a block in file order. Types: the numbers `f16`, `f32`, `e8m0` (a power
-///    of two in 8 bits) and `ue4m3` (an 8-bit float without sign), and arrays of `u8`, `i8`, `e8m0` and `ue4m3`.
+///    of two in 8 bits) and `ue4m3` (an 8-bit float whose highest bit doesn't count; following ggml, 0x7F is 0 and 0xFF is
+///    480), and arrays of `u8`, `i8`, `e8m0` and `ue4m3`.
 /// 2. **Planes**, `q[h: 2, i: 16] = …;`: where a small integer lives. The indices on the left, slowest
 ///    first, are the digits of the element's number: here element 16·h + i. On the right stands one
 ///    term per plane, joined by `|`: `field[index] >> shift & mask << position`, in which index and

@@ -9,6 +9,13 @@ use super::{Number, Numbers, Product};
 /// Rounds over all groups and the numbers of the block; most blocks need two.
 const ROUNDS: usize = 4;
 
+/// The squared error of rounding to f16, as a share of the squared weights.
+const NEGLIGIBLE: f32 = 1.0 / (1 << 22) as f32;
+
+/// Weights closer to 0 are 0 in a block whose furthest is 1 or more. Scales for them would be so small that a step from one
+/// to the next is lost in rounding.
+const NOTHING: f32 = 1e-20;
+
 /// The smallest unit of weights, 2^-100.
 const LEAST_UNIT: f32 = f32::from_bits((127 - 100) << 23);
 
@@ -30,6 +37,8 @@ pub struct Fit<V, const N: usize> {
     further: bool,
     /// Whether weights have but one magnitude, or that and 0: a scale that leads to one value leaves nothing of them.
     few: bool,
+    /// An error so small, of rounding a number of the block, that none is worth a search.
+    negligible: f32,
 }
 
 /// A scale or minimum under search.
@@ -60,7 +69,7 @@ struct Target {
 }
 
 /// The best scale and minimum of a group alone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Alone {
     scale: f32,
     minimum: f32,
@@ -107,7 +116,20 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let mixed = values.unit() > cell;
         let magnitude = furthest / unit;
         let few = weights.iter().all(|&w| w == 0.0 || w.abs() == magnitude);
-        let mut fit = Self { values, weights, importance, scale, minimum, cell, mixed, further: false, few };
+        let power: f32 = weights.iter().zip(&importance).map(|(w, p)| p * w * w).sum();
+        let negligible = NEGLIGIBLE * power;
+        let mut fit = Self {
+            values,
+            weights,
+            importance,
+            scale,
+            minimum,
+            cell,
+            mixed,
+            further: false,
+            few,
+            negligible,
+        };
         fit.choose();
         fit.improve();
         fit.search_further();
@@ -134,6 +156,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 }
             }
             Some(mut minimum) => {
+                let mut best = (f32::INFINITY, false, scales, scales);
                 // Weights around 0, which are nearly all, need minima below it.
                 let sign = match minimum.reach() {
                     Reach::Both => 0.0,
@@ -141,41 +164,171 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     Reach::Either => -1.0,
                     Reach::Only(sign) => sign,
                 };
-                let mut minima = [Target::default(); N];
-                for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
-                    let range = self.scale.range(g);
-                    let alone = best_scale_and_minimum(self.values, self.group(range.clone()), sign);
-                    *target = Target { value: alone.scale, cost: alone.rest.vv };
-                    // A scale that may follow makes up for some of a minimum's deviation.
-                    let Residual { vv, v, .. } = alone.rest;
-                    let p = self.total_importance(range.clone());
-                    let cost = p - if vv > 0.0 { v * v / vv } else { 0.0 };
-                    for (m, minimum_of) in minima[..minimum.count].iter_mut().enumerate() {
-                        let other = minimum.range(m);
-                        let shared = range.end.min(other.end).saturating_sub(range.start.max(other.start));
-                        let cost = cost.max(1e-3 * p) * shared as f32 / range.len() as f32;
-                        minimum_of.value += cost * alone.minimum;
-                        minimum_of.cost += cost;
+                for &mirrored in self.orientations(&minimum) {
+                    let (error, of_scale, of_minimum) = self.exact(&minimum, sign, mirrored);
+                    if error < best.0 {
+                        best = (error, mirrored, of_scale, of_minimum);
                     }
                 }
-                for target in &mut minima[..minimum.count] {
-                    target.value /= target.cost;
-                }
-                minimum.choose(&minima);
+                let (_, mirrored, of_scale, of_minimum) = best;
+                scales = of_scale;
+                minimum.choose(&of_minimum);
                 self.minimum = Some(minimum);
                 // Scales for minima as they are now.
+                let (low, high) = if mirrored { (f32::MIN, 0.0) } else { (0.0, f32::MAX) };
                 for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
                     for _ in 0..2 {
                         let rest = self.residual(self.scale.range(g), Some(target.value), None);
                         if rest.vv > 0.0 {
-                            *target =
-                                Target { value: (target.value + rest.rv / rest.vv).max(0.0), cost: rest.vv };
+                            let value = (target.value + rest.rv / rest.vv).clamp(low, high);
+                            *target = Target { value, cost: rest.vv };
                         }
                     }
                 }
             }
         }
         self.scale.choose(&scales);
+    }
+
+    /// Whether to look for scales above 0, or for those below it, mirrored. Under a minimum of either sign even values are
+    /// the same in a mirror, and one of these is enough.
+    fn orientations(&self, minimum: &Factor<N>) -> &'static [bool] {
+        match (self.scale.reach(), minimum.reach()) {
+            (Reach::Only(sign), _) if sign < 0.0 => &[true],
+            (Reach::Only(_), _) => &[false],
+            (_, Reach::Only(_)) => &[false, true],
+            _ if !self.values.are_even() => &[false, true],
+            _ => &[false],
+        }
+    }
+
+    /// Whether parts of the weights that share a scale have minima of their own.
+    fn is_finer(&self, minimum: &Factor<N>) -> bool {
+        minimum.size < self.scale.size && self.scale.size.is_multiple_of(minimum.size)
+    }
+
+    /// Scales, below 0 where `mirrored`, and minima of `sign` that would serve best if numbers were exact, and their error.
+    fn exact(&self, minimum: &Factor<N>, sign: f32, mirrored: bool) -> (f32, [Target; N], [Target; N]) {
+        let (mut scales, mut minima) = ([Target::default(); N], [Target::default(); N]);
+        let mut error = 0.0;
+        if self.is_finer(minimum) {
+            for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
+                let parts = self.scale.size / minimum.size;
+                let (of_scale, of_error) = self.minima_of_scale(
+                    self.scale.range(g),
+                    sign,
+                    mirrored,
+                    &mut minima[g * parts..][..parts],
+                );
+                *target = of_scale;
+                error += of_error;
+            }
+            return (error, scales, minima);
+        }
+        for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
+            let range = self.scale.range(g);
+            let alone = self.alone(range.clone(), sign, mirrored, minimum.product.group.is_none());
+            *target = Target { value: alone.scale, cost: alone.rest.vv };
+            error += alone.error;
+            // A scale that may follow makes up for some of a minimum's deviation.
+            let Residual { vv, v, .. } = alone.rest;
+            let p = self.total_importance(range.clone());
+            let cost = p - if vv > 0.0 { v * v / vv } else { 0.0 };
+            for (m, minimum_of) in minima[..minimum.count].iter_mut().enumerate() {
+                let other = minimum.range(m);
+                let shared = range.end.min(other.end).saturating_sub(range.start.max(other.start));
+                let cost = cost.max(1e-3 * p) * shared as f32 / range.len() as f32;
+                minimum_of.value += cost * alone.minimum;
+                minimum_of.cost += cost;
+            }
+        }
+        for target in &mut minima[..minimum.count] {
+            target.value /= target.cost;
+        }
+        (error, scales, minima)
+    }
+
+    /// The scale that the weights in `range` share, where parts of them have minima of their own, and its error.
+    fn minima_of_scale(
+        &self,
+        range: Range<usize>,
+        sign: f32,
+        mirrored: bool,
+        minima: &mut [Target],
+    ) -> (Target, f32) {
+        /// So many of the best scales are settled.
+        const SETTLED: usize = 4;
+        const ROUNDS: usize = 4;
+
+        let size = range.len() / minima.len();
+        let parts: Vec<Range<usize>> =
+            (0..minima.len()).map(|m| range.start + m * size..range.start + (m + 1) * size).collect();
+        let widest = parts
+            .iter()
+            .map(|part| self.alone(part.clone(), sign, mirrored, true).scale)
+            .fold(0.0, |far: f32, s| if s.abs() > far.abs() { s } else { far });
+        let (low, high) = self.values.limits();
+        let codes = (high - low) / self.values.gap();
+        let scales = insides(codes).map(|inside| codes / (codes + 2.0 * inside)).chain([0.3, 0.4, 0.5, 0.6]);
+        let error_of = |found: &[Alone]| found.iter().map(|alone| alone.error).sum::<f32>();
+        let mut trials: Vec<(f32, Vec<Alone>)> = Vec::new();
+        for share in scales {
+            let at = |part: &Range<usize>| {
+                best_minimum(self.values, self.group(part.clone()), share * widest, sign)
+            };
+            let found: Vec<Alone> = parts.iter().map(at).collect();
+            let error = error_of(&found);
+            let place = trials.partition_point(|trial| trial.0 <= error);
+            if place < SETTLED {
+                trials.insert(place, (error, found));
+                trials.truncate(SETTLED);
+            }
+        }
+        for (error, found) in &mut trials {
+            for _ in 0..ROUNDS {
+                // By least squares for the codes that are: the scale, if each minimum follows.
+                let (mut vv, mut rv) = (0.0, 0.0);
+                for (Alone { rest, .. }, part) in found.iter().zip(&parts) {
+                    let p = self.total_importance(part.clone());
+                    vv += rest.vv - rest.v * rest.v / p;
+                    rv += rest.rv - rest.r * rest.v / p;
+                }
+                let change = if vv > 0.0 { rv / vv } else { 0.0 };
+                let settle = |(alone, part): (&Alone, &Range<usize>)| {
+                    let p = self.total_importance(part.clone());
+                    let minimum = alone.minimum + (alone.rest.r - change * alone.rest.v) / p;
+                    let minimum = if minimum * sign >= 0.0 { minimum } else { 0.0 };
+                    let scale = alone.scale + change;
+                    let rest = self.values.residual(self.group(part.clone()), scale, minimum);
+                    Alone { scale, minimum, error: rest.rr, rest }
+                };
+                let settled: Vec<Alone> = found.iter().zip(&parts).map(settle).collect();
+                let settled_error = error_of(&settled);
+                if settled_error >= *error {
+                    break;
+                }
+                (*error, *found) = (settled_error, settled);
+            }
+        }
+        let Some((error, found)) = trials.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return (Target::default(), 0.0);
+        };
+        for ((target, alone), part) in minima.iter_mut().zip(&found).zip(parts) {
+            *target = Target { value: alone.minimum, cost: self.total_importance(part) };
+        }
+        let cost = found.iter().map(|alone| alone.rest.vv).sum();
+        (Target { value: found.first().map_or(0.0, |alone| alone.scale), cost }, error)
+    }
+
+    /// The best scale, below 0 where `mirrored`, and minimum of the weights in `range` alone.
+    fn alone(&self, range: Range<usize>, sign: f32, mirrored: bool, thorough: bool) -> Alone {
+        if !mirrored {
+            return best_scale_and_minimum(self.values, self.group(range), sign, thorough);
+        }
+        let weights = self.weights.map(|w| -w);
+        let group = Weighted { weights: &weights[range.clone()], importance: &self.importance[range] };
+        let alone = best_scale_and_minimum(self.values, group, -sign, thorough);
+        Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
     /// Improves numbers as long as that lowers the error.
@@ -197,7 +350,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         /// So many numbers of the block are improved to the end.
         const TRIALS: usize = 4;
 
-        if !self.needs_further() {
+        if !self.needs_further() || self.error() <= self.negligible {
             return;
         }
         if self.few && self.minimum.is_none() {
@@ -206,6 +359,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
         self.further = true;
         self.improve();
         let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
+        if best.0 <= self.negligible {
+            return;
+        }
         let minima: Vec<Option<Factor<N>>> = match self.minimum.take() {
             None => vec![None],
             Some(minimum) => self.minima(minimum).into_iter().map(Some).collect(),
@@ -244,6 +400,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     if error < best.0 && self.is_finite() {
                         best = (error, self.scale.clone(), self.minimum.clone());
                     }
+                }
+                if best.0 <= self.negligible {
+                    (_, self.scale, self.minimum) = best;
+                    return;
                 }
             }
         }
@@ -290,37 +450,41 @@ impl<V: Values, const N: usize> Fit<V, N> {
         (_, self.scale) = best;
     }
 
-    /// Tries numbers of the block close to the one that is, each with the best numbers of groups: where groups are small or
+    /// Tries numbers of the block close to those that are, each with the best numbers of groups: where groups are small or
     /// values many, the error changes from one to the next as if by chance.
     fn scan(&mut self) {
         /// So many to either side, this part of the number apart.
         const STEPS: i32 = 60;
         const STEP: f32 = 0.004;
 
-        let Some(number) = self.scale.product.block.filter(|_| self.scale.product.group.is_some()) else {
-            return;
-        };
-        let start = self.scale.clone();
-        let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
-        for step in (-STEPS..=STEPS).filter(|&step| step != 0) {
-            let block = number.nearest(start.block * (1.0 + step as f32 * STEP));
-            if block == self.scale.block || block == 0.0 {
+        let factors: [fn(&mut Self) -> Option<&mut Factor<N>>; 2] =
+            [|fit| Some(&mut fit.scale), |fit| fit.minimum.as_mut()];
+        for factor in factors {
+            let Some(start) = factor(self).cloned() else { continue };
+            let Some(number) = start.product.block.filter(|_| start.product.group.is_some()) else {
                 continue;
-            }
-            self.minimum.clone_from(&best.2);
+            };
             let targets: [Target; N] = std::array::from_fn(|g| Target {
                 value: if g < start.count { start.at(g) } else { 0.0 },
                 cost: 1.0,
             });
-            self.scale.take(block, &targets[..start.count]);
-            self.improve_groups();
-            let error = self.error();
-            if error < best.0 && self.is_finite() {
-                best = (error, self.scale.clone(), self.minimum.clone());
+            let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
+            for step in (-STEPS..=STEPS).filter(|&step| step != 0) {
+                let block = number.nearest(start.block * (1.0 + step as f32 * STEP));
+                (_, self.scale, self.minimum) = best.clone();
+                let Some(trial) = factor(self).filter(|trial| trial.block != block && block != 0.0) else {
+                    continue;
+                };
+                trial.take(block, &targets[..start.count]);
+                self.improve_groups();
+                let error = self.error();
+                if error < best.0 && self.is_finite() {
+                    best = (error, self.scale.clone(), self.minimum.clone());
+                }
             }
+            (_, self.scale, self.minimum) = best;
+            self.improve();
         }
-        (_, self.scale, self.minimum) = best;
-        self.improve();
     }
 
     /// Whether the first choice may be poor.
@@ -332,7 +496,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let small = factors().any(|factor| factor.product.block.is_some() && factor.size < SMALL);
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
-        small || many || lopsided || self.mixed || self.few || factors().any(Factor::is_coarse)
+        let finer = self.minimum.as_ref().is_some_and(|minimum| self.is_finer(minimum));
+        small || many || lopsided || finer || self.mixed || self.few || factors().any(Factor::is_coarse)
     }
 
     /// Minima that may serve best.
@@ -341,10 +506,17 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const TRIALS: usize = 6;
 
         let mut found = Vec::new();
-        for &sign in minimum.reach().signs() {
+        let orientations = self.orientations(&minimum);
+        for (&sign, &mirrored) in
+            minimum.reach().signs().iter().flat_map(|sign| orientations.iter().map(move |o| (sign, o)))
+        {
             let mut targets = [Target::default(); N];
-            for (m, target) in targets[..minimum.count].iter_mut().enumerate() {
-                let alone = best_scale_and_minimum(self.values, self.group(minimum.range(m)), sign);
+            if self.is_finer(&minimum) {
+                targets = self.exact(&minimum, sign, mirrored).2;
+            }
+            let unfound = if self.is_finer(&minimum) { 0 } else { minimum.count };
+            for (m, target) in targets[..unfound].iter_mut().enumerate() {
+                let alone = self.alone(minimum.range(m), sign, mirrored, true);
                 *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
             }
             let targets = &targets[..minimum.count];
@@ -407,7 +579,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let range = minimum.range(g);
                 let mut least = f32::INFINITY;
                 let mut best = minimum.groups[g];
-                for code in minimum.around(number, best, self.further) {
+                let rest = self.residual(range.clone(), None, None);
+                let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
+                let nearest = minimum.nearest(number, target);
+                for code in minimum.around(number, best, self.further).chain(number.around(nearest)) {
                     let error = self.residual(range.clone(), None, Some(minimum.with(code))).rr;
                     if error < least {
                         (best, least) = (code, error);
@@ -452,8 +627,15 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let numbers = self.scale.product.block;
         let trials = numbers.into_iter().flat_map(|number| number.around(number.nearest(scale)));
         let mut best = (now, of_minimum.map(|(_, block)| block));
-        for scale in trials.chain(numbers.is_none().then_some(now)) {
-            let minima = of_minimum.into_iter().flat_map(|(number, _)| number.around(minimum));
+        // Of coarse numbers the one that is may have another minimum, too.
+        let stays = numbers.is_none_or(|number| number.is_coarse(now));
+        for scale in trials.chain(stays.then_some(now)) {
+            let minima = of_minimum.into_iter().flat_map(|(number, block)| {
+                // A scale that is rounded far from the exact one has another minimum.
+                let follows = mm > 0.0 && numbers.is_some_and(|numbers| numbers.is_coarse(scale));
+                let change = (mr - sm * (scale - now)) / mm;
+                number.around(if follows { number.nearest(block + change) } else { minimum })
+            });
             for minimum in minima.map(Some).chain(of_minimum.is_none().then_some(None)) {
                 let trial = (scale, minimum);
                 if trial == best {
@@ -669,7 +851,7 @@ impl<const N: usize> Factor<N> {
         const RATIO: f32 = 40.0;
 
         let centre = block.nearest(target / self.constant);
-        let near = |&number: &f32| (number - centre).abs() <= RATIO * centre.abs();
+        let near = |&number: &f32| centre == 0.0 || (number - centre).abs() <= RATIO * centre.abs();
         let down = std::iter::successors(block.next(centre, true), |&n| block.next(n, true));
         let up = std::iter::successors(block.next(centre, false), |&n| block.next(n, false));
         let most = if block == Number::E8m0 { 6 } else { 64 };
@@ -807,8 +989,12 @@ impl Reach {
 fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) -> Alone {
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
+    let furthest = largest.max(-smallest);
     let nothing = values.residual(weighted, 0.0, 0.0);
     let mut best = Alone { scale: 0.0, minimum: 0.0, error: nothing.rr, rest: nothing };
+    if furthest < NOTHING {
+        return best;
+    }
     // The scales that take all weights in, and the limit that one of these becomes.
     let whole = |sign: f32| {
         let ends =
@@ -856,7 +1042,6 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
         }
     }
     if few {
-        let furthest = largest.max(-smallest);
         for value in values.magnitudes() {
             for trial in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
                 let scale = trial * furthest / value;
@@ -872,7 +1057,6 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
         // the furthest weight is on.
         let ratio = if many { 0.998 } else { 0.96 };
-        let furthest = largest.max(-smallest);
         let nearer = match (many, low * high < 0.0) {
             (true, _) => high.max(-low) / 0.55,
             (false, true) => high.min(-low),
@@ -899,12 +1083,20 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
 /// The scale and the minimum of `sign` (0 for any) that leave least of the weights.
 ///
 /// Of ranges that end up to some distances inside that of the weights the best.
-fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32) -> Alone {
+///
+/// A `thorough` search tries more of them and settles the best few.
+fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, thorough: bool) -> Alone {
     /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
     const INSIDE: [f32; 10] = [-0.3, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
+    /// Scales for values that are not even, as shares of the one under which the range of values is that of weights.
+    const SHARES: [f32; 18] =
+        [0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.2, 1.3, 1.45, 1.6];
+    /// So many of the best are settled; more of many values, where it is chance which is best.
+    const SETTLED: usize = 6;
+    const MANY_SETTLED: usize = 32;
 
     let (low, high) = values.limits();
-    let (smallest, largest) = weighted.extremes();
+    let (smallest, _) = weighted.extremes();
     let total = weighted.total_importance();
     let allowed = |minimum: f32| minimum * sign >= 0.0;
     // The correction of scale and minimum for the codes of a trial.
@@ -918,28 +1110,91 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32) -
     };
     let constant = if allowed(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
-    let mut best = Alone { scale: 0.0, minimum: constant, error: rest.rr, rest };
-    if smallest < largest || constant != smallest {
+    let mut best = vec![Alone { scale: 0.0, minimum: constant, error: rest.rr, rest }];
+    let settled = match (thorough, has_many(values)) {
+        (false, _) => 1,
+        (true, false) => SETTLED,
+        (true, true) => MANY_SETTLED,
+    };
+    let mut keep = |found: Alone| {
+        let place = best.partition_point(|other| other.error <= found.error);
+        if place < settled {
+            best.insert(place, found);
+            best.truncate(settled);
+        }
+        found.error < 2.0 * best[0].error
+    };
+    let inside: Vec<f32> = if thorough { insides(high - low).collect() } else { INSIDE.to_vec() };
+    for (smallest, largest) in weighted.bodies(thorough) {
+        if smallest >= largest && constant == smallest {
+            continue;
+        }
         let bottom = if allowed(smallest) || sign > 0.0 { smallest } else { smallest.min(0.0) };
         let top = if largest > bottom { largest } else { 0.0 };
-        for from_bottom in INSIDE {
-            for from_top in INSIDE {
+        if !values.are_even() {
+            for share in SHARES {
+                keep(best_minimum(values, weighted, share * (top - bottom) / (high - low), sign));
+            }
+            continue;
+        }
+        for &from_bottom in &inside {
+            for &from_top in &inside {
                 let scale = (top - bottom) / (high - low + from_bottom + from_top);
                 let minimum = bottom + scale * (from_bottom - low);
                 let rest = values.residual(weighted, scale, minimum);
                 let (more, change) = correction(minimum, &rest);
                 let error = rest.after(more, change, total);
-                let goes_on = error < 2.0 * best.error;
-                if error < best.error {
-                    best = Alone { scale: scale + more, minimum: minimum + change, error, rest };
-                }
-                if !goes_on {
+                if !keep(Alone { scale: scale + more, minimum: minimum + change, error, rest }) {
                     break;
                 }
             }
         }
     }
-    settle(values, weighted, best, correction)
+    let settled = best.into_iter().map(|best| settle(values, weighted, best, correction));
+    settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
+}
+
+/// How far inside the range of weights that of so many `steps` of values may end, in steps: finely to where few weights lie
+/// outside, and from there on by ratio, up to a third of it.
+fn insides(steps: f32) -> impl Iterator<Item = f32> {
+    const FINELY: [f32; 20] = [
+        -0.5, -0.3, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 3.6, 4.3, 5.0,
+        6.0,
+    ];
+    const RATIO: f32 = 1.3;
+
+    let far = std::iter::successors(Some(6.0 * RATIO), |inside| Some(inside * RATIO));
+    FINELY.into_iter().chain(far.take_while(move |&inside| inside < steps / 3.0))
+}
+
+/// The minimum of `sign` (0 for any) that leaves least of the weights under `scale`.
+fn best_minimum<V: Values>(values: V, weighted: Weighted, scale: f32, sign: f32) -> Alone {
+    /// Minima that are tried, from where the range of values begins with the weights to where it ends with them.
+    const STEPS: usize = 8;
+
+    let (low, high) = values.limits();
+    let (from, to) = (f32::min(low * scale, high * scale), f32::max(low * scale, high * scale));
+    let total = weighted.total_importance();
+    let allowed = |minimum: f32| if minimum * sign >= 0.0 { minimum } else { 0.0 };
+    let mut best = Alone { error: f32::INFINITY, ..Alone::default() };
+    for (smallest, largest) in weighted.bodies(true) {
+        for step in 0..=STEPS {
+            let along = step as f32 / STEPS as f32;
+            let mut minimum = allowed((1.0 - along) * (smallest - from) + along * (largest - to));
+            for _ in 0..3 {
+                let rest = values.residual(weighted, scale, minimum);
+                let is_poor = rest.rr > 1.5 * best.error;
+                if rest.rr < best.error {
+                    best = Alone { scale, minimum, error: rest.rr, rest };
+                }
+                if is_poor {
+                    break;
+                }
+                minimum = allowed(minimum + rest.r / total);
+            }
+        }
+    }
+    best
 }
 
 /// Codes for the scale and minimum, then these for the codes, as long as that lowers the error.

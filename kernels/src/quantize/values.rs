@@ -20,6 +20,11 @@ pub trait Values: Copy {
     /// The magnitudes above 0 of all values.
     fn magnitudes(self) -> Vec<f32>;
 
+    /// Whether each is as far from the next as any other.
+    fn are_even(self) -> bool {
+        false
+    }
+
     /// The lowest and the highest.
     fn limits(self) -> (f32, f32);
 
@@ -108,6 +113,28 @@ impl Weighted<'_> {
             |at: (f32, f32), (&w, &p): (&f32, &f32)| if w.abs() > at.0 { (w.abs(), p) } else { at };
         let (_, importance) = self.weights.iter().zip(self.importance).fold((0.0, 0.0), furthest);
         importance * 8.0 < self.total_importance() / self.weights.len() as f32
+    }
+
+    /// The smallest and the largest weight, of all and of those that are not light, where these lie closer together: a
+    /// weight of little importance may well stay outside the range of values. A `thorough` search has more of them.
+    pub fn bodies(self, thorough: bool) -> impl Iterator<Item = (f32, f32)> {
+        /// What a weight has at least, as a share of the mean importance.
+        const SHARES: [f32; 3] = [0.0, 0.02, 0.2];
+        const MORE_SHARES: [f32; 8] = [0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.1];
+        /// How much narrower a range is worth a search of its own.
+        const NARROWER: f32 = 0.9;
+
+        let mean = self.total_importance() / self.weights.len() as f32;
+        let mut last: Option<(f32, f32)> = None;
+        let shares: &[f32] = if thorough { &MORE_SHARES } else { &SHARES };
+        shares.iter().filter_map(move |share| {
+            let heavy = self.weights.iter().zip(self.importance).filter(|(_, p)| **p >= share * mean);
+            let (low, high) = heavy
+                .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (&w, _)| (low.min(w), high.max(w)));
+            let is_narrower = last.is_none_or(|(l, h)| high - low < NARROWER * (h - l));
+            // There is a weight at all.
+            (low <= high && is_narrower).then(|| *last.insert((low, high)))
+        })
     }
 
     pub fn total_importance(self) -> f32 {
@@ -220,6 +247,10 @@ impl Even {
 }
 
 impl Values for Even {
+    fn are_even(self) -> bool {
+        true
+    }
+
     fn magnitudes(self) -> Vec<f32> {
         let values = (0..=self.steps as i32).map(|step| (self.lowest + step as f32).abs());
         values.filter(|&value| value > 0.0).collect()

@@ -63,6 +63,27 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
     }
+
+    block u8[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block kernels[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
+
+    block Variant[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[None: 2, i: 16] = qs[i] >> 4 * None & 15;
+        w = d * (q - 8);
+    }
 }
 
 fn main() {}

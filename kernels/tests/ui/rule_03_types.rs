@@ -10,6 +10,13 @@ quant_format! {
         qs: [i8; 32],
         w = d * e * s * f * none * qs;
     }
+
+    block CodesOfNoType[32] {
+        d: f16,
+        qs: [u16; 8],
+        q[h: 4, i: 8] = qs[i] >> 4 * h & 15;
+        w = d * (q - 8);
+    }
 }
 
 fn main() {}

@@ -42,6 +42,20 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
         w = d * (q - 8);
     }
+
+    block ShiftBehindMask[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] & 15 >> 4 * h;
+        w = d * (q - 8);
+    }
+
+    block MaskOfSums[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 7 + 8;
+        w = d * (q - 8);
+    }
 }
 
 fn main() {}

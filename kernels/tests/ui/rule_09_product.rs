@@ -80,6 +80,50 @@ quant_format! {
         qs: [i8; 32],
         w = qs / d;
     }
+
+    block Negative[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * -q;
+    }
+
+    block SameMinimum[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * q + 1;
+    }
+
+    block SecondCodesAlone[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * q + q;
+    }
+
+    block Reversed[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (8 - q);
+    }
+
+    block AddedScales[32] {
+        d: f16,
+        e: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = (d + e) * q;
+    }
+
+    block CodedOffset[32] {
+        d: f16,
+        z: [u8; 2],
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q + z);
+    }
 }
 
 fn main() {}

@@ -79,6 +79,37 @@ quant_format! {
         codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
         w = d * GRID[qs];
     }
+
+    block NumbersMinusZeroPoint[32] {
+        d: f16,
+        s: [ue4m3; 2],
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (s - 3) * (q - 8);
+    }
+
+    block NumbersAsEntries[128] {
+        d: f16,
+        s: [e8m0; 16],
+        codebook GRID: [[i8; 8]; 256] = [[1; 8]; 256];
+        w = d * GRID[s];
+    }
+
+    block NumbersAsSigns[32] {
+        d: f16,
+        s: [e8m0; 4],
+        qs: [u8; 16],
+        table T = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * signs(s) * T[q];
+    }
+
+    block FactorBehind[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q * 2 - 15);
+    }
 }
 
 fn main() {}

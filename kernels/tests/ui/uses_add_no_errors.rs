@@ -12,6 +12,22 @@ quant_format! {
     }
 }
 
+/// Names like variables hide none, and get no warning that right declarations don't get.
+mod lower_case {
+    quantloom_kernels::quant_format! {
+        block broken[32] {
+            d: f16,
+            qs: [i8; 32],
+            w = d * (qs - 1);
+        }
+    }
+
+    pub fn variable() -> u8 {
+        let broken = 1;
+        broken
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Row {
     blocks: [Broken; 4],
@@ -23,5 +39,6 @@ fn names() -> Vec<&'static str> {
 
 fn main() {
     let format: &Format = Broken::FORMAT;
+    lower_case::variable();
     println!("{} {:?} {}", format.name, names(), size_of::<Row>());
 }

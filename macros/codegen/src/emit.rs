@@ -5,8 +5,9 @@
 //! take the place of a variable of that name. So the module holds nothing that the caller wrote but names; what the
 //! caller wrote as an expression, a codebook's entries, stands outside, where its own names mean what they did.
 
-use proc_macro2::{Group, Ident, TokenStream, TokenTree};
-use quote::{format_ident, quote};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 
 use crate::error::Error;
 use crate::lower::Isa;
@@ -66,8 +67,9 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
             let attrs = attrs.iter().filter(|attr| parse::is_doc(attr));
             quote! {
                 #(#attrs)*
+                #[allow(warnings)]
                 #[derive(Clone, Copy, Debug, PartialEq)]
-                #vis struct #name;
+                #vis struct #name {}
                 impl #kernels::BlockFormat for #name {
                     const FORMAT: &'static #kernels::Format = &#kernels::Format::new(#kernels::FormatParts {
                         name: #text,
@@ -117,7 +119,10 @@ fn format(kernels: &TokenStream, declared: &parse::Format, plan: &Plan, isas: &[
     });
     let books = codebooks.iter().map(|parse::Codebook { name, weights, entries, value }| {
         let byte = quote!(::core::primitive::i8);
-        quote!(const #name: &'static [[#byte; #weights]; #entries] = &(#value);)
+        // An array of another size is blamed on the caller's tokens.
+        let span = value.span().resolved_at(Span::call_site());
+        let value = quote_spanned!(span=> &(#value));
+        quote!(const #name: &'static [[#byte; #weights]; #entries] = #value;)
     });
     let impl_of_books = (!codebooks.is_empty()).then(|| {
         quote! {

@@ -125,10 +125,10 @@ impl Format {
         let name: Ident = input.parse()?;
         let length;
         bracketed!(length in input);
-        let len = length.parse()?;
+        let len = count(&length)?;
         let gguf = if input.parse::<Option<Token![=]>>()?.is_some() {
             input.parse::<keyword::gguf>()?;
-            Some(input.parse()?)
+            Some(count(input)?)
         } else {
             None
         };
@@ -184,7 +184,7 @@ impl Body {
                     ));
                 }
                 body.parse::<Token![=]>()?;
-                let formula = body.parse()?;
+                let formula = expression(body)?;
                 body.parse::<Token![;]>()?;
                 if weight.replace(formula).is_some() {
                     return Err(syn::Error::new(name.span(), "a second formula for `w`: a block has one"));
@@ -207,7 +207,7 @@ impl Field {
             bracketed!(array in input);
             let ty = array.parse()?;
             array.parse::<Token![;]>()?;
-            (ty, Some(array.parse()?))
+            (ty, Some(count(&array)?))
         } else {
             (input.parse()?, None)
         };
@@ -223,7 +223,7 @@ impl Parse for Table {
         input.parse::<Token![=]>()?;
         let values;
         bracketed!(values in input);
-        let values = values.parse_terminated(Expr::parse, Token![,])?;
+        let values = values.parse_terminated(expression, Token![,])?;
         input.parse::<Token![;]>()?;
         Ok(Self { name, values })
     }
@@ -242,9 +242,9 @@ impl Parse for Codebook {
             return Err(syn::Error::new(ty.span(), "the weights of a codebook are `i8`"));
         }
         inner.parse::<Token![;]>()?;
-        let weights = inner.parse()?;
+        let weights = count(&inner)?;
         outer.parse::<Token![;]>()?;
-        let entries = outer.parse()?;
+        let entries = count(&outer)?;
         input.parse::<Token![=]>()?;
         // The compiler reads them; `syn` would need a grammar of all Rust.
         let mut value = TokenStream::new();
@@ -277,7 +277,7 @@ impl Parse for Piece {
         bracketed!(digits in input);
         let digits = digits.parse_terminated(Digit::parse, Token![,])?;
         input.parse::<Token![=]>()?;
-        Ok(Self { digits, value: input.parse()? })
+        Ok(Self { digits, value: expression(input)? })
     }
 }
 
@@ -285,8 +285,28 @@ impl Parse for Digit {
     fn parse(input: ParseStream) -> syn::Result<Self> {
         let name = input.parse()?;
         input.parse::<Token![:]>()?;
-        Ok(Self { name, radix: input.parse()? })
+        Ok(Self { name, radix: count(input)? })
     }
+}
+
+/// A formula, an entry of a table, or planes.
+fn expression(input: ParseStream) -> syn::Result<Expr> {
+    input.parse().map_err(|error: syn::Error| {
+        // syn knows the rest of Rust where a feature is on that costs every user of the macro compile time.
+        if error.to_string().starts_with("unsupported expression") {
+            let message = "a formula is made of names, numbers, indices, operators and calls: nothing else of Rust goes in it";
+            return syn::Error::new(error.span(), message);
+        }
+        error
+    })
+}
+
+/// A count of a declaration.
+fn count(input: ParseStream) -> syn::Result<LitInt> {
+    input.parse().map_err(|error: syn::Error| {
+        let message = "expected a whole number, written out: a macro does not know what a constant is";
+        syn::Error::new(error.span(), message)
+    })
 }
 
 /// Whether an attribute of a declaration may go with the generated code.

@@ -91,6 +91,16 @@ const RIGHT: &[(&str, &str, &str)] = &[
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 7; _top[h: 2, i: 16] = qs[i] >> (3 + 4 * h) & 1; w = d * (q - 4);",
     ),
     (
+        "a factor behind its codes",
+        "d: f16, s: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (s * 2 + 1) * (q - 8);",
+    ),
+    (
+        "a number before its codes",
+        "d: f16, s: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (1 + 2 * s) * (q - 8);",
+    ),
+    (
         "coded zero points",
         "d: f16, m: f16, z: [u8; 2], qs: [u8; 16],",
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * q - m * z;",
@@ -125,6 +135,18 @@ fn what_is_missing_is_said() {
         for ((operation, reason), (expected_operation, expected_reason)) in missing.iter().zip(expected) {
             assert_eq!(operation, expected_operation, "{body}");
             assert!(reason.contains(expected_reason), "{body}: {reason}");
+        }
+    }
+}
+
+/// Errors of the parser's crate don't come through where it does not know all of Rust.
+#[test]
+fn other_expressions_are_no_formulas() {
+    for formula in ["if d { q }", "d * match q {}", "d * [1, 2][q]", "|q| d * q", "unsafe { d } * q"] {
+        let text = format!("block X[32] {{ d: f16, q: [i8; 32], w = {formula}; }}");
+        let errors = facts(text.parse().expect("these are tokens")).expect_err(formula);
+        for error in errors {
+            assert!(!error.to_string().contains("syn"), "{formula}: {error}");
         }
     }
 }

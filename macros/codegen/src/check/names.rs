@@ -9,20 +9,57 @@ use crate::parse;
 /// What every block has of its own, whatever is declared.
 const OWN: [&str; 5] = ["ZERO", "FORMAT", "from_bytes", "to_bytes", "from_weights"];
 
+/// Types that generated code names, and the primitive ones, which a format of that name would hide from it.
+const TYPES: [&str; 19] = [
+    "Codebooks",
+    "kernels",
+    "bool",
+    "char",
+    "f32",
+    "f64",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "i128",
+    "isize",
+    "str",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "u128",
+    "usize",
+];
+
+/// Variants of the prelude. A pattern of such a name is the variant, never a variable.
+const VARIANTS: [&str; 4] = ["None", "Some", "Ok", "Err"];
+
 /// Formats of one declaration differ in name and in number.
 pub fn of_formats(declarations: &parse::Declarations, errors: &mut Errors) {
     let mut seen: Vec<(&Ident, Option<usize>)> = Vec::new();
     for declared in &declarations.formats {
         no_keyword(&declared.name, errors);
+        if TYPES.iter().any(|ty| declared.name == ty) {
+            errors.note(
+                Rule::Names,
+                &declared.name,
+                format!("`{}` is a type that generated code uses: rename the format", declared.name),
+            );
+        }
         let gguf = declared.gguf.as_ref().and_then(|id| numbers::number(id, errors).ok());
         for (name, other) in &seen {
             // Kernels and benches are named in lower case, so that is where names must differ.
             if declared.name.to_string().to_lowercase() == name.to_string().to_lowercase() {
-                errors.note(
-                    Rule::Names,
-                    &declared.name,
-                    format!("a second format called `{name}`: rename one of the two"),
-                );
+                let message = if declared.name == **name {
+                    format!("a second format called `{name}`: rename one of the two")
+                } else {
+                    format!(
+                        "`{}` and `{name}` are the same in lower case, in which kernels are named: rename one of the two",
+                        declared.name
+                    )
+                };
+                errors.note(Rule::Names, &declared.name, message);
             }
             if gguf.is_some() && gguf == *other {
                 errors.note(
@@ -59,6 +96,10 @@ impl Checker<'_> {
         let pieces = body.codes.iter().flat_map(|codes| &codes.pieces);
         for digit in pieces.flat_map(|piece| &piece.digits).map(|digit| &digit.name) {
             no_keyword(digit, self.errors);
+            if VARIANTS.iter().any(|variant| digit == variant) {
+                let message = format!("`{digit}` is a variant and can name no variable: rename the digit");
+                self.errors.note(Rule::Names, digit, message);
+            }
             if seen.contains(&digit) {
                 let message = format!("`{digit}` has a meaning already: rename the digit");
                 self.errors.note(Rule::Names, digit, message);

@@ -250,8 +250,14 @@ impl Checker<'_> {
                     let message = "shift right first, then mask once, then shift left";
                     return self.errors.refuse(Rule::Planes, value, message);
                 }
-                if let Expr::Binary(ExprBinary { op: BinOp::Shl(_), .. }) = &**right {
-                    let message = "`<<` binds tighter than `&`: write `(… & 3) << 4`";
+                if let Expr::Binary(ExprBinary { op, .. }) = &**right {
+                    let message = match op {
+                        BinOp::Shr(_) => {
+                            "`>>` binds tighter than `&`, and the shift comes first: write `… >> 4 & 15`"
+                        }
+                        BinOp::Shl(_) => "`<<` binds tighter than `&`: write `(… & 3) << 4`",
+                        _ => "a mask is a number, written out: 1, 3, 7, …",
+                    };
                     return self.errors.refuse(Rule::Planes, right, message);
                 }
                 let mask = self.constant(right)?;
@@ -303,6 +309,10 @@ impl Checker<'_> {
             return self.errors.refuse(Rule::Planes, &index.expr, message);
         };
         let Some(field) = self.fields.iter().position(|field| *name == field.name) else {
+            if self.body.fields.iter().any(|field| field.name == *name) {
+                // It is declared, with an error that is noted already.
+                return Err(Noted);
+            }
             let known = list(self.fields.iter().map(|field| &field.name));
             let message = format!("no field is called `{name}`: the fields are {known}");
             return self.errors.refuse(Rule::Declared, name, message);

@@ -1,6 +1,6 @@
 //! Rules of `w = …;`: products, values, group scales, signs.
 
-use syn::{BinOp, Expr, ExprBinary, ExprCall, Ident};
+use syn::{BinOp, Expr, ExprBinary, ExprCall, ExprUnary, Ident, UnOp};
 
 use super::numbers::{is_literal, plain};
 use super::planes::path;
@@ -66,6 +66,7 @@ impl Checker<'_> {
             );
             return self.errors.refuse(Rule::Product, main, message);
         };
+        self.of_the_block(main, &scale, "scale")?;
         if signs.is_some() && matches!(value, Value::Linear { .. }) {
             let message =
                 "signs go with the values of a table or a codebook: codes have a zero point instead";
@@ -97,7 +98,10 @@ impl Checker<'_> {
     fn minimum(&mut self, subtract: bool, product: &Expr) -> Result<Minimum, Noted> {
         let Factors { scale, weight, signs } = self.product(product)?;
         let message = match (weight, signs) {
-            (None, None) => return Ok(Minimum { subtract, product: scale }),
+            (None, None) => {
+                self.of_the_block(product, &scale, "minimum")?;
+                return Ok(Minimum { subtract, product: scale });
+            }
             (Some((_, Value::Codebook { .. })), _) => {
                 "a weight is one entry of one codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums"
             }
@@ -138,11 +142,6 @@ impl Checker<'_> {
             }
         }
         scale.constant = self.factor_of(product, exponent)?;
-        let has_numbers = matches!(scale.group, Some(GroupScale { value: ScaleValue::Number(_), .. }));
-        if scale.block.is_empty() && !has_numbers {
-            let message = "all blocks would have the same scale: multiply by a field of f16, f32, e8m0 or ue4m3; a scale of a row or of a tensor is not in its blocks, so that whoever calls the kernels multiplies by it";
-            return self.errors.refuse(Rule::Product, product, message);
-        }
         Ok(Factors { scale, weight, signs })
     }
 
@@ -171,7 +170,7 @@ impl Checker<'_> {
                 let (Some(table), Some(name)) = (path(&index.expr), path(&index.index)) else {
                     return self.errors.refuse(Rule::Product, factor, "expected `TABLE[codes]`");
                 };
-                let code = self.operand(name)?;
+                let code = self.integers(name, "a table or a codebook")?;
                 let body = self.body;
                 match body.codebooks.iter().find(|codebook| codebook.name == *table) {
                     Some(codebook) => self.codebook(factor, codebook, code),
@@ -182,6 +181,14 @@ impl Checker<'_> {
                 }
             }
             Expr::Call(call) => self.signs(call),
+            Expr::Unary(ExprUnary { op: UnOp::Neg(_), .. }) => {
+                let message = "a factor has no minus of its own: scales are negative where the numbers that blocks store are, and values where a table's are; a minimum is subtracted, `w = d * q - m;`";
+                self.errors.refuse(Rule::Product, factor, message)
+            }
+            Expr::Binary(ExprBinary { op: BinOp::Div(_), .. }) => {
+                let message = "a product is not divided: store the reciprocal as the scale, and multiply by 0.5 for a half";
+                self.errors.refuse(Rule::Product, factor, message)
+            }
             _ => self.errors.refuse(
                 Rule::Product,
                 factor,
@@ -193,15 +200,22 @@ impl Checker<'_> {
     /// `(codes - zero)`, `(2 * codes + 1)`
     fn shifted(&mut self, factor: &Expr, left: &Expr, subtract: bool, right: &Expr) -> Result<Factor, Noted> {
         let operator = if subtract { "-" } else { "+" };
+        // A sum is the same either way round.
+        let (left, right) = if !subtract && is_literal(left) { (right, left) } else { (left, right) };
         if !is_literal(right) {
             let message = match plain(right) {
+                _ if is_literal(left) => {
+                    format!("codes come before the number, as in `(q {operator} 8)`: for values that fall declare a table of them")
+                }
                 Expr::Index(_) if matches!(plain(left), Expr::Index(_)) => {
                     "a weight is one entry of one table or codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums".to_owned()
                 }
-                _ if subtract => {
-                    "a zero point is a number. Where blocks or groups store their own, multiply out: `w = d * q - d * z;` has kernels, and with a field of its own for the second scale, `w = d * q - m * z;`, a quantizer too".to_owned()
+                _ if path(left).is_some_and(|name| self.is_single(name)) => {
+                    "scales are multiplied and not added: let the quantizer store the sum in one field".to_owned()
                 }
-                _ => format!("expected a number after `{operator}`"),
+                _ => {
+                    format!("a zero point is a number. Where blocks or groups store their own, multiply out: `w = d * q {operator} d * z;` has kernels, and with a field of its own for the second scale, `w = d * q {operator} m * z;`, a quantizer too")
+                }
             };
             return self.errors.refuse(Rule::Product, right, message);
         }
@@ -224,21 +238,36 @@ impl Checker<'_> {
         self.scaled_or_weight(factor, code, Meaning::Linear { factor: times as i32, zero })
     }
 
+    /// The scale of a product has a number of the block's own. `same` says what all blocks would share without.
+    fn of_the_block(&mut self, product: &Expr, scale: &Product, same: &str) -> Result<(), Noted> {
+        let has_numbers = matches!(scale.group, Some(GroupScale { value: ScaleValue::Number(_), .. }));
+        if !scale.block.is_empty() || has_numbers {
+            return Ok(());
+        }
+        let message = format!(
+            "all blocks would have the same {same}: multiply by a field of f16, f32, e8m0 or ue4m3; a scale of a row or of a tensor is not in its blocks, so that whoever calls the kernels multiplies by it"
+        );
+        self.errors.refuse(Rule::Product, product, message)
+    }
+
     /// Codes, or a number times codes, before an operator.
     fn multiple(&mut self, value: &Expr, operator: &str) -> Result<(usize, usize), Noted> {
         let (times, name) = match plain(value) {
-            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. }) if is_literal(left) => {
-                let times = self.constant(left)?;
+            Expr::Binary(ExprBinary { left, op: BinOp::Mul(_), right, .. })
+                if is_literal(left) || is_literal(right) =>
+            {
+                let (number, name) = if is_literal(left) { (left, right) } else { (right, left) };
+                let times = self.constant(number)?;
                 if times == 0 {
                     let message = "0 times codes is always 0: write 1 or more, or drop the codes";
-                    return self.errors.refuse(Rule::Numbers, left, message);
+                    return self.errors.refuse(Rule::Numbers, number, message);
                 }
-                (times, &**right)
+                (times, &**name)
             }
             name => (1, name),
         };
         match path(name) {
-            Some(name) => Ok((self.operand(name)?, times)),
+            Some(name) => Ok((self.integers(name, "a zero point or a factor of their own")?, times)),
             None => {
                 let message = format!("expected codes before `{operator}`, as in `(q {operator} 8)`");
                 self.errors.refuse(Rule::Product, value, message)
@@ -263,7 +292,7 @@ impl Checker<'_> {
         let Some(name) = path(argument) else {
             return self.errors.refuse(Rule::Signs, argument, "expected the name of codes");
         };
-        let code = self.operand(name)?;
+        let code = self.integers(name, "the place of signs")?;
         let codes = &self.codes[code];
         let bits = if even { SIGNS - 1 } else { SIGNS };
         if codes.has_trits() {
@@ -317,6 +346,24 @@ impl Checker<'_> {
             return self.errors.refuse(Rule::Values, factor, message);
         }
         Ok(Factor::Weight(code, Value::Codebook { name: declared.name.to_string(), weights }))
+    }
+
+    /// Whether `name` is a field of one number.
+    fn is_single(&self, name: &Ident) -> bool {
+        self.fields.iter().any(|field| *name == field.name && field.count.is_none())
+    }
+
+    /// The code vector called `name` where only integers have a meaning, as those that take `what`.
+    fn integers(&mut self, name: &Ident, what: &str) -> Result<usize, Noted> {
+        let field = self.fields.iter().find(|field| *name == field.name && field.count.is_some());
+        if let Some(ty) = field.map(|field| field.ty).filter(|ty| ty.is_number()) {
+            let message = format!(
+                "`{name}` is an array of {}, whose bytes are numbers and not codes: they don't take {what}, declare it as u8 where they are codes",
+                ty.name()
+            );
+            return self.errors.refuse(Rule::Values, name, message);
+        }
+        self.operand(name)
     }
 
     /// The code vector called `name`, made on the spot where `name` is an array that stands for itself.
