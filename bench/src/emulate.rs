@@ -1,5 +1,5 @@
-//! AVX-VNNI's own machine code on any x86-64 CPU with AVX2: where the CPU refuses `vpdpbusd`, a SIGILL handler
-//! does its work.
+//! AVX-VNNI's own machine code on any x86-64 CPU with AVX2: where the CPU refuses `vpdpbusd` or `vpdpwssd`, a SIGILL
+//! handler does its work.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl fmt::Display for How {
     }
 }
 
-/// `isa` by the CPU, or with the `vpdpbusd` of AVX-VNNI emulated; then this process handles SIGILL from here on, and
+/// `isa` by the CPU, or with the `vpdpbusd` and `vpdpwssd` of AVX-VNNI emulated; then this process handles SIGILL from here on, and
 /// an illegal instruction of any other kind ends it, with a word about which.
 ///
 /// # Errors

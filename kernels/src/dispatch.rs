@@ -31,6 +31,9 @@ pub struct FormatParts {
     pub floats: &'static [FloatField],
     /// The operations that it does not have.
     pub missing: &'static [Missing],
+    /// Whether kernels sum a block in integers and so take one [`unit`](ActivationBlock::unit) for all activations that a
+    /// block is multiplied with; other formats take any.
+    pub one_unit: bool,
     /// What panels of it are like; `None` where scales are for less than 16 weights.
     #[doc(hidden)]
     pub panel: Option<PanelFormat>,
@@ -93,6 +96,35 @@ pub struct ShapeError {
     pub expected: usize,
 }
 
+/// Why weights can't be multiplied with activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProductError {
+    /// The slices don't fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The format takes one unit for all activations that a block of weights is multiplied with
+    /// ([`one_unit`](FormatParts::one_unit)), and these have several.
+    #[error(
+        "{format} {operation}: activations[{index}] has another unit than activations[{first}], which is multiplied with \
+         the same block of {block_len} weights. Quantize each vector whole, by quantize_activations, and begin a slice \
+         of it at a multiple of {run} activations, {len} to an ActivationBlock",
+        run = ActivationBlock::RUN,
+        len = ActivationBlock::LEN
+    )]
+    Units {
+        /// The format's name.
+        format: &'static str,
+        /// The operation's name.
+        operation: &'static str,
+        /// The first [`ActivationBlock`] of the argument that has another unit than it should.
+        index: usize,
+        /// The one whose unit it should have: the first of those that the same block of weights is multiplied with.
+        first: usize,
+        /// Weights per block.
+        block_len: usize,
+    },
+}
+
 /// Why weights can't be quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantizeError {
@@ -138,13 +170,17 @@ impl Format {
     /// compile error.
     ///
     /// # Panics
-    /// Blocks are no multiple of 32 weights, have no bytes, or are of another size than those of the kernels; a number
-    /// lies outside of the block; a panel has neither 1 nor 2 groups.
+    /// Blocks are no multiple of 32 weights, have no bytes, are of another size than those of the kernels, or want one unit
+    /// for activations of more than one run or of parts of two; a number lies outside of the block; a panel has neither 1 nor 2 groups.
     #[doc(hidden)]
     pub const fn new(parts: FormatParts) -> Self {
         let FormatParts { block_len, block_bytes, floats, variants, .. } = parts;
         assert!(block_len > 0 && block_len.is_multiple_of(ActivationBlock::LEN), "blocks of 32 weights");
         assert!(block_bytes > 0, "blocks of at least one byte");
+        assert!(
+            !parts.one_unit || ActivationBlock::RUN.is_multiple_of(block_len),
+            "one unit for no more activations than have one"
+        );
         if let Some(panel) = &parts.panel {
             assert!(
                 panel.groups == 1 || panel.groups == 2,
@@ -222,9 +258,11 @@ impl Kernels {
     /// The dot product of a row of blocks with as many activations.
     ///
     /// # Errors
-    /// `row` is not the blocks of exactly `32 * activations.len()` weights.
-    pub fn dot(&self, row: &[u8], activations: &[ActivationBlock]) -> Result<f32, ShapeError> {
+    /// `row` is not the blocks of exactly `32 * activations.len()` weights, or the activations of a block have several
+    /// units and the format takes [one](FormatParts::one_unit).
+    pub fn dot(&self, row: &[u8], activations: &[ActivationBlock]) -> Result<f32, ProductError> {
         self.check("dot", "row", row.len(), self.row_bytes("dot", activations)?)?;
+        self.check_units("dot", activations)?;
         // SAFETY: `variant` was found by a `Supported`, which proves that the CPU has its instruction
         // set; that is all `Variant::new` leaves to the caller.
         Ok(unsafe { (self.variant.dot)(row, activations) })
@@ -235,13 +273,14 @@ impl Kernels {
     /// `matrix` is `[y.len(), 32 * activations.len()]`; rows follow each other without padding.
     ///
     /// # Errors
-    /// `matrix` is not of that shape, or a row is not a whole number of blocks.
+    /// `matrix` is not of that shape, a row is not a whole number of blocks, or the activations of a block have several
+    /// units and the format takes [one](FormatParts::one_unit).
     pub fn gemv(
         &self,
         matrix: &[u8],
         activations: &[ActivationBlock],
         y: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    ) -> Result<(), ProductError> {
         self.multiply("gemv", matrix, activations, y)
     }
 
@@ -254,20 +293,21 @@ impl Kernels {
     /// have any length.
     ///
     /// # Errors
-    /// The slices are not of these shapes, or a row is not a whole number of blocks.
+    /// The slices are not of these shapes, a row is not a whole number of blocks, or the activations of a block have several
+    /// units and the format takes [one](FormatParts::one_unit).
     pub fn gemv_several(
         &self,
         matrix: &[u8],
         activations: &[ActivationBlock],
         vectors: usize,
         y: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    ) -> Result<(), ProductError> {
         const OPERATION: &str = "gemv_several";
         for (what, len) in [("activations", activations.len()), ("y", y.len())] {
             if !len.is_multiple_of(vectors) {
                 // The next whole number of vectors.
                 let expected = len.checked_next_multiple_of(vectors).unwrap_or(0);
-                return Err(self.shape_error(OPERATION, what, len, expected));
+                return Err(self.shape_error(OPERATION, what, len, expected).into());
             }
         }
         match vectors {
@@ -278,6 +318,8 @@ impl Kernels {
         }
         let row = self.row_bytes(OPERATION, &activations[..activations.len() / vectors])?;
         self.check(OPERATION, "matrix", matrix.len(), row.saturating_mul(y.len() / vectors))?;
+        // A vector is a whole number of blocks: one check finds the blocks of all.
+        self.check_units(OPERATION, activations)?;
         if activations.is_empty() {
             y.fill(0.0);
             return Ok(());
@@ -294,9 +336,10 @@ impl Kernels {
         matrix: &[u8],
         activations: &[ActivationBlock],
         y: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    ) -> Result<(), ProductError> {
         let row = self.row_bytes(operation, activations)?;
         self.check(operation, "matrix", matrix.len(), row.saturating_mul(y.len()))?;
+        self.check_units(operation, activations)?;
         // SAFETY: as in `dot`.
         unsafe { (self.variant.gemv)(matrix, activations, y) };
         Ok(())
@@ -371,6 +414,35 @@ impl Kernels {
         Ok((activations.len() / per_block).saturating_mul(self.format.block_bytes))
     }
 
+    /// Checks that all activations that a block is multiplied with have one unit, where kernels take it from the first.
+    fn check_units(
+        &self,
+        operation: &'static str,
+        activations: &[ActivationBlock],
+    ) -> Result<(), ProductError> {
+        let FormatParts { name: format, block_len, one_unit, .. } = **self.format;
+        if !one_unit {
+            return Ok(());
+        }
+        let per_block = block_len / ActivationBlock::LEN;
+        // First whether any differs, and only then which: to stop at the first takes half as long again.
+        let has_several = match per_block {
+            1 => false,
+            2 => has_several_units::<2>(activations),
+            4 => has_several_units::<4>(activations),
+            _ => has_several_units::<{ ActivationBlock::RUN / ActivationBlock::LEN }>(activations),
+        };
+        if !has_several {
+            return Ok(());
+        }
+        let first_of = |index: usize| index / per_block * per_block;
+        let differs = |&index: &usize| unit(&activations[index]) != unit(&activations[first_of(index)]);
+        (0..activations.len()).find(differs).map_or(Ok(()), |index| {
+            let first = first_of(index);
+            Err(ProductError::Units { format, operation, index, first, block_len })
+        })
+    }
+
     pub(crate) fn check_blocks(
         &self,
         operation: &'static str,
@@ -402,4 +474,21 @@ impl Kernels {
     ) -> ShapeError {
         ShapeError { format: self.format.name, operation, what, actual, expected }
     }
+}
+
+/// The unit of 32 activations by its bits: a vector with a NaN has a unit that is NaN, too, and not equal to itself.
+fn unit(activations: &ActivationBlock) -> u32 {
+    activations.unit().to_bits()
+}
+
+/// Whether any `N` blocks of activations that are multiplied with one block of weights have several units.
+fn has_several_units<const N: usize>(activations: &[ActivationBlock]) -> bool {
+    let mut different = 0;
+    for of_block in activations.as_chunks::<N>().0 {
+        let first = unit(&of_block[0]);
+        for other in of_block {
+            different |= unit(other) ^ first;
+        }
+    }
+    different != 0
 }

@@ -60,7 +60,8 @@ pub mod x86;
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
 pub use dispatch::{
-    BlockFormat, Format, FormatParts, Kernels, Missing, Quantize, QuantizeError, ShapeError, Variant,
+    BlockFormat, Format, FormatParts, Kernels, Missing, ProductError, Quantize, QuantizeError, ShapeError,
+    Variant,
 };
 pub use finite::{FloatField, FloatType};
 #[cfg(not(test))]

@@ -147,12 +147,30 @@ pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
 #[target_feature(enable = "avx2")]
 pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
     let [a, b, c, d, e, f, g, h] = index;
-    let mut index = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
+    _mm256_permutevar8x32_ps(floats, hidden(_mm256_setr_epi32(a, b, c, d, e, f, g, h)))
+}
+
+/// Each half becomes four times the integer of 16 bits at `A` in it, then four times the one at `B`.
+///
+/// One instruction, as in [`permute`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn four_of_each<const A: i16, const B: i16>(shorts: __m256i) -> __m256i {
+    // Both bytes of an integer.
+    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
+    let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
+    _mm256_shuffle_epi8(shorts, hidden(index))
+}
+
+/// An index of which the compiler does not know that it is constant.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn hidden(mut index: __m256i) -> __m256i {
     // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
     unsafe {
         core::arch::asm!("/* {0} */", inout(ymm_reg) index, options(pure, nomem, nostack, preserves_flags));
     }
-    _mm256_permutevar8x32_ps(floats, index)
+    index
 }
 
 /// The f16 at `OFFSET` as an f32 in every lane.
@@ -198,10 +216,33 @@ pub fn load_lane_sums(a: &ActivationBlock) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn load_steps(a: &ActivationBlock) -> __m256 {
-    // SAFETY: `scales` are 16 bytes; the load needs no alignment.
-    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(a.scales().as_ptr().cast()) });
-    // A bf16 is the upper half of an f32.
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+    load(a.scales())
+}
+
+/// The scales of two blocks in units: those of the first, then of the second.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_pair(a: &ActivationBlock, b: &ActivationBlock) -> __m256i {
+    let [a, b] = [a, b].map(|block| i64::from_le_bytes(*block.multiples()));
+    _mm256_cvtepu8_epi16(_mm_set_epi64x(b, a))
+}
+
+/// The scales of two blocks in units, as `vpackssdw` packs lanes: four of each in turn.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_multiples(a: &ActivationBlock, b: &ActivationBlock) -> __m256i {
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(load_pair(a, b))
+}
+
+/// The sums of eight activations each of two blocks, in units.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_totals(a: &ActivationBlock, b: &ActivationBlock) -> __m256 {
+    let [low, high] = [a, b].map(|block| {
+        // SAFETY: `sums` are 16 bytes; the load needs no alignment.
+        unsafe { _mm_loadu_si128(block.sums().as_ptr().cast()) }
+    });
+    _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_set_m128i(high, low), load_pair(a, b)))
 }
 
 /// Eight floats.

@@ -4,9 +4,21 @@
 use quantloom_kernels::formats::{Q4_0, Q8_0};
 use quantloom_kernels::gemm::{ActivationTile, PanelFormat, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{
-    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, Supported, bf16,
+    ActivationBlock, BlockFormat, FORMATS, Format, FormatParts, Isa, Kernels, ProductError, Supported,
     quantize_activations,
 };
+
+quantloom_kernels::quant_format! {
+    /// Four blocks of it are multiplied with the activations of one unit.
+    block Quarter[64] {
+        d: f16,
+        s: [i8; 2],
+        qs: [u8; 32],
+
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * s * q;
+    }
+}
 
 /// Activations of many magnitudes.
 fn ramp(n: usize, seed: u64) -> Vec<f32> {
@@ -25,6 +37,7 @@ fn activations_are_the_same_on_all_instruction_sets() {
     let cases: Vec<(&str, Vec<f32>)> = vec![
         ("zeros", vec![0.0; 32]),
         ("ramp", ramp(96, 1)),
+        ("a run and a part of one", ramp(576, 5)),
         ("subnormal", vec![1e-44; 32]),
         ("tiny", ramp(32, 2).iter().map(|x| x * 1e-37).collect()),
         ("huge", ramp(32, 3).iter().map(|x| x * 1e37).collect()),
@@ -36,10 +49,12 @@ fn activations_are_the_same_on_all_instruction_sets() {
             assert_eq!(activations(isa, &x), scalar, "{name} {}", isa.isa());
         }
         for (block, x) in scalar.iter().zip(x.chunks(32)) {
+            let exact = block.multiples().map(|k| f64::from(k) * f64::from(block.unit()));
+            assert_eq!(block.scales().map(f64::from), exact, "{name}: scales are rounded");
             for (i, x) in x.iter().enumerate() {
-                let (q, scale) = (block.codes()[i], block.scales()[i / 4].to_f32());
+                let (q, scale) = (block.codes()[i], block.scales()[i / 4]);
                 let distance = (f32::from(q) * scale - x).abs();
-                assert!(distance <= scale * 0.501 + 4e-37, "{name}: {x} became {q} · {scale}");
+                assert!(distance <= scale * 0.501, "{name}: {x} became {q} · {scale}");
                 assert!((-127..=127).contains(&q), "{name}: {x} became {q}");
             }
         }
@@ -80,8 +95,7 @@ fn products_are_those_of_dequantized_weights() {
         for ((y, weights), row) in
             y.iter().zip(weights.chunks(cols)).zip(matrix.chunks(format.bytes_for(cols)))
         {
-            let x =
-                a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4].to_f32()));
+            let x = a.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4]));
             let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
             let cell = format!("{} on {}", format.name, isa.isa());
             assert!((y - expected).abs() < 1e-4 * cols as f32, "{cell}: {y}, expected {expected}");
@@ -358,17 +372,98 @@ fn edges_give_a_result_or_an_error_of_the_operation() {
 
 #[test]
 fn activations_by_hand_have_codes_that_kernels_take() {
-    let scales = [bf16::ONE; 8];
+    let (multiples, unit) = ([1, 2, 3, 4, 5, 6, 7, 255], 0.5);
+    let scales = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 127.5];
     for i in 0..32 {
         let mut q = [127; 32];
         q[i] = -128;
-        assert_eq!(ActivationBlock::new(q, scales), None, "-128 at {i}");
+        assert_eq!(ActivationBlock::new(q, multiples, unit), None, "-128 at {i}");
         q[i] = -127;
-        let block = ActivationBlock::new(q, scales).unwrap();
+        let block = ActivationBlock::new(q, multiples, unit).unwrap();
         assert_eq!((block.codes(), block.scales()), (&q, &scales));
+        assert_eq!((block.multiples(), block.unit()), (&multiples, unit));
         for (lane, sum) in block.sums().iter().enumerate() {
             assert_eq!(*sum, if lane == i / 4 { 3 * 127 - 127 } else { 4 * 127 }, "-127 at {i}, lane {lane}");
         }
+    }
+}
+
+#[test]
+fn activations_of_a_block_have_one_unit() {
+    const COLS: usize = 512;
+    // Four runs, each of another unit.
+    let x: Vec<f32> = ramp(1024, 6).iter().enumerate().map(|(i, x)| x * (1 + i / 256) as f32).collect();
+    // Miri takes minutes for a block of 256 whose quantizer searches: one of these.
+    let few = ["Q4_0", "Q6_K"];
+    let here = |format: &&Format| format.quantize.is_some() && (!cfg!(miri) || few.contains(&format.name));
+    let mut refused = Vec::new();
+    for format in FORMATS.iter().copied().chain([Quarter::FORMAT]).filter(here) {
+        let mut row = vec![0; format.bytes_for(COLS)];
+        let mut weights = vec![f32::NAN; COLS];
+        let scalar = format.kernels(Supported::new(Isa::Scalar).unwrap());
+        scalar.quantize(&ramp(COLS, 9), &mut row).unwrap();
+        scalar.dequantize(&row, &mut weights).unwrap();
+        for isa in Supported::all() {
+            let kernels = format.kernels(isa);
+            let a = activations(isa, &x);
+            let [whole, middle] = [&a[8..24], &a[4..20]];
+            for (name, slice) in [("runs", whole), ("two quarters", &a[2..18]), ("halves", middle)] {
+                let case = format!("{} on {}, {name}", format.name, isa.isa());
+                let mut y = [f32::NAN];
+                if format.one_unit && format.block_len == 256 && name != "runs" {
+                    let index = if name == "halves" { 4 } else { 6 };
+                    let error = |operation, before| {
+                        let (index, first) = (before + index, before);
+                        ProductError::Units { format: format.name, operation, index, first, block_len: 256 }
+                    };
+                    assert_eq!(kernels.dot(&row, slice), Err(error("dot", 0)), "{case}");
+                    assert_eq!(kernels.gemv(&row, slice, &mut y), Err(error("gemv", 0)), "{case}");
+                    let several = kernels.gemv_several(&row, &[whole, slice].concat(), 2, &mut [0.0; 2]);
+                    assert_eq!(several, Err(error("gemv_several", 16)), "{case}");
+                    refused.push(format.name);
+                    continue;
+                }
+                kernels.gemv(&row, slice, &mut y).expect(&case);
+                let x =
+                    slice.iter().flat_map(|a| (0..32).map(|i| f32::from(a.codes()[i]) * a.scales()[i / 4]));
+                let expected: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
+                assert!((y[0] - expected).abs() < 0.1, "{case}: {}, expected {expected}", y[0]);
+                assert_eq!(kernels.dot(&row, slice), Ok(y[0]), "{case}");
+                let mut both = [f32::NAN; 2];
+                kernels.gemv_several(&row, &[slice, slice].concat(), 2, &mut both).expect(&case);
+                assert_eq!(both, [y[0]; 2], "{case}");
+            }
+        }
+    }
+    refused.dedup();
+    let expected: &[_] = if cfg!(miri) { &["Q6_K"] } else { &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"] };
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn activations_by_hand_have_one_unit_to_a_block() {
+    let block = |unit| ActivationBlock::new([1; 32], [2; 8], unit).unwrap();
+    for isa in Supported::all() {
+        let (of_64, of_32) = (Quarter::FORMAT.kernels(isa), Q4_0::FORMAT.kernels(isa));
+        let (row_of_64, row_of_32) = ([0; 2 * 36], [0; 4 * 18]);
+        let dot = |units: [f32; 4]| of_64.dot(&row_of_64, &units.map(block));
+        assert_eq!(dot([0.5, 0.5, 0.25, 0.25]), Ok(0.0));
+        assert!(dot([f32::NAN; 4]).unwrap().is_nan(), "activations with NaN");
+        for (units, index) in [([0.5, 0.25, 0.5, 0.5], 1), ([0.5, 0.5, 0.25, 0.5], 3)] {
+            let error = dot(units).unwrap_err();
+            let ProductError::Units { operation, index: found, first, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!((operation, found, first), ("dot", index, index - 1));
+            assert_eq!(of_32.dot(&row_of_32, &units.map(block)), Ok(0.0));
+        }
+        let error = dot([0.5, 0.5, 0.5, 0.25]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "Quarter dot: activations[3] has another unit than activations[2], which is multiplied with the same block \
+             of 64 weights. Quantize each vector whole, by quantize_activations, and begin a slice of it at a multiple \
+             of 256 activations, 32 to an ActivationBlock"
+        );
     }
 }
 
@@ -383,6 +478,7 @@ fn formats_by_hand_fit_their_kernels() {
         ("longer than its kernels'", FormatParts { block_len: 64, ..parts() }),
         ("larger than its kernels'", FormatParts { block_bytes: 19, ..parts() }),
         ("kernels of others", FormatParts { variants: Q8_0::FORMAT.variants, ..parts() }),
+        ("one unit for two runs", FormatParts { block_len: 512, one_unit: true, variants: &[], ..parts() }),
         ("a number outside", FormatParts { block_bytes: 1, variants: &[], ..parts() }),
         ("no groups", FormatParts { panel: Some(PanelFormat { groups: 0, ..panel() }), ..parts() }),
         ("three groups", FormatParts { panel: Some(PanelFormat { groups: 3, ..panel() }), ..parts() }),

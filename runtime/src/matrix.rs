@@ -28,8 +28,9 @@ enum AnyKernels {
     Quantized(Kernels),
 }
 
-/// Kernels fail only on lengths, and those of a model were checked when it was loaded.
-const CHECKED: &str = "shapes are checked when a model is loaded";
+/// Kernels fail on lengths, and those of a model were checked when it was loaded, and on units of activations that differ
+/// within a block, which they don't where each vector was quantized whole.
+const CHECKED: &str = "shapes are checked when a model is loaded, and vectors are quantized whole";
 
 /// The most rows that are multiplied at once: those of a stack buffer.
 pub const MAX_ROWS: usize = 256;
@@ -110,15 +111,14 @@ impl Matrix {
                 AnyKernels::Dense(dense, isa) => {
                     let x = x.floats[first * x.cols..].chunks_exact(x.cols);
                     let mut each = products.chunks_exact_mut(rows.len()).zip(x);
-                    each.try_for_each(|(product, x)| dense.gemv(*isa, data, x, product))
+                    each.try_for_each(|(product, x)| dense.gemv(*isa, data, x, product)).expect(CHECKED);
                 }
                 AnyKernels::Quantized(kernels) => {
                     let blocks = x.cols / ActivationBlock::LEN;
                     let x = &x.blocks[first * blocks..][..tokens * blocks];
-                    kernels.gemv_several(data, x, tokens, products)
+                    kernels.gemv_several(data, x, tokens, products).expect(CHECKED);
                 }
             }
-            .expect(CHECKED);
             self.apply_scale(products);
             for (token, product) in products.chunks_exact(rows.len()).enumerate() {
                 y(first + token, rows.start, product);
@@ -253,7 +253,10 @@ impl<'a> Inputs<'a> {
         if in_blocks {
             team.for_columns(blocks, tokens * per_token, gemm::TOKENS * per_token, |range, mut blocks| {
                 let x = &floats[range.start * ActivationBlock::LEN..range.end * ActivationBlock::LEN];
-                quantize_activations(isa, x, blocks.row(0)).expect(CHECKED);
+                // One by one: a token's scales depend on no other's.
+                for (x, blocks) in x.chunks_exact(cols).zip(blocks.row(0).chunks_exact_mut(per_token)) {
+                    quantize_activations(isa, x, blocks).expect(CHECKED);
+                }
             });
         }
         let count = if in_tiles { ActivationTile::count(tokens, cols) } else { 0 };

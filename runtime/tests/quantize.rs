@@ -519,6 +519,7 @@ fn all_formats() -> Formats {
             block_bytes,
             floats: &[],
             missing: &[],
+            one_unit: false,
             panel: None,
             quantize,
             variants: Vec::leak(variants),

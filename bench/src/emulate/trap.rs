@@ -1,4 +1,4 @@
-//! Traps each `vpdpbusd` that the CPU refuses and does its work on the registers in the signal frame.
+//! Traps each `vpdpbusd` and `vpdpwssd` that the CPU refuses and does its work on the registers in the signal frame.
 //!
 //! An instruction that the CPU does not have raises SIGILL. The kernel saves all registers where the handler
 //! can change them: the general ones in `gregs`, the vector ones in the layout of the XSAVE instruction (Intel
@@ -33,8 +33,8 @@ pub fn supported(isa: Isa) -> Supported {
     assert_eq!(isa.missing(), EMULATED, "this CPU lacks more than the emulator provides");
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(install);
-    // SAFETY: the CPU lacks nothing of `isa` but avxvnni. Of its instructions kernels use `vpdpbusd`, which the
-    // handler executes; any other ends the process.
+    // SAFETY: the CPU lacks nothing of `isa` but avxvnni. Of its instructions kernels use `vpdpbusd` and
+    // `vpdpwssd`, which the handler executes; any other ends the process.
     unsafe { Supported::assume(isa) }
 }
 
@@ -76,15 +76,17 @@ extern "C" fn on_illegal_instruction(_signal: i32, _info: *mut libc::siginfo_t, 
     #[cfg(test)]
     let (bytes, address) = tests::skip_mark(bytes, address);
     let instruction = decode(bytes, address);
-    let wide = match instruction.code() {
-        Code::VEX_Vpdpbusd_ymm_ymm_ymmm256 => true,
-        Code::VEX_Vpdpbusd_xmm_xmm_xmmm128 => false,
+    let (products, wide): (Products, bool) = match instruction.code() {
+        Code::VEX_Vpdpbusd_ymm_ymm_ymmm256 => (of_bytes, true),
+        Code::VEX_Vpdpbusd_xmm_xmm_xmmm128 => (of_bytes, false),
+        Code::VEX_Vpdpwssd_ymm_ymm_ymmm256 => (of_words, true),
+        Code::VEX_Vpdpwssd_xmm_xmm_xmmm128 => (of_words, false),
         _ => die(bytes),
     };
     // SAFETY: the kernel points it to the XSAVE area, whose size covers the AVX component: this CPU has AVX.
     let mut vectors = unsafe { Vectors::new(context.uc_mcontext.fpregs.cast()) };
-    let codes = vectors.read(instruction.op1_register());
-    let activations = if instruction.op2_kind() == OpKind::Memory {
+    let first = vectors.read(instruction.op1_register());
+    let second = if instruction.op2_kind() == OpKind::Memory {
         let general =
             |register: Register| general_index(register).map_or(0, |index| registers[index as usize] as u64);
         let displacement = instruction.memory_displacement64();
@@ -108,10 +110,9 @@ extern "C" fn on_illegal_instruction(_signal: i32, _info: *mut libc::siginfo_t, 
         vectors.read(instruction.op2_register())
     };
     let mut sums = vectors.read(instruction.op0_register());
-    for (i, sum) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        // As in the pseudo-code of VPDPBUSD: unsigned times signed bytes, summed without saturation.
-        let products = (4 * i..4 * i + 4).map(|j| i32::from(codes[j]) * i32::from(activations[j] as i8));
-        *sum = i32::from_le_bytes(*sum).wrapping_add(products.sum()).to_le_bytes();
+    let pairs = first.as_chunks::<4>().0.iter().zip(second.as_chunks::<4>().0);
+    for (sum, (first, second)) in sums.as_chunks_mut::<4>().0.iter_mut().zip(pairs) {
+        *sum = i32::from_le_bytes(*sum).wrapping_add(products(*first, *second)).to_le_bytes();
     }
     if !wide {
         // A VEX instruction on xmm registers clears the upper half of its destination.
@@ -120,6 +121,20 @@ extern "C" fn on_illegal_instruction(_signal: i32, _info: *mut libc::siginfo_t, 
     vectors.write(instruction.op0_register(), sums);
     registers[libc::REG_RIP as usize] = instruction.next_ip() as i64;
     TRAPS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What an instruction adds to a sum, without saturation.
+type Products = fn([u8; 4], [u8; 4]) -> i32;
+
+/// As in the pseudo-code of VPDPBUSD: unsigned times signed bytes.
+fn of_bytes(first: [u8; 4], second: [u8; 4]) -> i32 {
+    first.into_iter().zip(second).map(|(a, b)| i32::from(a) * i32::from(b as i8)).sum()
+}
+
+/// As in that of VPDPWSSD: signed integers of 16 bits, of which two products of -32768 by itself wrap around.
+fn of_words([a, b, c, d]: [u8; 4], [e, f, g, h]: [u8; 4]) -> i32 {
+    let product = |a, b| i32::from(i16::from_le_bytes(a)) * i32::from(i16::from_le_bytes(b));
+    product([a, b], [e, f]).wrapping_add(product([c, d], [g, h]))
 }
 
 /// The number of an xmm or ymm register.
@@ -205,7 +220,7 @@ impl Vectors {
 
 /// Ends the process, naming the bytes of the instruction; only with what a signal handler may call.
 fn die(bytes: &[u8]) -> ! {
-    let message = b"illegal instruction other than vpdpbusd: ";
+    let message = b"illegal instruction other than vpdpbusd and vpdpwssd: ";
     let mut line = [0_u8; 256];
     line[..message.len()].copy_from_slice(message);
     let mut end = message.len();
@@ -242,7 +257,7 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq)]
     struct Ymm([u8; 32]);
 
-    /// Runs one `vpdpbusd` on three registers, `seed` being the destination, behind `mark`.
+    /// Runs one instruction on three registers, `seed` being the destination, behind `mark`.
     macro_rules! run {
         ($mark:literal, $instruction:literal, $vectors:ident) => {{
             let [seed, codes, activations] = $vectors;
@@ -300,6 +315,9 @@ mod tests {
                 "{{vex}} vpdpbusd ymm12, ymm9, [{codes}]"
                 "{{vex}} vpdpbusd ymm12, ymm3, [{below} + 8 * {index} + 16]"
                 "{{vex}} vpdpbusd xmm12, xmm3, [{activations} + 4 * {index}]"
+                "{{vex}} vpdpwssd ymm12, ymm3, ymm9"
+                "{{vex}} vpdpwssd xmm12, xmm3, xmm9"
+                "{{vex}} vpdpwssd ymm12, ymm3, [{below} + 8 * {index} + 16]"
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use quantloom_kernels::gemm::{ActivationTile, Panels, TOKENS, quantize_tile};
-use quantloom_kernels::{ActivationBlock, Kernels, Supported, bf16};
+use quantloom_kernels::{ActivationBlock, Kernels, Supported};
 
 use super::Weight;
 use super::inputs::{Activations, Bytes, INPUTS, Input, Inputs, RANDOM, full, wave};
@@ -84,10 +84,12 @@ fn several(
     a: &[ActivationBlock],
 ) -> Result<(), String> {
     let counts = inputs.shapes.vectors;
-    // The same vector, begun further on each time.
-    let vectors: Vec<Vec<_>> = (0..counts.last().copied().unwrap_or(0))
-        .map(|t| a.iter().cycle().skip(t).take(a.len()).copied().collect())
-        .collect();
+    // The same vector, each run with one unit begun further on each time.
+    let turned = |t| {
+        let runs = a.chunks(ActivationBlock::RUN / ActivationBlock::LEN);
+        runs.flat_map(move |run| run.iter().cycle().skip(t).take(run.len()).copied()).collect()
+    };
+    let vectors: Vec<Vec<_>> = (0..counts.last().copied().unwrap_or(0)).map(turned).collect();
     let expected: Vec<Vec<f32>> = vectors
         .iter()
         .map(|vector| {
@@ -121,8 +123,10 @@ fn gemm(inputs: &Inputs, isa: Supported, seed: u64) -> Result<(), String> {
         // Of one sign they have codes and zero points at one end, of both signs codes at both.
         let x = |i: usize| match input.activations {
             Activations::Wave => wave(i),
-            Activations::Full(pattern) if pattern >> (i % 32) & 1 == 0 => 127.0,
-            Activations::Full(_) => -127.0,
+            Activations::Full(pattern) | Activations::FullScaled(pattern) if pattern >> (i % 32) & 1 == 0 => {
+                127.0
+            }
+            Activations::Full(_) | Activations::FullScaled(_) => -127.0,
         };
         product(inputs, isa, input, shape, seed, x)
     };
@@ -244,14 +248,13 @@ fn exact_sums(inputs: &Inputs, isa: Supported) -> Result<(), String> {
         let block = inputs.blocks(1, 3, Level::One, bytes);
         let weights = inputs.subject.weights_of(&block);
         for (pattern, code) in [(0, 127), (u32::MAX, 127), (0xAAAA_AAAA, 127), (0x5A0F_3371, 93)] {
-            let silent = full(pattern, code, [bf16::ZERO; 8]);
+            let silent = full(pattern, code, [0; 8], 1.0);
             let mut a = vec![silent; weights.len() / ActivationBlock::LEN];
             let first = (round + round / 4) % apart;
             round += 1;
             for (lane, weights) in weights.chunks_exact(4).enumerate().skip(first).step_by(apart) {
                 let (chunk, within) = (lane / 8, lane % 8);
-                let scales = std::array::from_fn(|i| if i == within { bf16::ONE } else { bf16::ZERO });
-                a[chunk] = full(pattern, code, scales);
+                a[chunk] = full(pattern, code, std::array::from_fn(|i| u8::from(i == within)), 1.0);
                 let sum = |part: fn(&Weight) -> f64| -> f64 {
                     weights
                         .iter()
@@ -291,7 +294,8 @@ impl Inputs<'_> {
         case: impl Fn() -> String,
     ) -> Result<(), String> {
         let weights = self.subject.weights_of(row);
-        let x = a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.codes()[i]) * a.scales()[i / 4].to_f64()));
+        let x =
+            a.iter().flat_map(|a| (0..32).map(|i| f64::from(a.codes()[i]) * f64::from(a.scales()[i / 4])));
         check_close_to(y, &weights, x, a.len(), 1.0 + self.lost(a.len()), case)
     }
 
@@ -307,7 +311,7 @@ impl Inputs<'_> {
 /// weights: a few products of scales, one fused multiply-add (with a minimum two) into one of
 /// eight partial sums, and in the end a tree of three additions. With n chunks a partial sum rounds n (2n)
 /// times, each time by at most ε/2 of what has been summed so far, products of scales by ε/2 of one term
-/// each: c = 2n + 8 covers it. So it does a `gemm`, whose one sum rounds up to 4n times, for the products and
+/// each: c = 2n + 8 covers it. Where a block is summed in integers fewer steps round. So it does a `gemm`, whose one sum rounds up to 4n times, for the products and
 /// minima of two groups. Below the normal numbers rounding is no share of the value: `lost` of the least of them
 /// may be.
 fn check_close_to(

@@ -1,6 +1,6 @@
 //! What kernels are shown: blocks with numbers, codes and activations at their ends and between, in tables.
 
-use quantloom_kernels::{ActivationBlock, Supported, bf16, quantize_activations};
+use quantloom_kernels::{ActivationBlock, Supported, quantize_activations};
 
 use super::number::Level;
 use super::random::Random;
@@ -21,9 +21,11 @@ pub enum Activations {
     Wave,
     /// 127, whose sign changes with each activation at a bit of this pattern.
     Full(u32),
+    /// The same with the largest scales that activations have beside their unit.
+    FullScaled(u32),
 }
 
-use Activations::{Full, Wave};
+use Activations::{Full, FullScaled, Wave};
 use Bytes::All;
 use Level::{Largest, LargestSubnormal, Lowest, NegativeZero, SmallestSubnormal, Zero};
 
@@ -61,6 +63,10 @@ pub const INPUTS: &[Input] = &[
     input("activations of -127", SMALL, Bytes::Random, Full(u32::MAX)),
     input("activations of ±127, highest codes", SMALL, All(0xFF), Full(0xAAAA_AAAA)),
     input("activations of -127, lowest signed codes", SMALL, All(0x80), Full(u32::MAX)),
+    input("the largest activations, lowest codes", SMALL, All(0x00), FullScaled(0)),
+    input("the largest activations, highest codes", SMALL, All(0xFF), FullScaled(0)),
+    input("the lowest activations, highest codes", SMALL, All(0xFF), FullScaled(u32::MAX)),
+    input("the lowest activations, lowest signed codes", SMALL, All(0x80), FullScaled(u32::MAX)),
 ];
 
 /// Row lengths of real models: SmolLM2's hidden state and feed-forward layer, then TinyLlama's.
@@ -218,8 +224,11 @@ impl<'s> Inputs<'s> {
                 a
             }
             Full(pattern) => {
-                let scales = std::array::from_fn(|lane| bf16::from_f32(0.25 / (1 + lane) as f32));
-                vec![full(pattern, 127, scales); n / ActivationBlock::LEN]
+                let multiples = [240, 120, 80, 60, 48, 40, 34, 30];
+                vec![full(pattern, 127, multiples, UNIT); n / ActivationBlock::LEN]
+            }
+            FullScaled(pattern) => {
+                vec![full(pattern, 127, [u8::MAX; 8], UNIT); n / ActivationBlock::LEN]
             }
         }
     }
@@ -234,8 +243,11 @@ pub fn wave(i: usize) -> f32 {
     ((i as f64) * 0.7391).sin() as f32 * (1.0 + (i % 7) as f32)
 }
 
+/// With it the largest activations are of the magnitude of [`wave`]'s.
+const UNIT: f32 = 1.0 / 4096.0;
+
 /// Codes of one magnitude, negative where a bit of the pattern is set.
-pub fn full(pattern: u32, code: i8, scales: [bf16; 8]) -> ActivationBlock {
+pub fn full(pattern: u32, code: i8, multiples: [u8; 8], unit: f32) -> ActivationBlock {
     let q = std::array::from_fn(|i| if pattern >> i & 1 == 0 { code } else { -code });
-    ActivationBlock::new(q, scales).expect("no code is -128")
+    ActivationBlock::new(q, multiples, unit).expect("no code is -128")
 }

@@ -78,6 +78,7 @@ pub fn stubs(kernels: &TokenStream, declarations: &parse::Declarations, errors: 
                         block_bytes: 1,
                         floats: &[],
                         missing: &[],
+                        one_unit: false,
                         panel: ::core::option::Option::None,
                         quantize: ::core::option::Option::None,
                         variants: &[],

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use self::block_sums::{BlockSums, block_sums};
 use self::loops::UNROLLED;
 pub use self::loops::{Loop, Moves};
 use self::quantizer::{Quantizer, quantizer};
@@ -11,6 +12,7 @@ use crate::model::{
     CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
 };
 
+pub mod block_sums;
 mod loops;
 pub mod quantizer;
 
@@ -28,6 +30,8 @@ pub struct Plan<'f> {
     pub loops: Vec<Loop>,
     pub scale: Scale<'f>,
     pub minimum: Option<Minimum<'f>>,
+    /// How a block is summed in integers, where its codes and scales leave room for that.
+    pub block_sums: Option<BlockSums>,
     /// Or why there is none.
     pub quantizer: Result<Quantizer, String>,
 }
@@ -214,8 +218,10 @@ pub fn plan(format: &Format) -> Plan<'_> {
         .minimum
         .as_ref()
         .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
+    let block_sums = block_sums(format, &chunks);
     let loops = loops::loops(chunks);
-    Plan { format, loops, scale: scale(format, &format.weight.scale), minimum, quantizer: quantizer(format) }
+    let scale = scale(format, &format.weight.scale);
+    Plan { format, loops, scale, minimum, block_sums, quantizer: quantizer(format) }
 }
 
 /// A constant costs nothing where the table of a number of 8 bits takes it in, the block's before the groups'.
@@ -321,17 +327,18 @@ impl Plan<'_> {
         lanes(group, eighth * LANES, 1)
     }
 
-    /// How totals of chunks, a vector each with a lane for every four weights, become sums over the groups of `scale`.
+    /// How totals of weights, vectors with a lane for every `per_lane` of a block, become sums over the groups of `scale`.
     ///
     /// An entry for each of its [`scale_vectors`](Self::scale_vectors): the vectors whose lanes, one after the other, are to
-    /// be cut into eight runs, a group each; a vector is itself the sum over a range of chunks, empty beyond the last group.
-    pub fn sums(&self, scale: &Scale) -> Vec<Vec<Range<usize>>> {
-        let chunks = self.format.chunks();
-        let Some(group) = scale.group else { return vec![vec![0..chunks]] };
-        let (vectors, chunks_of_each) = (LANES.min(group.size / (CHUNK / LANES)), group.size.div_ceil(CHUNK));
+    /// be cut into eight runs, a group each; a vector is itself the sum over a range of totals, empty beyond the last group.
+    pub fn sums(&self, scale: &Scale, per_lane: usize) -> Vec<Vec<Range<usize>>> {
+        let per_total = LANES * per_lane;
+        let totals = self.format.len / per_total;
+        let Some(group) = scale.group else { return vec![vec![0..totals]] };
+        let (vectors, totals_of_each) = (LANES.min(group.size / per_lane), group.size.div_ceil(per_total));
         let run = |first: usize| {
-            let range = first * chunks_of_each..(first + 1) * chunks_of_each;
-            if range.end <= chunks { range } else { 0..0 }
+            let range = first * totals_of_each..(first + 1) * totals_of_each;
+            if range.end <= totals { range } else { 0..0 }
         };
         (0..self.scale_vectors(scale)).map(|v| (v * vectors..(v + 1) * vectors).map(run).collect()).collect()
     }

@@ -20,7 +20,7 @@ fn kernel_name(plan: &Plan, operation: &str, isa: &dyn Isa) -> Ident {
 pub fn kernels(isa: &dyn Isa, plan: &Plan) -> TokenStream {
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
-    let rows = plan.rows(isa.registers(), 1);
+    let rows = lower::rows_at_once(isa, plan, 1);
     let [rows_name, dot_name, gemv_name, several_name, dequantize_name, expand_name] =
         ["rows", "dot", "gemv", "gemv_several", "dequantize", "expand"]
             .map(|operation| kernel_name(plan, operation, isa));
@@ -95,7 +95,7 @@ fn several(isa: &dyn Isa, plan: &Plan, [rows_name, gemv_name, several_name]: [&I
             }
         };
     }
-    let rows = plan.rows(isa.registers(), most);
+    let rows = lower::rows_at_once(isa, plan, most);
     let [tile_name, pass_name] = ["tile", "pass"].map(|operation| kernel_name(plan, operation, isa));
     let tile_kernel = lower::rows(isa, plan, &tile_name, Vectors::Several);
     quote! {
@@ -191,6 +191,8 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
     let missing = super::missing(plan)
         .into_iter()
         .map(|(operation, reason)| quote!(kernels::Missing { operation: #operation, reason: #reason }));
+    // The same for every instruction set, so that what a program may pass does not depend on the machine.
+    let one_unit = plan.block_sums.is_some();
     let floats = format.fields.iter().flat_map(floats);
     let variants = isas.iter().map(|isa| {
         let target = isa.target();
@@ -228,6 +230,7 @@ pub fn constant(name: &Ident, plan: &Plan, isas: &[&dyn Isa]) -> TokenStream {
                 block_bytes: #bytes,
                 floats: &[#(#floats),*],
                 missing: &[#(#missing),*],
+                one_unit: #one_unit,
                 panel: #panel,
                 quantize: #quantize,
                 variants: &[#(#variants),*],

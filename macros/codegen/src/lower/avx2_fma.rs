@@ -9,6 +9,7 @@ use quote::{format_ident, quote};
 
 use super::{Isa, Products, Target};
 use crate::model::CHUNK;
+use crate::plan::block_sums::GroupPlane;
 use crate::plan::{LANES, Plane, Source};
 
 pub struct Avx2Fma;
@@ -86,7 +87,7 @@ impl Isa for Avx2Fma {
             }
             Source::Bits { windows, index, bits } => {
                 let bits = bits.iter().map(|&bit| Literal::i8_unsuffixed(bit as i8));
-                let bytes = picked(block, windows, index);
+                let bytes = picked(block, windows, index.map(|i| i as i8));
                 masked(
                     quote!({
                         let bits = _mm256_setr_epi8(#(#bits),*);
@@ -96,7 +97,7 @@ impl Isa for Avx2Fma {
                 )
             }
             Source::Shuffle { windows, index, shifts } => {
-                let bytes = picked(block, windows, index);
+                let bytes = picked(block, windows, index.map(|i| i as i8));
                 // There is no shift per byte: for each amount shift all and keep those that need it.
                 let mut amounts = shifts.to_vec();
                 amounts.sort_unstable();
@@ -275,11 +276,61 @@ impl Isa for Avx2Fma {
     fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
         quote!(x86::store(&mut #out, #floats);)
     }
+
+    fn sums_in_integers(&self) -> bool {
+        true
+    }
+
+    fn group_plane(&self, block: &TokenStream, plane: &GroupPlane) -> TokenStream {
+        let GroupPlane { windows, index, factors, shift, masks } = plane;
+        // An index below 0 gives 0.
+        let mut codes = picked(block, windows, index.map(|index| index.map_or(-1, |index| index as i8)));
+        if factors.iter().any(|&factor| factor != 1) {
+            let factors = factors.map(|factor| Literal::i16_unsuffixed(factor.into()));
+            codes = quote!(_mm256_mullo_epi16(#codes, _mm256_setr_epi16(#(#factors),*)));
+        }
+        let codes = shifted(codes, *shift as i32);
+        let is_code = |i: &usize| index[*i].is_some();
+        let Some(mask) = (0..CHUNK).find(is_code).map(|i| masks[i]) else { return codes };
+        if (0..CHUNK).filter(is_code).all(|i| masks[i] == mask) {
+            return masked(codes, mask);
+        }
+        let masks = masks.map(|mask| Literal::i8_unsuffixed(mask as i8));
+        quote!(_mm256_and_si256(#codes, _mm256_setr_epi8(#(#masks),*)))
+    }
+
+    fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
+        let half = quote!(_mm256_castsi256_si128(#codes));
+        let wide =
+            if signed { quote!(_mm256_cvtepi8_epi16(#half)) } else { quote!(_mm256_cvtepu8_epi16(#half)) };
+        if zero == 0 {
+            return wide;
+        }
+        let zero = Literal::i32_unsuffixed(zero);
+        quote!(_mm256_sub_epi16(#wide, _mm256_set1_epi16(#zero)))
+    }
+
+    fn multiples(&self, [a, b]: [&TokenStream; 2]) -> TokenStream {
+        quote!(x86::load_multiples(#a, #b))
+    }
+
+    fn lane_scales(&self, scales: TokenStream, chunks: [usize; 2], multiples: TokenStream) -> TokenStream {
+        let [a, b] = chunks.map(Literal::usize_unsuffixed);
+        quote!(_mm256_mullo_epi16(x86::four_of_each::<#a, #b>(#scales), #multiples))
+    }
+
+    fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
+        quote!(_mm256_add_epi32(#sums, _mm256_madd_epi16(_mm256_packs_epi32(#a, #b), #scales)))
+    }
+
+    fn totals(&self, [a, b]: [&TokenStream; 2]) -> TokenStream {
+        quote!(x86::load_totals(#a, #b))
+    }
 }
 
 /// The bytes at `index` of a window for each half.
-fn picked(block: &TokenStream, [low, high]: &[usize; 2], index: &[u8; CHUNK]) -> TokenStream {
-    let index = index.iter().map(|&i| Literal::i8_unsuffixed(i as i8));
+fn picked(block: &TokenStream, [low, high]: &[usize; 2], index: [i8; CHUNK]) -> TokenStream {
+    let index = index.map(Literal::i8_unsuffixed);
     let windows = if low == high {
         quote!(x86::broadcast_128::<#low, _>(#block))
     } else {

@@ -33,6 +33,10 @@ impl Isa for Avx512Vnni {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
     }
 
+    fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
+        quote!(_mm256_dpwssd_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
+    }
+
     fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
         quote!(x86::negate_masked(#codes, #signs))
     }

@@ -35,4 +35,8 @@ impl Isa for AvxVnni {
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_avx_epi32(#seed, #codes, #activations))
     }
+
+    fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
+        quote!(_mm256_dpwssd_avx_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
+    }
 }

@@ -194,4 +194,9 @@ impl Isa for Scalar {
     fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
         quote!(#out = #floats;)
     }
+
+    /// Without an instruction for it, sums in 16 and 32 bits are no faster than those in floats.
+    fn sums_in_integers(&self) -> bool {
+        false
+    }
 }
