@@ -12,25 +12,38 @@ use quantloom_kernels::quantize::{self, Grid, Number, Numbers, Octet, Product, S
 /// The square root of a quantizer's squared error is at most this many times the plain search's.
 const PROMISE: f64 = 1.02;
 
-/// Kinds of shapes that may be above the promise: what their names contain, how far, and why where that is known.
+/// An error that is none.
+const NOTHING: f64 = 1e-30;
+
+/// Kinds of shapes that may be above the promise: what their lines contain, where ± is a plus or a minus, how far, and why.
 const EXCEPTIONS: &[(&str, f64, &str)] = &[
-    ("4 bits | f16 | + ue4m3 |", 8.0, "the cause is not established"),
-    ("4 bits | f16 | + e8m0 |", 8.0, "the cause is not established"),
-    (
-        "i8 | f16 · u4 per 4 |",
-        1.6,
-        "a group of 4 with fine values: the error changes with each number of the block as if by chance",
-    ),
-    ("4 bits | f16 · u4 per 4 |", 1.12, "small groups, as above"),
-    ("7 bits - 64 | f16 · i8 per 16 |", 1.14, "fine values"),
-    ("7 bits - 64 | f16 · u8 per 16 |", 1.06, "fine values"),
-    ("7 bits - 64 | f16 · ", 1.05, "fine values"),
-    ("i8 | f16 · ", 1.05, "fine values"),
-    ("i8 | f32 · [e8m0] per 16 |", 1.05, "fine values"),
-    ("table | f32 · [e8m0] per 16 |", 1.05, "the cause is not established"),
-    ("table | f16 · (u4 - 8) per 16 |", 1.05, "the cause is not established"),
-    ("signs · table | f16 · u8 per 16 |", 1.05, "the cause is not established"),
+    ("| i8 | f16 | ± ", 1.1, FINE),
+    ("| 7 bits - 64 | f16 | ± ", 1.16, FINE),
+    ("| 4 bits - 8 | f16 | + e8m0 |", 1.06, COARSE),
+    ("| 4 bits - 12 | f16 | + f16 · (u4 - 8) per 16 |", 1.1, COARSE),
+    ("| 4 bits | f16 · u4 per 16 | - f32 |", 1.25, "σ = 1e-7 has few numbers of f16 for scales"),
+    ("| 4 bits | f16 · u4 per 16 | ± ", 1.12, PAIRED),
+    ("| 4 bits | f16 | + f16 · (u4 - 8) per 16 |", 1.03, COARSE),
+    ("| table | f16 | ± ", 1.06, GRID),
+    ("| signs · table | f16 | ± ", 1.03, GRID),
+    ("| codebook of 4 | f16 | ± ", 1.03, GRID),
+    ("| signs · codebook of 4 | f16 | ± ", 1.05, GRID),
+    ("| i8 | f16 · u4 per 4 |", 1.6, FINE),
+    ("| 4 bits | f16 · u4 per 4 |", 1.1, FINE),
+    ("| 4 bits | f16 | - f16 · u4 per 4 |", 1.07, FINE),
+    ("| 4 bits - 12 | f16 | - f16 · u4 per 4 |", 1.06, FINE),
+    ("7 bits - 64 | f16 · ", 1.06, FINE),
+    ("i8 | f16 · ", 1.05, FINE),
+    ("i8 | f32 · [e8m0] per 16 |", 1.05, FINE),
+    ("table | f32 · [e8m0] per 16 |", 1.05, COARSE),
+    ("table | f16 · (u4 - 8) per 16 |", 1.05, COARSE),
+    ("signs · table | f16 · u8 per 16 |", 1.05, FINE),
 ];
+
+const FINE: &str = "of many values, or in small groups, it is chance which numbers fit best, and the plain search tries more of them";
+const COARSE: &str = "of coarse numbers not every pair is tried";
+const PAIRED: &str = "scales and minima of groups are looked for in pairs, of which the neighbours alone are tried: it is Q2_K's shape, and fast";
+const GRID: &str = "values are not even, and not every scale and minimum is tried";
 
 /// What the codes of weights stand for.
 #[derive(Clone, Copy)]
@@ -408,18 +421,6 @@ impl Row {
         format!("{} | {} | {minimum}", self.value.name, self.scale.name())
     }
 
-    /// Whether the plain search is fast enough for a test: codebooks and minima take it a second a block.
-    fn is_measured(&self) -> bool {
-        let is_codebook = matches!(self.value.value, Value::Codebook(_));
-        let is_alone = self.minimum.is_none() && self.scale.group.is_none();
-        let by_groups = self.minimum.as_ref().is_some_and(|minimum| minimum.group.is_some());
-        match (is_codebook, self.minimum.is_some()) {
-            (true, _) => is_alone && self.value.signs != Signs::Even,
-            (false, true) => self.value.name == "4 bits" && self.scale.group.is_none() && !by_groups,
-            (false, false) => self.value.signs != Signs::Even || is_alone,
-        }
-    }
-
     /// The text of a declaration.
     fn declaration(&self) -> String {
         let ValueKind { len, fields, codes, factor, .. } = self.value;
@@ -538,20 +539,14 @@ impl Row {
         }
     }
 
-    /// How many times the plain search's error the quantizer's is, at the most, over some weights; `turn` says which.
-    fn error(&self, turn: usize) -> f64 {
+    /// How many times the plain search's error the quantizer's is, at the most, over some weights, and over which: two
+    /// blocks of Gaussian weights, and a block of another kind, which `turn` chooses.
+    fn error(&self, turn: usize) -> (f64, &'static str) {
         let holds = self.holds();
-        let mut worst = 0.0_f64;
+        let mut worst = (0.0, "");
         let cases = cases(self.value.len);
-        let other = 1 + turn % (cases.len() - 1);
-        // With a minimum the plain search takes long: one case must do.
-        let turns = if self.minimum.is_none() {
-            vec![(0, 2), (other, 1)]
-        } else {
-            vec![(other - turn % 2 * other, 1)]
-        };
-        for (case, blocks) in turns {
-            let (weights, importance) = &cases[case];
+        for (case, blocks) in [(0, 2), (1 + turn % (cases.len() - 1), 1)] {
+            let Case { name, weights, importance } = &cases[case];
             let (mut error, mut least, mut power) = (0.0, 0.0, 0.0);
             for weights in weights.chunks(self.value.len).take(blocks) {
                 let back = self.back(weights, importance.as_deref());
@@ -564,7 +559,11 @@ impl Row {
             }
             // Below the rounding of an f16 it is chance which numbers of it lead nearest.
             let least = least.sqrt().max(power.sqrt() / f64::from(1 << 11));
-            worst = worst.max(if error == 0.0 { 0.0 } else { error.sqrt() / least });
+            // The least number of e8m0 is not 0, but nobody sees it beside a weight.
+            let ratio = if error.sqrt() < NOTHING { 0.0 } else { error.sqrt() / least };
+            if ratio > worst.0 {
+                worst = (ratio, name);
+            }
         }
         worst
     }
@@ -590,28 +589,38 @@ fn octets<const D: usize, const N: usize, const O: usize, const S: usize, const 
     (numbers, values)
 }
 
-/// Weights of two blocks, with the importance of a block's.
-fn cases(len: usize) -> Vec<(Vec<f32>, Option<Vec<f32>>)> {
+/// Weights of two blocks, or of one, with the importance of a block's.
+struct Case {
+    name: &'static str,
+    weights: Vec<f32>,
+    importance: Option<Vec<f32>>,
+}
+
+/// Weights of blocks of `len`: Gaussian ones first, then other kinds.
+fn cases(len: usize) -> Vec<Case> {
     let mut noise = Noise(5);
     let mut gaussian = |sigma: f32| -> Vec<f32> { (0..2 * len).map(|_| sigma * noise.gaussian()).collect() };
     let mut outlier = gaussian(0.03);
     outlier[len / 3] = 1.0;
     let importance: Vec<f32> = gaussian(1.0)[..len].iter().map(|w| w * w).collect();
-    vec![
-        (gaussian(0.03), None),
-        (gaussian(1e-7), None),
-        (gaussian(1e-5), None),
-        (gaussian(1e3), None),
-        (outlier, None),
-        (vec![-0.37; len], None),
-        (gaussian(0.03).iter().map(|w| w.abs()).collect(), None),
-        (gaussian(1.0).iter().map(|w| (w * 1.2).round().clamp(-1.0, 1.0) * 0.05).collect(), None),
-        (vec![0.0; len], None),
-        (gaussian(0.03), Some(importance)),
-    ]
+    let plain = [
+        ("σ = 0.03", gaussian(0.03)),
+        ("σ = 1e-7", gaussian(1e-7)),
+        ("σ = 1e-5", gaussian(1e-5)),
+        ("σ = 1e3", gaussian(1e3)),
+        ("an outlier", outlier),
+        ("all equal", vec![-0.37; len]),
+        ("of one sign", gaussian(0.03).iter().map(|w| w.abs()).collect()),
+        ("ternary", gaussian(1.0).iter().map(|w| (w * 1.2).round().clamp(-1.0, 1.0) * 0.05).collect()),
+        ("zeros", vec![0.0; len]),
+    ];
+    let mut cases: Vec<Case> =
+        plain.into_iter().map(|(name, weights)| Case { name, weights, importance: None }).collect();
+    cases.push(Case { name: "with importance", weights: gaussian(0.03), importance: Some(importance) });
+    cases
 }
 
-/// What a row has, as it stands in the table.
+/// What a row has, as it stands in the table, and its error.
 fn line(row: &Row, turn: usize) -> (String, Option<f64>) {
     let declaration = row.declaration();
     let facts = quantloom_codegen::facts(declaration.parse().expect("tokens"));
@@ -621,11 +630,11 @@ fn line(row: &Row, turn: usize) -> (String, Option<f64>) {
         found.map(|(_, reason)| format!("no: {reason}"))
     };
     let quantizer = missing("quantize");
-    let error = (quantizer.is_none() && row.is_measured()).then(|| row.error(turn));
+    let error = quantizer.is_none().then(|| row.error(turn));
     let shown = match error {
-        Some(error) if error <= PROMISE => "≤ 1.02".to_owned(),
-        Some(error) => format!("{error:.2}"),
-        None => "not measured".to_owned(),
+        Some((error, _)) if error <= PROMISE => "≤ 1.02".to_owned(),
+        Some((error, case)) => format!("{error:.2}, {case}"),
+        None => "no quantizer".to_owned(),
     };
     let text = format!(
         "| {} | {} | {} | {shown} |",
@@ -633,7 +642,7 @@ fn line(row: &Row, turn: usize) -> (String, Option<f64>) {
         quantizer.unwrap_or("yes".into()),
         missing("gemm").unwrap_or("yes".into()),
     );
-    (text, error)
+    (text, error.map(|(error, _)| error))
 }
 
 #[test]
@@ -661,11 +670,8 @@ fn every_shape_has_what_the_page_says() {
     }
     page += "\nAbove 1.02:\n\n";
     for (kind, most, why) in EXCEPTIONS {
-        let _ = writeln!(
-            page,
-            "- {}, up to {most}: {why}",
-            kind.trim_end_matches([' ', '|', '·']).replace('|', "/")
-        );
+        let _ =
+            writeln!(page, "- {}, up to {most}: {why}", kind.trim_matches([' ', '|', '·']).replace('|', "/"));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/shapes.md");
     if std::env::var_os("UPDATE_SHAPES").is_some() {
@@ -673,17 +679,20 @@ fn every_shape_has_what_the_page_says() {
     }
     let reviewed = std::fs::read_to_string(path).unwrap_or_default();
     print!("{page}");
+    let mut failures = Vec::new();
     for (line, error) in lines.iter().filter_map(|(line, error)| Some((line, (*error)?))) {
         let allowed = EXCEPTIONS
             .iter()
-            .filter(|(kind, ..)| line.contains(kind))
+            .filter(|(kind, ..)| ["+", "-"].iter().any(|sign| line.contains(&kind.replace('±', sign))))
             .map(|(_, most, _)| *most)
             .fold(PROMISE, f64::max);
-        assert!(
-            error <= allowed,
-            "{line}: {error:.3} times the error of the plain search, at most {allowed} is allowed"
-        );
+        if error > allowed {
+            failures.push(format!(
+                "{line}: {error:.3} times the error of the plain search, at most {allowed} is allowed"
+            ));
+        }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
     for (i, (line, reviewed)) in page.lines().zip(reviewed.lines()).enumerate() {
         assert_eq!(line, reviewed, "line {} of tests/data/shapes.md: UPDATE_SHAPES=1 writes it anew", i + 1);
     }
@@ -698,10 +707,9 @@ const PAGE: &str = "\
 # What each kind of shape has
 
 Kinds of values under kinds of scales and minima: whether they have a quantizer and a `gemm`, and the quantizer's error as a
-multiple of a plain search's, for some weights with σ = 0.03 or of another kind (σ = 1e-7, 1e-5, 1e3, an
-outlier, all equal, of one sign, ternary, zeros, with importance). Whatever is declared can be proved: `prove` takes a
-layout by hand. The plain search takes up to a second a block for codebooks, even signs and minima, so that of these the
-error is measured for some rows only. Written by `tests/shapes.rs`.
+multiple of a plain search's: the larger of that for Gaussian weights of σ = 0.03 and that for weights of another kind, which
+differs from row to row (σ = 1e-7, 1e-5 or 1e3, an outlier, all equal, of one sign, ternary, zeros, with importance). Where it is
+above 1.02, the weights are named. Whatever is declared can be proved: `prove` takes a layout by hand. Written by `tests/shapes.rs`.
 
 | values | scale | minimum | quantizer | `gemm` | error |
 |---|---|---|---|---|---|

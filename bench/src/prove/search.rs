@@ -1,17 +1,26 @@
 //! A plain search for the least squared error that a block can have, to hold quantizers against.
 //!
 //! A block is `w = scale · value(code) + minimum`; [`Holds`] says in plain numbers what its parts can be. The search
-//! knows nothing of the macro or of `quantloom_kernels::quantize`, computes in f64 and is slow, up to a second a block:
+//! knows nothing of the macro or of `quantloom_kernels::quantize`, computes in f64 and takes up to a second a block:
 //!
 //! - For fixed numbers of the block, the codes of groups and weights are the best of all: each code of the larger
 //!   groups is tried with each code of the smaller ones, and every weight, or row of weights, has its nearest value.
-//!   Only where groups of scales and minima do not nest, or a codebook's row or its signs reach over several groups,
-//!   are codes improved one at a time, each over all its values, from several starts.
+//!   Where groups of scales and minima do not nest, or a codebook's row or its signs reach over several groups, all
+//!   codes of the groups that depend on each other are tried together. Only where these are more than [`FEW`] are codes
+//!   improved one at a time, each over all its values, from several starts.
+//! - The nearest row of a codebook is found without going through all rows for each scale: for one minimum the error of a
+//!   row is a parabola in the scale, and the least of all rows is the envelope of these parabolas (see [`Piece`]).
 //! - The numbers of the block are tried on a fine logarithmic grid of both signs, or all of them where there are few.
 //!   The best of the grid are improved by least squares for the codes and by looking at neighbours until nothing is
 //!   better. With a block number in the scale and one in the minimum the grid has two dimensions and is coarser.
 //!
 //! The result is the error of a block that exists, never less than the least; how near it is stands in the tests.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// So many codes that the groups of a run can have together are all tried.
+const FEW: f64 = 1000.0;
 
 /// What a block can hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +128,78 @@ struct Search<'h> {
     numbers: [Numbers; 2],
     /// Evaluations of a weight that a pair of these numbers takes, about.
     cost: f64,
+    /// Consecutive weights of a row that have the same scale and minimum.
+    piece: usize,
+    /// For each piece its rows in falling order of Σ importance · value².
+    squares: Vec<Vec<(f64, usize)>>,
+    /// What is known of pieces under the number of the minimum that was tried last.
+    known: RefCell<Known>,
+}
+
+/// Pieces under one number of the block's minimum.
+struct Known {
+    minimum: f64,
+    /// Those of the first piece with each code of the minimum, of the second, and so on; made when they are needed.
+    pieces: Vec<Option<Piece>>,
+}
+
+/// The errors of a piece under any scale, for one minimum.
+///
+/// With the same values everywhere, the error is a parabola in the scale: `rest - 2 a s + b s²` with `rest`, `a` and `b` the sums
+/// of importance · target², importance · target · value and importance · value², where the target is the weight less
+/// the minimum.
+struct Piece {
+    rest: f64,
+    /// The sums of each row of values; where a row is this piece alone, they are in `least`.
+    rows: Vec<Sums>,
+    /// The least of all rows: with [`Signs::Own`] for scales above 0 and below, with others for an even and an odd
+    /// number of negated values.
+    least: [Envelope; 2],
+}
+
+/// The sums of a row whose values have the signs of their targets, or their own.
+#[derive(Clone, Copy)]
+struct Sums {
+    a: f64,
+    b: f64,
+    /// The least part of `a` that a value has.
+    part: f64,
+    /// Whether the number of negated values is odd.
+    odd: bool,
+}
+
+/// The least of parabolas `s (b s - 2 a)` for each s above 0: that of the lines in brackets.
+#[derive(Default)]
+struct Envelope {
+    /// `b` and `a` of the lines that are the least somewhere, and where each begins to be.
+    lines: Vec<(f64, f64)>,
+    starts: Vec<f64>,
+}
+
+impl Envelope {
+    /// Takes in a line that is no steeper than those before.
+    fn push(&mut self, b: f64, a: f64) {
+        while let Some(&(last_b, last_a)) = self.lines.last() {
+            if last_b == b && a <= last_a {
+                return;
+            }
+            let start = if last_b == b { 0.0 } else { (2.0 * (last_a - a) / (last_b - b)).max(0.0) };
+            if self.starts.last().is_some_and(|&last| start > last) {
+                self.lines.push((b, a));
+                self.starts.push(start);
+                return;
+            }
+            self.lines.pop();
+            self.starts.pop();
+        }
+        self.lines.push((b, a));
+        self.starts.push(0.0);
+    }
+
+    fn at(&self, s: f64) -> f64 {
+        let (b, a) = self.lines[self.starts.partition_point(|&start| start <= s) - 1];
+        s * (b * s - 2.0 * a)
+    }
 }
 
 /// The factors of groups; one group of the whole block, whose factor is 1, where there are none.
@@ -134,9 +215,49 @@ struct Found {
     error: f64,
     /// The numbers of the block in scale and minimum.
     block: [f64; 2],
-    /// Those of the groups.
+    /// The numbers of groups in the scale, the codes of those in the minimum.
     scales: Vec<f64>,
-    minima: Vec<f64>,
+    minima: Vec<usize>,
+}
+
+/// Sums of products of what the block's scale is multiplied by, what its minimum is multiplied by, and weights.
+#[derive(Default)]
+struct Squares {
+    aa: f64,
+    ab: f64,
+    bb: f64,
+    aw: f64,
+    bw: f64,
+}
+
+impl Squares {
+    /// The best scale beside a minimum.
+    fn scale(&self, minimum: f64) -> Option<f64> {
+        (self.aa > 0.0).then(|| (self.aw - self.ab * minimum) / self.aa)
+    }
+
+    /// The best minimum beside a scale.
+    fn minimum(&self, scale: f64) -> Option<f64> {
+        (self.bb > 0.0).then(|| (self.bw - self.ab * scale) / self.bb)
+    }
+
+    /// The best of both; where weights don't tell them apart, the scale beside the minimum of `block`.
+    fn both(&self, block: [f64; 2]) -> [f64; 2] {
+        let Self { aa, ab, bb, aw, bw } = self;
+        let determinant = aa * bb - ab * ab;
+        if determinant > 1e-9 * aa * bb {
+            return [(aw * bb - bw * ab) / determinant, (bw * aa - aw * ab) / determinant];
+        }
+        [self.scale(block[1]).unwrap_or(block[0]), block[1]]
+    }
+}
+
+/// A run of weights that depend on each other, and its groups.
+struct Run {
+    first: usize,
+    len: usize,
+    scales: Range<usize>,
+    minima: Range<usize>,
 }
 
 impl Groups {
@@ -200,17 +321,65 @@ impl<'h> Search<'h> {
         let fixed = Numbers::One(0.0);
         let numbers = [&holds.scale.block, holds.minimum.as_ref().map_or(&fixed, |minimum| &minimum.block)]
             .map(Numbers::in_order);
-        let mut search =
-            Self { holds, weights, importance, rows, sorted, unit, scale, minimum, numbers, cost: 0.0 };
-        // So many per weight: nearest values, codes of groups, rounds where these are improved one at a time.
-        let per_weight = if search.sorted.is_some() { 2.0 } else { 2.0 * search.rows.len() as f64 };
-        let codes = (search.scale.values.len() * search.minimum.values.len()) as f64;
-        let ways = if search.nests() { 1.0 } else { 30.0 };
-        search.cost = len as f64 * per_weight * codes * ways;
-        if search.sorted.is_some() && search.nests() {
+        let piece = [scale.size, minimum.size].into_iter().fold(rows[0].len(), gcd);
+        let mut search = Self {
+            holds,
+            weights,
+            importance,
+            rows,
+            sorted,
+            unit,
+            scale,
+            minimum,
+            numbers,
+            cost: 0.0,
+            piece,
+            squares: Vec::new(),
+            known: RefCell::new(Known { minimum: f64::NAN, pieces: Vec::new() }),
+        };
+        // So many per weight: nearest values, codes of groups.
+        let per_weight = match (&search.sorted, search.rows[0].len()) {
+            (Some(_), _) => 2.0,
+            (None, width) if width == piece && holds.minimum.is_none() => 4.0 / width as f64,
+            // Beside a minimum rows are gone through for each of its values.
+            (None, width) if width == piece => 16.0 / width as f64,
+            (None, width) => 2.0 * search.rows.len() as f64 / width as f64,
+        };
+        search.cost = len as f64 * per_weight * search.ways();
+        if search.sorted.is_none() {
+            search.squares = search.squares();
+        } else if search.nests() {
             search.put_furthest_first();
         }
         search
+    }
+
+    /// How many codes of groups a weight is tried with.
+    fn ways(&self) -> f64 {
+        let (scales, minima) = (self.scale.values.len() as f64, self.minimum.values.len() as f64);
+        if self.nests() {
+            scales * minima
+        } else if self.ways_of_dependent() <= FEW {
+            self.ways_of_dependent()
+        } else {
+            30.0 * scales * minima
+        }
+    }
+
+    fn squares(&self) -> Vec<Vec<(f64, usize)>> {
+        let width = self.rows[0].len();
+        let of_piece = |first: usize| {
+            let square = |row: &Vec<f64>| -> f64 {
+                let values = &row[first % width..][..self.piece];
+                let importance = &self.importance[first..][..self.piece];
+                values.iter().zip(importance).map(|(value, importance)| importance * value * value).sum()
+            };
+            let mut squares: Vec<(f64, usize)> =
+                self.rows.iter().enumerate().map(|(r, row)| (square(row), r)).collect();
+            squares.sort_by(|x, y| y.0.total_cmp(&x.0));
+            squares
+        };
+        (0..self.weights.len()).step_by(self.piece).map(of_piece).collect()
     }
 
     /// Weights of a group change places, so that a sum of errors grows too large early on.
@@ -244,24 +413,21 @@ impl<'h> Search<'h> {
         mut chosen: Option<&mut [f64]>,
     ) -> f64 {
         let mut sum = 0.0;
-        if let Some(values) = &self.sorted {
-            for i in start..start + count {
-                let (scale, minimum) = at(i);
-                let target = self.weights[i] - minimum;
-                let value = nearest(values, target, scale);
-                if let Some(chosen) = chosen.as_deref_mut() {
-                    chosen[i - start] = value;
-                }
-                sum += self.importance[i] * (target - scale * value).powi(2);
-                if sum > limit {
-                    return sum;
-                }
-            }
-            return sum;
-        }
+        let mut of_unit = [0.0; 8];
         for first in (start..start + count).step_by(self.unit) {
-            let chosen = chosen.as_deref_mut().map(|chosen| &mut chosen[first - start..][..self.unit]);
-            sum += self.unit_error(first, &at, chosen);
+            let values = match &mut chosen {
+                Some(chosen) => &mut chosen[first - start..][..self.unit],
+                None => &mut of_unit[..self.unit],
+            };
+            sum += match &self.sorted {
+                Some(sorted) => {
+                    let (scale, minimum) = at(first);
+                    let target = self.weights[first] - minimum;
+                    values[0] = nearest(sorted, target, scale);
+                    self.importance[first] * (target - scale * values[0]).powi(2)
+                }
+                None => self.choose_values(first, &at, values),
+            };
             if sum > limit {
                 return sum;
             }
@@ -269,11 +435,147 @@ impl<'h> Search<'h> {
         sum
     }
 
-    /// The same for one unit.
-    fn unit_error(&self, first: usize, at: &impl Fn(usize) -> (f64, f64), chosen: Option<&mut [f64]>) -> f64 {
+    /// The same under a number of the block's minimum, with what is known of pieces: `at` says the scale of each weight and
+    /// the code of its minimum.
+    fn error_of_codes(
+        &self,
+        start: usize,
+        count: usize,
+        block: f64,
+        at: impl Fn(usize) -> (f64, usize),
+        limit: f64,
+    ) -> f64 {
+        if self.sorted.is_some() {
+            let at = |i| {
+                let (scale, code) = at(i);
+                (scale, block * self.minimum.values[code])
+            };
+            return self.error(start, count, at, limit, None);
+        }
+        let mut known = self.known.borrow_mut();
+        if known.minimum != block {
+            known.minimum = block;
+            known.pieces.clear();
+            known.pieces.resize_with(self.squares.len() * self.minimum.values.len(), || None);
+        }
+        let mut sum = 0.0;
+        for first in (start..start + count).step_by(self.unit) {
+            sum += self.unit_error(first, &mut known, &at);
+            if sum > limit {
+                return sum;
+            }
+        }
+        sum
+    }
+
+    /// The least error of one unit.
+    fn unit_error(&self, first: usize, known: &mut Known, at: &impl Fn(usize) -> (f64, usize)) -> f64 {
+        let width = self.rows[0].len();
+        let codes = self.minimum.values.len();
+        let place = |i: usize| i / self.piece * codes + at(i).1;
+        for i in (first..first + self.unit).step_by(self.piece) {
+            let minimum = known.minimum * self.minimum.values[at(i).1];
+            known.pieces[place(i)].get_or_insert_with(|| self.piece(i, minimum));
+        }
+        let piece = |i: usize| known.pieces[place(i)].as_ref().expect("made above");
+        // With an even and with an odd number of negated values so far.
+        let mut unit = [0.0, f64::INFINITY];
+        for start in (first..first + self.unit).step_by(width) {
+            let row = if width == self.piece {
+                self.piece_error(piece(start), at(start).0)
+            } else {
+                let pieces: Vec<(&Piece, f64)> =
+                    (start..start + width).step_by(self.piece).map(|i| (piece(i), at(i).0)).collect();
+                self.row_error(&pieces)
+            };
+            unit = join(unit, row);
+        }
+        unit[0]
+    }
+
+    /// The least error of a piece that is a row; with [`Signs::Even`] that of an even and an odd number of negated
+    /// values.
+    fn piece_error(&self, piece: &Piece, scale: f64) -> [f64; 2] {
+        let error = |side: usize| (piece.rest + piece.least[side].at(scale.abs())).max(0.0);
+        match self.holds.signs {
+            Signs::Own => [error(usize::from(scale < 0.0)), f64::INFINITY],
+            Signs::Any => [error(0), f64::INFINITY],
+            // Under a negated scale all other values are the negated ones.
+            Signs::Even if scale < 0.0 && self.piece % 2 == 1 => [error(1), error(0)],
+            Signs::Even => [error(0), error(1)],
+        }
+    }
+
+    /// The same for a row of several pieces.
+    fn row_error(&self, pieces: &[(&Piece, f64)]) -> [f64; 2] {
+        let mut best = [f64::INFINITY; 2];
+        for r in 0..self.rows.len() {
+            let (mut sum, mut change, mut odd) = (0.0, f64::INFINITY, false);
+            for (piece, scale) in pieces {
+                let Sums { a, b, part, odd: is_odd } = piece.rows[r];
+                let (s, is_own) = (scale.abs(), self.holds.signs == Signs::Own);
+                sum += piece.rest + s * (b * s - 2.0 * if is_own && *scale < 0.0 { -a } else { a });
+                change = change.min(4.0 * s * part);
+                odd ^= is_odd ^ (*scale < 0.0 && self.piece % 2 == 1);
+            }
+            let parity = usize::from(odd && self.holds.signs == Signs::Even);
+            best[parity] = best[parity].min(sum);
+            if self.holds.signs == Signs::Even {
+                best[1 - parity] = best[1 - parity].min(sum + change);
+            }
+        }
+        best.map(|error| error.max(0.0))
+    }
+
+    /// The piece of the weights from `first` on.
+    fn piece(&self, first: usize, minimum: f64) -> Piece {
+        let width = self.rows[0].len();
+        let mut targets = [(0.0, 0.0); 8];
+        let mut rest = 0.0;
+        for (d, (cost, target)) in targets[..self.piece].iter_mut().enumerate() {
+            *target = self.weights[first + d] - minimum;
+            *cost = self.importance[first + d] * *target;
+            rest += *cost * *target;
+        }
+        let mut piece = Piece { rest, rows: Vec::new(), least: [Envelope::default(), Envelope::default()] };
+        if width > self.piece {
+            piece.rows = vec![Sums { a: 0.0, b: 0.0, part: 0.0, odd: false }; self.rows.len()];
+        }
+        for &(b, r) in &self.squares[first / self.piece] {
+            let mut sums = Sums { a: 0.0, b, part: f64::INFINITY, odd: false };
+            let values = &self.rows[r][first % width..][..self.piece];
+            for ((cost, _), value) in targets.iter().zip(values) {
+                let part = cost * value;
+                if self.holds.signs == Signs::Own {
+                    sums.a += part;
+                    continue;
+                }
+                sums.a += part.abs();
+                sums.part = sums.part.min(part.abs());
+                sums.odd ^= part < 0.0;
+            }
+            let Sums { a, part, odd, .. } = sums;
+            match self.holds.signs {
+                _ if width > self.piece => piece.rows[r] = sums,
+                Signs::Own => {
+                    piece.least[0].push(b, a);
+                    piece.least[1].push(b, -a);
+                }
+                Signs::Any => piece.least[0].push(b, a),
+                Signs::Even => {
+                    piece.least[usize::from(odd)].push(b, a);
+                    piece.least[usize::from(!odd)].push(b, a - 2.0 * part);
+                }
+            }
+        }
+        piece
+    }
+
+    /// The values of one unit with the least error, and that.
+    fn choose_values(&self, first: usize, at: &impl Fn(usize) -> (f64, f64), chosen: &mut [f64]) -> f64 {
         let width = self.rows[0].len();
         let signs = self.holds.signs;
-        // For an even and an odd number of negated values so far: the error, and the rows and signs that lead there.
+        // For an even and an odd number of negated values so far: the error, and the values that lead there.
         type Path = (f64, Vec<f64>);
         let mut paths: [Path; 2] = [(0.0, Vec::new()), (f64::INFINITY, Vec::new())];
         for start in (first..first + self.unit).step_by(width) {
@@ -311,21 +613,15 @@ impl<'h> Search<'h> {
                 let ways = [0, 1].map(|before| (paths[before].0 + best[parity ^ before].0, before));
                 let (error, before) = if ways[0].0 <= ways[1].0 { ways[0] } else { ways[1] };
                 let mut path = paths[before].1.clone();
-                if chosen.is_some() {
-                    let (_, row, negated) = best[parity ^ before];
-                    let signed = |(d, &value): (usize, &f64)| {
-                        if negated >> d & 1 == 1 { -value } else { value }
-                    };
-                    path.extend(self.rows[row].iter().enumerate().map(signed));
-                }
+                let (_, row, negated) = best[parity ^ before];
+                let signed = |(d, &value): (usize, &f64)| if negated >> d & 1 == 1 { -value } else { value };
+                path.extend(self.rows[row].iter().enumerate().map(signed));
                 (error, path)
             };
             paths = [join(0), join(1)];
         }
         let [(error, path), _] = paths;
-        if let Some(chosen) = chosen {
-            chosen.copy_from_slice(&path);
-        }
+        chosen.copy_from_slice(&path);
         error
     }
 
@@ -335,14 +631,15 @@ impl<'h> Search<'h> {
             error: 0.0,
             block,
             scales: vec![1.0; self.scale.count],
-            minima: vec![self.minimum.values[0]; self.minimum.count],
+            minima: vec![0; self.minimum.count],
         };
-        if self.nests() {
-            self.nested(&mut found, limit).then_some(found)
-        } else {
-            self.one_at_a_time(&mut found, start);
-            (found.error < limit).then_some(found)
+        if !self.nests() {
+            self.by_runs(&mut found, start);
+        } else if !self.nested(&mut found, limit) {
+            return None;
         }
+        // Groups below their shares of the limit can reach it together, as sums are rounded.
+        (found.error < limit).then_some(found)
     }
 
     /// Every code of the larger groups with every code of the smaller ones. False where the error exceeds `limit`.
@@ -350,23 +647,22 @@ impl<'h> Search<'h> {
         let scale_is_larger = self.scale.size >= self.minimum.size;
         let (large, small) =
             if scale_is_larger { (&self.scale, &self.minimum) } else { (&self.minimum, &self.scale) };
-        let [of_large, of_small] =
-            if scale_is_larger { found.block } else { [found.block[1], found.block[0]] };
         let per_large = large.size / small.size;
         let mut total = 0.0;
-        let (mut smalls, mut best_smalls) = (vec![0.0; per_large], vec![0.0; per_large]);
+        let (mut smalls, mut best_smalls) = (vec![0; per_large], vec![0; per_large]);
         for g in 0..large.count {
             let mut least = limit - total;
             let mut best_large = None;
-            for &l in &large.values {
+            for l in 0..large.values.len() {
                 let mut sum = 0.0;
                 for (i, small_found) in smalls.iter_mut().enumerate() {
                     let start = g * large.size + i * small.size;
                     let mut best = f64::INFINITY;
-                    for &s in &small.values {
-                        let (a, b) = (of_large * l, of_small * s);
-                        let at = if scale_is_larger { (a, b) } else { (b, a) };
-                        let error = self.error(start, small.size, |_| at, best.min(least - sum), None);
+                    for s in 0..small.values.len() {
+                        let (scale, minimum) = if scale_is_larger { (l, s) } else { (s, l) };
+                        let at = (found.block[0] * self.scale.values[scale], minimum);
+                        let limit = best.min(least - sum);
+                        let error = self.error_of_codes(start, small.size, found.block[1], |_| at, limit);
                         if error < best {
                             (best, *small_found) = (error, s);
                         }
@@ -383,101 +679,162 @@ impl<'h> Search<'h> {
             }
             let Some(best_large) = best_large else { return false };
             total += least;
-            let (of_large, of_small) = if scale_is_larger {
-                (&mut found.scales, &mut found.minima)
+            let smalls = g * per_large..(g + 1) * per_large;
+            if scale_is_larger {
+                found.scales[g] = self.scale.values[best_large];
+                found.minima[smalls].copy_from_slice(&best_smalls);
             } else {
-                (&mut found.minima, &mut found.scales)
-            };
-            of_large[g] = best_large;
-            of_small[g * per_large..][..per_large].copy_from_slice(&best_smalls);
+                found.minima[g] = best_large;
+                for (scale, &code) in found.scales[smalls].iter_mut().zip(&best_smalls) {
+                    *scale = self.scale.values[code];
+                }
+            }
         }
         found.error = total;
         true
     }
 
-    /// Codes one at a time, each the best of all its values while the others stay, run by run of weights that depend
-    /// on each other.
-    fn one_at_a_time(&self, found: &mut Found, start: Option<&Found>) {
-        let run = lcm(self.unit, lcm(self.scale.size, self.minimum.size)).min(self.weights.len());
+    /// Weights that depend on each other through codes of groups, rows and signs.
+    fn dependent(&self) -> usize {
+        // What has one code alone leaves weights as independent as they are.
+        let sizes = [&self.scale, &self.minimum].into_iter().filter(|groups| groups.values.len() > 1);
+        sizes.fold(self.unit, |run, groups| lcm(run, groups.size)).min(self.weights.len())
+    }
+
+    /// How many codes the groups of dependent weights can have together.
+    fn ways_of_dependent(&self) -> f64 {
+        let run = self.dependent();
+        let ways = |groups: &Groups| (groups.values.len() as f64).powf(run.div_ceil(groups.size) as f64);
+        ways(&self.scale) * ways(&self.minimum)
+    }
+
+    /// The codes of groups of each run of dependent weights: all that there are, where these are few, otherwise codes are
+    /// improved one at a time, each the best of all its values while the others stay.
+    fn by_runs(&self, found: &mut Found, start: Option<&Found>) {
+        let run = self.dependent();
         for first in (0..self.weights.len()).step_by(run) {
-            let (scales, minima) = (
-                first / self.scale.size..(first + run) / self.scale.size,
-                first / self.minimum.size..((first + run) / self.minimum.size).max(1),
-            );
-            let mut least = f64::INFINITY;
-            let mut best = None;
-            // Equal codes at several places of their range, and those of before.
-            let places = [1.0, 0.5, 0.25, 0.75, 0.0].map(Some).into_iter().chain(start.map(|_| None));
-            for place in places {
-                match (place, start) {
-                    (Some(place), _) => {
-                        let pick = |values: &[f64]| values[((values.len() - 1) as f64 * place) as usize];
-                        found.scales[scales.clone()].fill(pick(&self.scale.values));
-                        found.minima[minima.clone()].fill(pick(&self.minimum.values));
-                    }
-                    (None, Some(start)) => {
-                        found.scales[scales.clone()].copy_from_slice(&start.scales[scales.clone()]);
-                        found.minima[minima.clone()].copy_from_slice(&start.minima[minima.clone()]);
-                    }
-                    (None, None) => {}
-                }
-                let mut error = self.run_error(found, first, run);
-                loop {
-                    let before = error;
-                    for g in scales.clone() {
-                        let mut kept = found.scales[g];
-                        for &value in &self.scale.values {
-                            found.scales[g] = value;
-                            let trial = self.run_error(found, first, run);
-                            if trial < error {
-                                (error, kept) = (trial, value);
-                            }
-                        }
-                        found.scales[g] = kept;
-                    }
-                    for g in minima.clone() {
-                        let mut kept = found.minima[g];
-                        for &value in &self.minimum.values {
-                            found.minima[g] = value;
-                            let trial = self.run_error(found, first, run);
-                            if trial < error {
-                                (error, kept) = (trial, value);
-                            }
-                        }
-                        found.minima[g] = kept;
-                    }
-                    if error >= before {
-                        break;
-                    }
-                }
-                if error < least {
-                    least = error;
-                    best =
-                        Some((found.scales[scales.clone()].to_vec(), found.minima[minima.clone()].to_vec()));
-                }
-            }
-            if let Some((best_scales, best_minima)) = best {
-                found.scales[scales].copy_from_slice(&best_scales);
-                found.minima[minima].copy_from_slice(&best_minima);
-            }
-            found.error += least;
+            let groups = Run {
+                first,
+                len: run,
+                scales: first / self.scale.size..(first + run).div_ceil(self.scale.size),
+                minima: first / self.minimum.size..(first + run).div_ceil(self.minimum.size),
+            };
+            found.error += if self.ways_of_dependent() <= FEW {
+                self.all_codes(found, &groups)
+            } else {
+                self.one_at_a_time(found, &groups, start)
+            };
         }
     }
 
-    fn run_error(&self, found: &Found, first: usize, run: usize) -> f64 {
-        self.error(first, run, |i| self.at(found, i), f64::INFINITY, None)
+    /// Tries all codes of a run. Returns the least error.
+    fn all_codes(&self, found: &mut Found, run: &Run) -> f64 {
+        let (mut least, mut best) = (f64::INFINITY, 0);
+        let ways = self.ways_of_dependent() as usize;
+        for way in 0..ways {
+            self.set_codes(found, run, way);
+            let error = self.run_error(found, run, least);
+            if error < least {
+                (least, best) = (error, way);
+            }
+        }
+        self.set_codes(found, run, best);
+        least
+    }
+
+    /// Sets the codes of a run to those that are the digits of `way`.
+    fn set_codes(&self, found: &mut Found, run: &Run, mut way: usize) {
+        let mut digit = |count: usize| {
+            let digit = way % count;
+            way /= count;
+            digit
+        };
+        for scale in &mut found.scales[run.scales.clone()] {
+            *scale = self.scale.values[digit(self.scale.values.len())];
+        }
+        for code in &mut found.minima[run.minima.clone()] {
+            *code = digit(self.minimum.values.len());
+        }
+    }
+
+    /// Improves the codes of a run one at a time. Returns the least error.
+    fn one_at_a_time(&self, found: &mut Found, run: &Run, start: Option<&Found>) -> f64 {
+        let (scales, minima) = (run.scales.clone(), run.minima.clone());
+        let mut least = f64::INFINITY;
+        let mut best = None;
+        // Equal codes at several places of their range, and those of before.
+        let places = [1.0, 0.5, 0.25, 0.75, 0.0].map(Some).into_iter().chain(start.map(|_| None));
+        for place in places {
+            match (place, start) {
+                (Some(place), _) => {
+                    let pick = |values: &[f64]| ((values.len() - 1) as f64 * place) as usize;
+                    found.scales[scales.clone()].fill(self.scale.values[pick(&self.scale.values)]);
+                    found.minima[minima.clone()].fill(pick(&self.minimum.values));
+                }
+                (None, Some(start)) => {
+                    found.scales[scales.clone()].copy_from_slice(&start.scales[scales.clone()]);
+                    found.minima[minima.clone()].copy_from_slice(&start.minima[minima.clone()]);
+                }
+                (None, None) => {}
+            }
+            let mut error = self.run_error(found, run, f64::INFINITY);
+            loop {
+                let before = error;
+                for g in scales.clone() {
+                    let mut kept = found.scales[g];
+                    for &value in &self.scale.values {
+                        found.scales[g] = value;
+                        let trial = self.run_error(found, run, error);
+                        if trial < error {
+                            (error, kept) = (trial, value);
+                        }
+                    }
+                    found.scales[g] = kept;
+                }
+                for g in minima.clone() {
+                    let mut kept = found.minima[g];
+                    for code in 0..self.minimum.values.len() {
+                        found.minima[g] = code;
+                        let trial = self.run_error(found, run, error);
+                        if trial < error {
+                            (error, kept) = (trial, code);
+                        }
+                    }
+                    found.minima[g] = kept;
+                }
+                if error >= before {
+                    break;
+                }
+            }
+            if error < least {
+                least = error;
+                best = Some((found.scales[scales.clone()].to_vec(), found.minima[minima.clone()].to_vec()));
+            }
+        }
+        if let Some((best_scales, best_minima)) = best {
+            found.scales[scales].copy_from_slice(&best_scales);
+            found.minima[minima].copy_from_slice(&best_minima);
+        }
+        least
+    }
+
+    fn run_error(&self, found: &Found, run: &Run, limit: f64) -> f64 {
+        let at = |i: usize| {
+            (found.block[0] * found.scales[i / self.scale.size], found.minima[i / self.minimum.size])
+        };
+        self.error_of_codes(run.first, run.len, found.block[1], at, limit)
     }
 
     /// Scale and minimum of a weight.
     fn at(&self, found: &Found, i: usize) -> (f64, f64) {
-        (
-            found.block[0] * found.scales[i / self.scale.size],
-            found.block[1] * found.minima[i / self.minimum.size],
-        )
+        let code = found.minima[i / self.minimum.size];
+        (found.block[0] * found.scales[i / self.scale.size], found.block[1] * self.minimum.values[code])
     }
 
     fn run(&self) -> f64 {
-        let most = (4e7 / self.cost).clamp(4.0, 64.0) as usize;
+        // Beside a minimum nearly all starts lead to different blocks.
+        let (work, most) = if self.holds.minimum.is_none() { (4e6, 64.0) } else { (1e6, 256.0) };
+        let most = (work / self.cost).clamp(4.0, most) as usize;
         let mut starts: Vec<Found> = Vec::new();
         for pair in self.candidates() {
             let limit = if starts.len() < most { f64::INFINITY } else { starts[most - 1].error };
@@ -487,20 +844,48 @@ impl<'h> Search<'h> {
                 starts.truncate(most);
             }
         }
+        let mut starts: Vec<Found> = starts.into_iter().map(|start| self.settle(start)).collect();
+        starts.sort_by(|a, b| a.error.total_cmp(&b.error));
+        starts.dedup_by_key(|start| start.block);
         starts.into_iter().map(|start| self.descend(start).error).fold(f64::INFINITY, f64::min)
     }
 
-    /// Better numbers of the block, by least squares and by neighbours, as long as there are some.
+    /// Better numbers of the block by least squares, as long as there are some.
+    fn settle(&self, mut best: Found) -> Found {
+        loop {
+            let [scale, minimum] = self.sums(&best).both(best.block);
+            let block = [self.numbers[0].round(scale), self.numbers[1].round(minimum)];
+            match self.groups(block, best.error, Some(&best)) {
+                Some(found) => best = found,
+                None => return best,
+            }
+        }
+    }
+
+    /// The same, and by looking at neighbours: those of the scale, each with the best minimum beside it for the codes that
+    /// are and with that of before, and those of the minimum.
     fn descend(&self, mut best: Found) -> Found {
         loop {
             let before = best.error;
-            let solved = self.least_squares(&best);
-            let [scales, minima] = [0, 1].map(|i| self.numbers[i].around(solved[i], best.block[i]));
+            let sums = self.sums(&best);
+            let block = best.block;
+            let solved = sums.both(block);
+            let [scales, minima] = [0, 1].map(|i| self.numbers[i].around(solved[i], block[i]));
+            let round = |i: usize, number: f64| self.numbers[i].round(number);
+            let beside_scale = |scale: f64| [block[1], round(1, sums.minimum(scale).unwrap_or(block[1]))];
+            let beside_minimum = |minimum: f64| [block[0], round(0, sums.scale(minimum).unwrap_or(block[0]))];
+            let mut pairs: Vec<[f64; 2]> = Vec::new();
             for &scale in &scales {
-                for &minimum in &minima {
-                    if let Some(found) = self.groups([scale, minimum], best.error, Some(&best)) {
-                        best = found;
-                    }
+                pairs.extend(beside_scale(scale).map(|minimum| [scale, minimum]));
+            }
+            for &minimum in &minima {
+                pairs.extend(beside_minimum(minimum).map(|scale| [scale, minimum]));
+            }
+            pairs.sort_by(|a, b| a[1].total_cmp(&b[1]).then(a[0].total_cmp(&b[0])));
+            pairs.dedup();
+            for pair in pairs {
+                if let Some(found) = self.groups(pair, best.error, Some(&best)) {
+                    best = found;
                 }
             }
             if best.error >= before {
@@ -509,28 +894,23 @@ impl<'h> Search<'h> {
         }
     }
 
-    /// The numbers of the block with the least error for the codes that are.
-    fn least_squares(&self, found: &Found) -> [f64; 2] {
+    /// The sums of least squares for the codes that are.
+    fn sums(&self, found: &Found) -> Squares {
         let len = self.weights.len();
         let mut values = vec![0.0; len];
         self.error(0, len, |i| self.at(found, i), f64::INFINITY, Some(&mut values));
-        let (mut aa, mut ab, mut bb, mut aw, mut bw) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let mut sums = Squares::default();
         for (i, value) in values.into_iter().enumerate() {
             let (p, w) = (self.importance[i], self.weights[i]);
             let a = found.scales[i / self.scale.size] * value;
-            let b = found.minima[i / self.minimum.size];
-            aa += p * a * a;
-            ab += p * a * b;
-            bb += p * b * b;
-            aw += p * a * w;
-            bw += p * b * w;
+            let b = self.minimum.values[found.minima[i / self.minimum.size]];
+            sums.aa += p * a * a;
+            sums.ab += p * a * b;
+            sums.bb += p * b * b;
+            sums.aw += p * a * w;
+            sums.bw += p * b * w;
         }
-        let determinant = aa * bb - ab * ab;
-        if determinant > 1e-9 * aa * bb {
-            return [(aw * bb - bw * ab) / determinant, (bw * aa - aw * ab) / determinant];
-        }
-        let scale = if aa > 0.0 { (aw - ab * found.block[1]) / aa } else { found.block[0] };
-        [scale, found.block[1]]
+        sums
     }
 
     /// Pairs of the block's numbers in scale and minimum to begin with.
@@ -554,20 +934,19 @@ impl<'h> Search<'h> {
             return scales((4.0 * most).clamp(200.0, 4000.0)).into_iter().map(|scale| [scale, 0.0]).collect();
         }
         let (low_group, high_group) = self.minimum.reach();
-        let each = (0.7 * most).sqrt().clamp(12.0, 400.0);
+        let each = (3.0 * most).sqrt().clamp(12.0, 600.0);
         let furthest = largest * (2.0 + largest_value / least_value).min(10.0);
         let minima = self.numbers[1].grid(0.02 * small / high_group, furthest / low_group, each);
-        let mut pairs: Vec<[f64; 2]> = scales(each)
-            .iter()
-            .flat_map(|&scale| minima.iter().map(move |&minimum| [scale, minimum]))
-            .collect();
+        let pairs_of = |scales: &[f64], minima: &[f64]| -> Vec<[f64; 2]> {
+            minima.iter().flat_map(|&minimum| scales.iter().map(move |&scale| [scale, minimum])).collect()
+        };
+        let mut pairs = pairs_of(&scales(each), &minima);
         let each = (0.1 * most).sqrt().clamp(6.0, 40.0) as usize;
         for sign in [0.0, 1.0, -1.0] {
             let (scales, minima) = self.alone(sign);
             let scales = self.scale.blocks(&self.numbers[0], &scales, each);
             let minima = self.minimum.blocks(&self.numbers[1], &minima, each);
-            pairs
-                .extend(scales.iter().flat_map(|&scale| minima.iter().map(move |&minimum| [scale, minimum])));
+            pairs.extend(pairs_of(&scales, &minima));
         }
         pairs
     }
@@ -692,16 +1071,18 @@ impl Numbers {
         match self {
             Self::One(_) => {}
             Self::Any => {
-                for step in [1e-3, 5e-3, 2e-2] {
+                for step in [1e-3, 5e-3, 2e-2, 6e-2] {
                     found.extend([other * (1.0 + step), other * (1.0 - step)].map(|n| self.round(n)));
                 }
             }
             Self::These(these) => {
                 for centre in [self.round(value), other] {
                     let at = these.partition_point(|&number| number < centre);
-                    for step in [1, 2, 6] {
-                        found.extend(at.checked_sub(step).map(|below| these[below]));
-                        found.extend(these.get(at + step));
+                    for step in [1, 2, 6, 20, 60] {
+                        // Beside numbers far above its weights a block's error is lost in rounding.
+                        let is_near = |number: &f64| step <= 6 || number.abs() <= 2.0 * centre.abs();
+                        found.extend(at.checked_sub(step).map(|below| these[below]).filter(is_near));
+                        found.extend(these.get(at + step).copied().filter(is_near));
                     }
                 }
             }
@@ -710,6 +1091,11 @@ impl Numbers {
         found.dedup();
         found
     }
+}
+
+/// The least errors with an even and with an odd number of negated values of two parts together.
+fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+    [(a[0] + b[0]).min(a[1] + b[1]), (a[0] + b[1]).min(a[1] + b[0])]
 }
 
 /// The value nearest to `target` under `scale`; `values` are in order.
@@ -739,12 +1125,12 @@ fn without_repetition(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows
 }
 
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 fn lcm(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y > 0 {
-        (x, y) = (y, x % y);
-    }
-    a / x * b
+    a / gcd(a, b) * b
 }
 
 #[cfg(test)]

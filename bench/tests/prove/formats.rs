@@ -202,7 +202,7 @@ pub const MIXED: Subject = Subject {
     format: Mixed::FORMAT,
     numbers: &[F16(0), F32(2)],
     weights: |b| weights(32, |e| (half(b), split(&b[6..], e), 0.5 * single(&b[2..]))),
-    quantizer: Quantizer::Within(1.7),
+    quantizer: Quantizer::Best,
 };
 
 pub const QUADS: Subject = Subject {
@@ -223,7 +223,7 @@ pub const QUAD_MINIMA: Subject = Subject {
     weights: |b| {
         weights(32, |e| (half(b), split(&b[7..], e), -ue4m3(b[2]) * f64::from(nibble(&b[3..], e / 4))))
     },
-    quantizer: Quantizer::Within(1.2),
+    quantizer: Quantizer::Within(1.15),
 };
 
 pub const PAIR: Subject = Subject {
@@ -235,7 +235,7 @@ pub const PAIR: Subject = Subject {
             (e8m0(b[0]) * half(&b[1..]), split(&b[11..], e) + 16 * i32::from(high) - 32, 0.0)
         })
     },
-    quantizer: Quantizer::Within(1.4),
+    quantizer: Quantizer::Within(1.03),
 };
 
 pub const STEPS: Subject = Subject {

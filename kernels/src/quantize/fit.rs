@@ -37,6 +37,8 @@ pub struct Fit<V, const N: usize> {
     further: bool,
     /// Whether weights have but one magnitude, or that and 0: a scale that leads to one value leaves nothing of them.
     few: bool,
+    /// Whether scales are tried in fine steps: of many values, and of fewer where the block has one scale.
+    fine: bool,
     /// An error so small, of rounding a number of the block, that none is worth a search.
     negligible: f32,
 }
@@ -118,6 +120,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let few = weights.iter().all(|&w| w == 0.0 || w.abs() == magnitude);
         let power: f32 = weights.iter().zip(&importance).map(|(w, p)| p * w * w).sum();
         let negligible = NEGLIGIBLE * power;
+        let fine = has_more_steps(values, if scale.product.group.is_some() { 64.0 } else { 32.0 });
         let mut fit = Self {
             values,
             weights,
@@ -128,6 +131,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             mixed,
             further: false,
             few,
+            fine,
             negligible,
         };
         fit.choose();
@@ -146,7 +150,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     let mut targets = [Target::default(); N];
                     let mut error = 0.0;
                     for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
-                        let alone = best_scale(self.values, self.group(self.scale.range(g)), *sign, self.few);
+                        let alone = best_scale(
+                            self.values,
+                            self.group(self.scale.range(g)),
+                            *sign,
+                            self.few,
+                            self.fine,
+                        );
                         *target = Target { value: alone.scale, cost: alone.rest.vv };
                         error += alone.error;
                     }
@@ -190,14 +200,14 @@ impl<V: Values, const N: usize> Fit<V, N> {
         self.scale.choose(&scales);
     }
 
-    /// Whether to look for scales above 0, or for those below it, mirrored. Under a minimum of either sign even values are
-    /// the same in a mirror, and one of these is enough.
+    /// Whether to look for scales above 0, or for those below it, mirrored. Under a minimum of either sign, of as many weights
+    /// as a scale or fewer, even values are the same in a mirror, and one of these is enough.
     fn orientations(&self, minimum: &Factor<N>) -> &'static [bool] {
         match (self.scale.reach(), minimum.reach()) {
             (Reach::Only(sign), _) if sign < 0.0 => &[true],
             (Reach::Only(_), _) => &[false],
             (_, Reach::Only(_)) => &[false, true],
-            _ if !self.values.are_even() => &[false, true],
+            _ if !self.values.are_even() || self.is_coarser(minimum) => &[false, true],
             _ => &[false],
         }
     }
@@ -207,20 +217,31 @@ impl<V: Values, const N: usize> Fit<V, N> {
         minimum.size < self.scale.size && self.scale.size.is_multiple_of(minimum.size)
     }
 
+    /// Whether parts of the weights that share a minimum have scales of their own.
+    fn is_coarser(&self, minimum: &Factor<N>) -> bool {
+        self.scale.size < minimum.size && minimum.size.is_multiple_of(self.scale.size)
+    }
+
     /// Scales, below 0 where `mirrored`, and minima of `sign` that would serve best if numbers were exact, and their error.
     fn exact(&self, minimum: &Factor<N>, sign: f32, mirrored: bool) -> (f32, [Target; N], [Target; N]) {
         let (mut scales, mut minima) = ([Target::default(); N], [Target::default(); N]);
         let mut error = 0.0;
         if self.is_finer(minimum) {
+            let parts = self.scale.size / minimum.size;
             for (g, target) in scales[..self.scale.count].iter_mut().enumerate() {
-                let parts = self.scale.size / minimum.size;
-                let (of_scale, of_error) = self.minima_of_scale(
-                    self.scale.range(g),
-                    sign,
-                    mirrored,
-                    &mut minima[g * parts..][..parts],
-                );
+                let minima = &mut minima[g * parts..][..parts];
+                let (of_scale, of_error) = self.minima_of_scale(self.scale.range(g), sign, mirrored, minima);
                 *target = of_scale;
+                error += of_error;
+            }
+            return (error, scales, minima);
+        }
+        if self.is_coarser(minimum) {
+            let parts = minimum.size / self.scale.size;
+            for (m, target) in minima[..minimum.count].iter_mut().enumerate() {
+                let scales = &mut scales[m * parts..][..parts];
+                let (of_minimum, of_error) = self.scales_of_minimum(minimum.range(m), sign, mirrored, scales);
+                *target = of_minimum;
                 error += of_error;
             }
             return (error, scales, minima);
@@ -320,6 +341,69 @@ impl<V: Values, const N: usize> Fit<V, N> {
         (Target { value: found.first().map_or(0.0, |alone| alone.scale), cost }, error)
     }
 
+    /// The minimum of `sign` that the weights in `range` share, where parts of them have scales of their own, below 0 where
+    /// `mirrored`, and its error.
+    fn scales_of_minimum(
+        &self,
+        range: Range<usize>,
+        sign: f32,
+        mirrored: bool,
+        scales: &mut [Target],
+    ) -> (Target, f32) {
+        /// So many minima are tried between the least and the largest that a part has alone.
+        const STEPS: usize = 20;
+        const ROUNDS: usize = 4;
+
+        let size = range.len() / scales.len();
+        let parts: Vec<Range<usize>> =
+            (0..scales.len()).map(|g| range.start + g * size..range.start + (g + 1) * size).collect();
+        let of_scale = match self.scale.reach() {
+            Reach::Both => 0.0,
+            _ if mirrored => -1.0,
+            _ => 1.0,
+        };
+        let alone = |part: &Range<usize>| self.alone(part.clone(), sign, mirrored, true).minimum;
+        let (least, most) = parts
+            .iter()
+            .map(alone)
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), m| (low.min(m), high.max(m)));
+        let mut best: (f32, f32, Vec<Alone>) = (f32::INFINITY, 0.0, Vec::new());
+        for step in 0..=STEPS {
+            let mut minimum = least + (most - least) * step as f32 / STEPS as f32;
+            let mut last = f32::INFINITY;
+            for _ in 0..ROUNDS {
+                let above = self.weights.map(|w| w - minimum);
+                let at = |part: &Range<usize>| {
+                    let importance = &self.importance[part.clone()];
+                    let group = Weighted { weights: &above[part.clone()], importance };
+                    best_scale(self.values, group, of_scale, self.few, self.fine)
+                };
+                let found: Vec<Alone> = parts.iter().map(at).collect();
+                let error = found.iter().map(|alone| alone.error).sum();
+                // By least squares for the codes that are, if each scale follows.
+                let (mut p, mut r) = (0.0, 0.0);
+                for (Alone { rest, .. }, part) in found.iter().zip(&parts) {
+                    let (v, rv) = if rest.vv > 0.0 { (rest.v / rest.vv, rest.rv) } else { (0.0, 0.0) };
+                    p += self.total_importance(part.clone()) - v * rest.v;
+                    r += rest.r - v * rv;
+                }
+                if error < best.0 {
+                    best = (error, minimum, found);
+                }
+                let next = if p > 0.0 { minimum + r / p } else { minimum };
+                if error >= last || next * sign < 0.0 {
+                    break;
+                }
+                (last, minimum) = (error, next);
+            }
+        }
+        let (error, minimum, found) = best;
+        for (target, alone) in scales.iter_mut().zip(&found) {
+            *target = Target { value: alone.scale, cost: alone.rest.vv };
+        }
+        (Target { value: minimum, cost: self.total_importance(range) }, error)
+    }
+
     /// The best scale, below 0 where `mirrored`, and minimum of the weights in `range` alone.
     fn alone(&self, range: Range<usize>, sign: f32, mirrored: bool, thorough: bool) -> Alone {
         if !mirrored {
@@ -353,8 +437,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         if !self.needs_further() || self.error() <= self.negligible {
             return;
         }
-        if self.few && self.minimum.is_none() {
-            self.lead_to_one_value();
+        if self.few {
+            match self.minimum {
+                None => self.lead_to_one_value(),
+                Some(_) => self.lead_to_two_values(),
+            }
         }
         self.further = true;
         self.improve();
@@ -375,7 +462,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     let range = self.scale.range(g);
                     let group =
                         Weighted { weights: &above[range.clone()], importance: &self.importance[range] };
-                    let alone = best_scale(self.values, group, sign, self.few);
+                    let alone = best_scale(self.values, group, sign, self.few, self.fine);
                     *target = Target { value: alone.scale, cost: alone.rest.vv };
                 }
                 let targets = &targets[..self.scale.count];
@@ -450,6 +537,41 @@ impl<V: Values, const N: usize> Fit<V, N> {
         (_, self.scale) = best;
     }
 
+    /// Takes the scale and the minimum under which two of the values come nearest to 0 and to the one magnitude that weights
+    /// have, if both are numbers of the block alone and values few.
+    fn lead_to_two_values(&mut self) {
+        const MOST_VALUES: usize = 16;
+
+        let values = self.values.magnitudes();
+        let Some(minimum) = self.minimum.as_ref().map(|minimum| minimum.product) else { return };
+        let (Some(of_scale), Some(of_minimum)) = (self.scale.product.block, minimum.block) else { return };
+        let has_groups = self.scale.product.group.is_some() || minimum.group.is_some();
+        if has_groups || values.len() > MOST_VALUES {
+            return;
+        }
+        let constants = [self.scale.constant, self.minimum.as_ref().map_or(1.0, |minimum| minimum.constant)];
+        let magnitude = self.weights.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+        let values: Vec<f32> =
+            values.iter().flat_map(|&value| [value, -value]).chain(std::iter::once(0.0)).collect();
+        let now = (self.scale.block, self.minimum.as_ref().map(|minimum| minimum.block));
+        let mut best = (self.error(), now);
+        for &zero in &values {
+            for &other in values.iter().filter(|&&other| other != zero) {
+                let scale = magnitude / (other - zero);
+                let trial = (
+                    of_scale.nearest(scale / constants[0]),
+                    Some(of_minimum.nearest(-scale * zero / constants[1])),
+                );
+                self.set_block(trial);
+                let error = self.error();
+                if error < best.0 && self.is_finite() {
+                    best = (error, trial);
+                }
+            }
+        }
+        self.set_block(best.1);
+    }
+
     /// Tries numbers of the block close to those that are, each with the best numbers of groups: where groups are small or
     /// values many, the error changes from one to the next as if by chance.
     fn scan(&mut self) {
@@ -496,8 +618,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let small = factors().any(|factor| factor.product.block.is_some() && factor.size < SMALL);
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
-        let finer = self.minimum.as_ref().is_some_and(|minimum| self.is_finer(minimum));
-        small || many || lopsided || finer || self.mixed || self.few || factors().any(Factor::is_coarse)
+        let differ =
+            self.minimum.as_ref().is_some_and(|minimum| self.is_finer(minimum) || self.is_coarser(minimum));
+        small || many || lopsided || differ || self.mixed || self.few || factors().any(Factor::is_coarse)
     }
 
     /// Minima that may serve best.
@@ -511,10 +634,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
             minimum.reach().signs().iter().flat_map(|sign| orientations.iter().map(move |o| (sign, o)))
         {
             let mut targets = [Target::default(); N];
-            if self.is_finer(&minimum) {
+            let differ = self.is_finer(&minimum) || self.is_coarser(&minimum);
+            if differ {
                 targets = self.exact(&minimum, sign, mirrored).2;
             }
-            let unfound = if self.is_finer(&minimum) { 0 } else { minimum.count };
+            let unfound = if differ { 0 } else { minimum.count };
             for (m, target) in targets[..unfound].iter_mut().enumerate() {
                 let alone = self.alone(minimum.range(m), sign, mirrored, true);
                 *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
@@ -986,7 +1110,7 @@ impl Reach {
 ///
 /// Of scales that bring the furthest weight near the outermost value the best, each corrected by least squares; of few
 /// values, or where much weighs little, it lies far outside.
-fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) -> Alone {
+fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fine: bool) -> Alone {
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
     let furthest = largest.max(-smallest);
@@ -1052,19 +1176,18 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool) ->
             }
         }
     }
-    let many = has_many(values);
-    if many || is_lopsided((low, high)) {
+    if fine || is_lopsided((low, high)) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
         // the furthest weight is on.
-        let ratio = if many { 0.998 } else { 0.96 };
-        let nearer = match (many, low * high < 0.0) {
+        let ratio = if fine { 0.998 } else { 0.96 };
+        let nearer = match (fine, low * high < 0.0) {
             (true, _) => high.max(-low) / 0.55,
             (false, true) => high.min(-low),
             (false, false) => 1.0,
         };
         for sign in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
             let mut scale = sign * 2.0 * furthest / nearer;
-            while scale.abs() * high.max(-low) > if many { 0.8 } else { 0.5 } * furthest {
+            while scale.abs() * high.max(-low) > if fine { 0.8 } else { 0.5 } * furthest {
                 let rest = values.residual(weighted, scale, 0.0);
                 if rest.vv > 0.0 {
                     let error = rest.rr - rest.rv * rest.rv / rest.vv;
@@ -1242,8 +1365,13 @@ fn is_lopsided((low, high): (f32, f32)) -> bool {
 
 /// Whether there are more than 64 values or about as many.
 fn has_many<V: Values>(values: V) -> bool {
+    has_more_steps(values, 64.0)
+}
+
+/// Whether it is more than so many `steps` from the lowest value to the highest.
+fn has_more_steps<V: Values>(values: V, steps: f32) -> bool {
     let (low, high) = values.limits();
-    (high - low) / values.gap() > 64.0
+    (high - low) / values.gap() > steps
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -148,7 +148,7 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             // Groups with minima.
-            quantizer: Quantizer::Within(1.6),
+            quantizer: Quantizer::Within(1.1),
         },
         Subject {
             format: Pieces::FORMAT,
@@ -224,7 +224,7 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             // Groups with minima.
-            quantizer: Quantizer::Within(1.6),
+            quantizer: Quantizer::Within(1.1),
         },
         Subject {
             format: Trits::FORMAT,
