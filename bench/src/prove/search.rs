@@ -6,10 +6,10 @@
 //! - For fixed numbers of the block, the codes of groups and weights are the best of all: each code of the larger
 //!   groups is tried with each code of the smaller ones, and every weight, or row of weights, has its nearest value.
 //!   Where groups of scales and minima do not nest, or a codebook's row or its signs reach over several groups, all
-//!   codes of the groups that depend on each other are tried together. Only where these are more than [`FEW`] are codes
+//!   codes of the groups that depend on each other are tried together. Only where these are more than a few are codes
 //!   improved one at a time, each over all its values, from several starts.
 //! - The nearest row of a codebook is found without going through all rows for each scale: for one minimum the error of a
-//!   row is a parabola in the scale, and the least of all rows is the envelope of these parabolas (see [`Piece`]).
+//!   row is a parabola in the scale, and the least of all rows is the envelope of these parabolas.
 //! - The numbers of the block are tried on a fine logarithmic grid of both signs, or all of them where there are few.
 //!   The best of the grid are improved by least squares for the codes and by looking at neighbours until nothing is
 //!   better. With a block number in the scale and one in the minimum the grid has two dimensions and is coarser.

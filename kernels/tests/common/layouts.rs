@@ -24,7 +24,7 @@ const BY_RULE: [&str; 12] =
 
 /// How far from the best the quantizers of some formats stay, those of groups with minima where an outlier has little importance.
 const WITHIN: [(&str, f64); 5] =
-    [("Q4_K", 1.1), ("Q5_K", 1.1), ("Q6_K", 1.2), ("IQ3_S", 1.2), ("Dozen", 1.1)];
+    [("Q4_K", 1.1), ("Q5_K", 1.3), ("Q6_K", 1.2), ("IQ3_S", 1.2), ("Dozen", 1.1)];
 
 /// Where a format keeps its numbers, and the weights of a block.
 type Layout = (&'static [Number], fn(&[u8]) -> Vec<Weight>);
