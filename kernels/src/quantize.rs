@@ -11,9 +11,9 @@
 //! 3. group by group, the neighbours of its codes: whatever lowers the error stays;
 //! 4. the numbers of the block again, by least squares; then 3 until nothing changes.
 //!
-//! Where numbers are coarse, groups small, or values lie mostly on one side of 0, that may end far from the best: there
-//! more numbers of the block are tried. `tests/data/shapes.md` has the error beside that of a plain search: of the kinds of
-//! shapes measured there, most have 1.02 times as much or less. An outlier of little importance under a minimum can cost more.
+//! Where numbers are coarse, groups small, values lie mostly on one side of 0, or a scale and a minimum are those of
+//! different weights, that may end far from the best: there more numbers of the block are tried. `tests/data/shapes.md` has the
+//! error of each kind of shape beside that of a plain search: for most 1.02 times as much or less, and for the others why.
 //!
 //! Where a declaration asks for ggml's rule of one line ([`Reference`]) and nothing weighs the weights, that rule is
 //! followed to the last bit instead: such files are compared byte by byte.

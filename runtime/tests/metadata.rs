@@ -544,7 +544,10 @@ fn large_weights_go_as_far_as_the_format() {
         ("F32", 16.0 * 65_504.0, "Q5_0", None),
         ("F32", 15.0 * 65_504.0, "Q4_1", None),
         ("F32", -65_504.0, "Q4_1", None),
-        ("F32", -65_536.0, "Q4_1", too_large("Q4_1", " in a block, whose largest is 655")),
+        // Beyond the end of a minimum, but a scale may be negative.
+        ("F32", -65_536.0, "Q4_1", None),
+        ("F32", -15.0 * 65_504.0, "Q4_1", None),
+        ("F32", -16.0 * 65_536.0, "Q4_1", too_large("Q4_1", " in a block, whose largest is 98")),
         ("F32", 1e30, "MXFP4", None),
         ("BF16", -3e38, "MXFP4", None),
         ("F32", 1e5, "NVFP4", too_large("NVFP4", " in a block, whose largest is")),

@@ -175,7 +175,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     Reach::Only(sign) => sign,
                 };
                 for &mirrored in self.orientations(&minimum) {
-                    let (error, of_scale, of_minimum) = self.exact(&minimum, sign, mirrored);
+                    let (mut error, of_scale, of_minimum) = self.exact(&minimum, sign, mirrored);
+                    for target in &of_minimum[..minimum.count] {
+                        let outside = (target.value.abs() - minimum.furthest()).max(0.0);
+                        error += target.cost * outside * outside;
+                    }
                     if error < best.0 {
                         best = (error, mirrored, of_scale, of_minimum);
                     }
@@ -201,13 +205,15 @@ impl<V: Values, const N: usize> Fit<V, N> {
     }
 
     /// Whether to look for scales above 0, or for those below it, mirrored. Under a minimum of either sign, of as many weights
-    /// as a scale or fewer, even values are the same in a mirror, and one of these is enough.
+    /// as a scale or fewer, even values are the same in a mirror, and one of these is enough where it reaches all weights.
     fn orientations(&self, minimum: &Factor<N>) -> &'static [bool] {
         match (self.scale.reach(), minimum.reach()) {
             (Reach::Only(sign), _) if sign < 0.0 => &[true],
             (Reach::Only(_), _) => &[false],
             (_, Reach::Only(_)) => &[false, true],
             _ if !self.values.are_even() || self.is_coarser(minimum) => &[false, true],
+            // The furthest weight is nearer than 2.
+            _ if minimum.furthest() < 2.0 => &[false, true],
             _ => &[false],
         }
     }
@@ -901,6 +907,15 @@ impl<const N: usize> Factor<N> {
     fn is_finite(&self) -> bool {
         let products = || self.groups[..self.count].iter().map(|&number| self.with(number).abs());
         products().all(|product| product <= self.most)
+    }
+
+    /// The largest magnitude of a product.
+    fn furthest(&self) -> f32 {
+        let furthest = |number: Option<Number>| {
+            let (low, high) = number.map_or((1.0, 1.0), Number::limits);
+            high.max(-low)
+        };
+        (self.constant * furthest(self.product.block) * furthest(self.product.group)).abs()
     }
 
     /// `number`, one of a group, and those next to it, or some `further` ones too, that keep weights finite.
