@@ -100,8 +100,8 @@ const LARGEST: f32 = 127.0;
 /// The most units in a scale.
 const MOST: f32 = 255.0;
 
-/// Quantizes a vector of activations, 32 to a block: for each 256 the unit is max |x| / (127.4 · 255), rounded up to 16
-/// significant bits; for each four the scale is max |x| / 127.4, rounded up to a multiple of the unit, and
+/// Quantizes a vector of activations, 32 to a block: for each 256 the unit is max |x| / (127 · 255), rounded up to 16
+/// significant bits; for each four the scale is max |x| / 127, rounded up to a multiple of the unit, and
 /// q = round(x / scale), ties to even.
 ///
 /// Where there is an infinity or NaN, the unit is not finite, and so are all products with these 256 activations.

@@ -644,6 +644,21 @@ fn line(row: &Row, turn: usize) -> (String, Option<f64>) {
     (text, error.map(|(error, _)| error))
 }
 
+/// Beside such a weight a search meets numbers close to 0 that its steps no longer change.
+#[test]
+fn one_large_weight_among_zeros_ends() {
+    for row in rows().iter().filter(|row| !matches!(row.value.value, Value::Codebook(_))) {
+        for large in [1e5, -1e30] {
+            let mut weights = vec![0.0; row.value.len];
+            weights[7] = large;
+            let back = row.back(&weights, None);
+            let error: f64 = weights.iter().zip(&back).map(|(w, b)| f64::from(w - b).powi(2)).sum();
+            let name = row.name();
+            assert!(error <= 1.001 * f64::from(large).powi(2), "{name}: {large} became {}", back[7]);
+        }
+    }
+}
+
 #[test]
 fn every_shape_has_what_the_page_says() {
     let rows = rows();

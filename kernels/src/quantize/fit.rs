@@ -727,16 +727,20 @@ impl<V: Values, const N: usize> Fit<V, N> {
 
     /// The numbers of the block by least squares for the codes that are. Returns the error.
     fn improve_block(&mut self) -> f32 {
+        /// More than the rounding to an f16.
+        const FAR: f32 = 1.0 / (1 << 9) as f32;
+
         let mut least = self.error();
-        // Sums over products of what the numbers of scale and minimum are multiplied by, and the remainder.
+        // Sums over products of what the numbers of scale and minimum are multiplied by, and the remainder. Constants come
+        // in at the end: in the unit of large weights their squares would be 0.
         let (mut ss, mut sm, mut mm, mut sr, mut mr) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for cell in self.cells() {
             let rest = self.residual(cell.clone(), None, None);
-            let s = self.scale.constant * self.scale.groups[self.scale.group_of(cell.start)];
+            let s = self.scale.groups[self.scale.group_of(cell.start)];
             ss += s * s * rest.vv;
             sr += s * rest.rv;
             if let Some(minimum) = &self.minimum {
-                let m = minimum.constant * minimum.groups[minimum.group_of(cell.start)];
+                let m = minimum.groups[minimum.group_of(cell.start)];
                 sm += s * m * rest.v;
                 mm += m * m * self.total_importance(cell);
                 mr += m * rest.r;
@@ -749,21 +753,25 @@ impl<V: Values, const N: usize> Fit<V, N> {
             sm,
             if of_minimum.is_some() { (mm, mr) } else { (0.0, 0.0) },
         );
-        scale += self.scale.block;
-        if let Some((number, block)) = of_minimum {
-            minimum = number.nearest(block + minimum);
-        }
+        let constants = [self.scale.constant, self.minimum.as_ref().map_or(1.0, |minimum| minimum.constant)];
         let now = self.scale.block;
+        scale = now + scale / constants[0];
+        if let Some((number, block)) = of_minimum {
+            minimum = number.nearest(block + minimum / constants[1]);
+        }
         let numbers = self.scale.product.block;
         let trials = numbers.into_iter().flat_map(|number| number.around(number.nearest(scale)));
         let mut best = (now, of_minimum.map(|(_, block)| block));
         // Of coarse numbers the one that is may have another minimum, too.
         let stays = numbers.is_none_or(|number| number.is_coarse(now));
+        let exact = scale;
         for scale in trials.chain(stays.then_some(now)) {
             let minima = of_minimum.into_iter().flat_map(|(number, block)| {
-                // A scale that is rounded far from the exact one has another minimum.
-                let follows = mm > 0.0 && numbers.is_some_and(|numbers| numbers.is_coarse(scale));
-                let change = (mr - sm * (scale - now)) / mm;
+                // A scale that is rounded far from the exact one, or that ends before it, has another minimum.
+                let is_far = (scale - exact).abs() > FAR * exact.abs();
+                let is_coarse = numbers.is_some_and(|numbers| numbers.is_coarse(scale));
+                let follows = mm > 0.0 && (is_far || is_coarse);
+                let change = (mr - sm * (scale - now) * constants[0]) / mm / constants[1];
                 number.around(if follows { number.nearest(block + change) } else { minimum })
             });
             for minimum in minima.map(Some).chain(of_minimum.is_none().then_some(None)) {
