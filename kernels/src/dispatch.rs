@@ -171,7 +171,8 @@ impl Format {
     ///
     /// # Panics
     /// Blocks are no multiple of 32 weights, have no bytes, are of another size than those of the kernels, or want one unit
-    /// for activations of more than one run or of parts of two; a number lies outside of the block; a panel has neither 1 nor 2 groups.
+    /// for activations of more than one run or of parts of two; a number lies outside of the block; a panel has neither 1
+    /// nor 2 groups.
     #[doc(hidden)]
     pub const fn new(parts: FormatParts) -> Self {
         let FormatParts { block_len, block_bytes, floats, variants, .. } = parts;

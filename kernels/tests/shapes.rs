@@ -682,7 +682,7 @@ fn every_shape_has_what_the_page_says() {
     for (line, _) in &lines {
         let _ = writeln!(page, "{line}");
     }
-    page += "\nAbove 1.02:\n\n";
+    page += "\nAbove 1.02, where ± is a minimum, added or subtracted:\n\n";
     for (kind, most, why) in EXCEPTIONS {
         let _ =
             writeln!(page, "- {}, up to {most}: {why}", kind.trim_matches([' ', '|', '·']).replace('|', "/"));

@@ -311,9 +311,9 @@ impl Inputs<'_> {
 /// weights: a few products of scales, one fused multiply-add (with a minimum two) into one of
 /// eight partial sums, and in the end a tree of three additions. With n chunks a partial sum rounds n (2n)
 /// times, each time by at most ε/2 of what has been summed so far, products of scales by ε/2 of one term
-/// each: c = 2n + 8 covers it. Where a block is summed in integers fewer steps round. So it does a `gemm`, whose one sum rounds up to 4n times, for the products and
-/// minima of two groups. Below the normal numbers rounding is no share of the value: `lost` of the least of them
-/// may be.
+/// each: c = 2n + 8 covers it. So it does a `gemm`, whose one sum rounds up to 4n times, for the products and
+/// minima of two groups, and blocks that are summed in integers, where fewer steps round. Below the normal numbers
+/// rounding is no share of the value: `lost` of the least of them may be.
 fn check_close_to(
     y: f32,
     weights: &[Weight],

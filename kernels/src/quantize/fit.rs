@@ -228,6 +228,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         self.scale.size < minimum.size && minimum.size.is_multiple_of(self.scale.size)
     }
 
+    /// Whether scale and minimum are those of different weights.
+    fn sizes_differ(&self, minimum: &Factor<N>) -> bool {
+        self.is_finer(minimum) || self.is_coarser(minimum)
+    }
+
     /// Scales, below 0 where `mirrored`, and minima of `sign` that would serve best if numbers were exact, and their error.
     fn exact(&self, minimum: &Factor<N>, sign: f32, mirrored: bool) -> (f32, [Target; N], [Target; N]) {
         let (mut scales, mut minima) = ([Target::default(); N], [Target::default(); N]);
@@ -287,9 +292,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const SETTLED: usize = 4;
         const ROUNDS: usize = 4;
 
-        let size = range.len() / minima.len();
-        let parts: Vec<Range<usize>> =
-            (0..minima.len()).map(|m| range.start + m * size..range.start + (m + 1) * size).collect();
+        let parts = parts(range, minima.len());
         let widest = parts
             .iter()
             .map(|part| self.alone(part.clone(), sign, mirrored, true).scale)
@@ -305,11 +308,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             };
             let found: Vec<Alone> = parts.iter().map(at).collect();
             let error = error_of(&found);
-            let place = trials.partition_point(|trial| trial.0 <= error);
-            if place < SETTLED {
-                trials.insert(place, (error, found));
-                trials.truncate(SETTLED);
-            }
+            keep(&mut trials, SETTLED, (error, found), |trial| trial.0);
         }
         for (error, found) in &mut trials {
             for _ in 0..ROUNDS {
@@ -360,9 +359,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const STEPS: usize = 20;
         const ROUNDS: usize = 4;
 
-        let size = range.len() / scales.len();
-        let parts: Vec<Range<usize>> =
-            (0..scales.len()).map(|g| range.start + g * size..range.start + (g + 1) * size).collect();
+        let parts = parts(range.clone(), scales.len());
         let of_scale = match self.scale.reach() {
             Reach::Both => 0.0,
             _ if mirrored => -1.0,
@@ -523,11 +520,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                     let block =
                         self.scale.product.block.map_or(self.scale.block, |number| number.nearest(target));
                     let distance = (block / target - 1.0).abs();
-                    let place = trials.partition_point(|trial| trial.0 <= distance);
-                    if place < TRIALS {
-                        trials.insert(place, (distance, block, group));
-                        trials.truncate(TRIALS);
-                    }
+                    keep(&mut trials, TRIALS, (distance, block, group), |trial| trial.0);
                 }
             }
         }
@@ -624,8 +617,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let small = factors().any(|factor| factor.product.block.is_some() && factor.size < SMALL);
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
-        let differ =
-            self.minimum.as_ref().is_some_and(|minimum| self.is_finer(minimum) || self.is_coarser(minimum));
+        let differ = self.minimum.as_ref().is_some_and(|minimum| self.sizes_differ(minimum));
         small || many || lopsided || differ || self.mixed || self.few || factors().any(Factor::is_coarse)
     }
 
@@ -640,14 +632,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
             minimum.reach().signs().iter().flat_map(|sign| orientations.iter().map(move |o| (sign, o)))
         {
             let mut targets = [Target::default(); N];
-            let differ = self.is_finer(&minimum) || self.is_coarser(&minimum);
-            if differ {
+            if self.sizes_differ(&minimum) {
                 targets = self.exact(&minimum, sign, mirrored).2;
-            }
-            let unfound = if differ { 0 } else { minimum.count };
-            for (m, target) in targets[..unfound].iter_mut().enumerate() {
-                let alone = self.alone(minimum.range(m), sign, mirrored, true);
-                *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
+            } else {
+                for (m, target) in targets[..minimum.count].iter_mut().enumerate() {
+                    let alone = self.alone(minimum.range(m), sign, mirrored, true);
+                    *target = Target { value: alone.minimum, cost: self.total_importance(minimum.range(m)) };
+                }
             }
             let targets = &targets[..minimum.count];
             let mut trials: Vec<(f32, Factor<N>)> = Vec::new();
@@ -1262,12 +1253,8 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
         (true, false) => SETTLED,
         (true, true) => MANY_SETTLED,
     };
-    let mut keep = |found: Alone| {
-        let place = best.partition_point(|other| other.error <= found.error);
-        if place < settled {
-            best.insert(place, found);
-            best.truncate(settled);
-        }
+    let mut try_out = |found: Alone| {
+        keep(&mut best, settled, found, |alone| alone.error);
         found.error < 2.0 * best[0].error
     };
     let inside: Vec<f32> = if thorough { insides(high - low).collect() } else { INSIDE.to_vec() };
@@ -1279,7 +1266,7 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
         let top = if largest > bottom { largest } else { 0.0 };
         if !values.are_even() {
             for share in SHARES {
-                keep(best_minimum(values, weighted, share * (top - bottom) / (high - low), sign));
+                try_out(best_minimum(values, weighted, share * (top - bottom) / (high - low), sign));
             }
             continue;
         }
@@ -1290,7 +1277,7 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
                 let rest = values.residual(weighted, scale, minimum);
                 let (more, change) = correction(minimum, &rest);
                 let error = rest.after(more, change, total);
-                if !keep(Alone { scale: scale + more, minimum: minimum + change, error, rest }) {
+                if !try_out(Alone { scale: scale + more, minimum: minimum + change, error, rest }) {
                     break;
                 }
             }
@@ -1395,6 +1382,21 @@ fn has_many<V: Values>(values: V) -> bool {
 fn has_more_steps<V: Values>(values: V, steps: f32) -> bool {
     let (low, high) = values.limits();
     (high - low) / values.gap() > steps
+}
+
+/// So many parts of `range`, of equal size.
+fn parts(range: Range<usize>, count: usize) -> Vec<Range<usize>> {
+    let size = range.len() / count;
+    range.step_by(size).map(|start| start..start + size).collect()
+}
+
+/// Puts `new` among the up to `most` best, which stand in the order of their errors, if it is one of them.
+fn keep<T>(best: &mut Vec<T>, most: usize, new: T, error: impl Fn(&T) -> f32) {
+    let place = best.partition_point(|other| error(other) <= error(&new));
+    if place < most {
+        best.insert(place, new);
+        best.truncate(most);
+    }
 }
 
 fn gcd(a: usize, b: usize) -> usize {
