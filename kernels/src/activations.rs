@@ -32,7 +32,7 @@ pub struct ActivationBlock {
     sums: [i16; 8],
     /// The scales of four activations each, in units.
     multiples: [u8; 8],
-    /// Of at most 16 significant bits, so that its products with `multiples` are exact.
+    /// Of at most [`UNIT_BITS`] significant bits.
     unit: f32,
 }
 
@@ -48,9 +48,10 @@ impl ActivationBlock {
 
     /// The block `x[i] = unit * multiples[i / 4] * q[i]`. All of a [`RUN`](Self::RUN) should have one unit, bit for bit:
     /// else formats with [`one_unit`](crate::FormatParts::one_unit) refuse the vector. `None` where a code is -128, as
-    /// kernels take codes from -127 to 127.
+    /// kernels take codes from -127 to 127, or where `unit` has more than 14 significant bits, so that its products with
+    /// what kernels multiply it with would not be exact.
     pub fn new(q: [i8; 32], multiples: [u8; 8], unit: f32) -> Option<Self> {
-        if q.contains(&i8::MIN) {
+        if q.contains(&i8::MIN) || unit.to_bits() & BELOW_UNIT != 0 {
             return None;
         }
         let mut sums = [0; 8];
@@ -94,13 +95,20 @@ impl ActivationBlock {
 
 const _: () = assert!(size_of::<ActivationBlock>() == 96);
 
+/// The significant bits of a unit: its product with a multiple of 8 bits and with 1.5, which kernels compute, has 24 at most
+/// and so is exact.
+const UNIT_BITS: u32 = 14;
+
+/// The bits of an f32 below those of a unit.
+const BELOW_UNIT: u32 = (1 << (f32::MANTISSA_DIGITS - UNIT_BITS)) - 1;
+
 /// The largest magnitude of four comes to this many scales at most: it rounds to a code of 127.
 const LARGEST: f32 = 127.0;
 
 /// The most units in a scale.
 const MOST: f32 = 255.0;
 
-/// Quantizes a vector of activations, 32 to a block: for each 256 the unit is max |x| / (127 · 255), rounded up to 16
+/// Quantizes a vector of activations, 32 to a block: for each 256 the unit is max |x| / (127 · 255), rounded up to 14
 /// significant bits; for each four the scale is max |x| / 127, rounded up to a multiple of the unit, and
 /// q = round(x / scale), ties to even.
 ///
@@ -142,7 +150,8 @@ fn unit(max: u32) -> (f32, f32) {
     // Rounded up by way of the bits. The maximum is for NaN, whose bits may overflow, and which comes out of a division with
     // either sign.
     let bits = (f32::from_bits(max) / (LARGEST * MOST)).abs().to_bits() as i32;
-    let bits = bits.wrapping_add(0xFF).max(bits) & !0xFF;
+    let below = BELOW_UNIT as i32;
+    let bits = bits.wrapping_add(below).max(bits) & !below;
     // Below the normal numbers a unit would have few bits, and no inverse.
     let bits = if max == 0 { 0 } else { bits.max(f32::MIN_POSITIVE.to_bits() as i32) };
     let unit = f32::from_bits(bits as u32);

@@ -386,6 +386,9 @@ fn activations_by_hand_have_codes_that_kernels_take() {
             assert_eq!(*sum, if lane == i / 4 { 3 * 127 - 127 } else { 4 * 127 }, "-127 at {i}, lane {lane}");
         }
     }
+    let of_bits = |bits: i32| 1.0 + 2.0_f32.powi(1 - bits);
+    assert!(ActivationBlock::new([1; 32], multiples, of_bits(14)).is_some(), "a unit of 14 bits");
+    assert_eq!(ActivationBlock::new([1; 32], multiples, of_bits(15)), None, "a unit of 15 bits");
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use std::fmt;
 
 use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, OpAccess, Register};
-use quantloom_kernels::{ActivationBlock, Format, Isa};
+use quantloom_kernels::{Format, Isa};
 
 use binary::{Binary, Function};
 use loops::Loop;
@@ -217,7 +217,7 @@ fn encoding(isa: Isa) -> EncodingKind {
     }
 }
 
-/// How many blocks one iteration takes: for a dot product by its steps, one for each 32 weights; for the
+/// How many blocks one iteration takes: for a dot product by its steps, one for each 32 weights, which are 32 bytes; for the
 /// dequantizer by the floats that it stores. `None` where that comes to no whole number or to none.
 fn blocks(
     format: &Format,
@@ -229,8 +229,9 @@ fn blocks(
     let (work, per_block) = match operation {
         Operation::Dot | Operation::Gemv => {
             let products = products(isa);
-            let steps = instructions.iter().filter(|i| products.contains(&i.mnemonic())).count();
-            (steps, format.block_len / ActivationBlock::LEN)
+            let of_products = instructions.iter().filter(|i| products.contains(&i.mnemonic()));
+            let codes: usize = of_products.map(|product| product.op0_register().size()).sum();
+            (codes, format.block_len)
         }
         Operation::Dequantize => {
             (instructions.iter().map(|instruction| stored(instruction, frame)).sum(), 4 * format.block_len)

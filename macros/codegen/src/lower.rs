@@ -41,6 +41,13 @@ pub const ALL: &[&dyn Isa] = &[
 /// What makes a signed byte an unsigned one.
 pub const BIAS: i32 = 128;
 
+/// The bits of [`OFFSET`] as an f32. An integer of at most 22 bits added to them gives those of the offset plus the integer:
+/// sums that begin with it need no conversion to a float.
+const OFFSET_BITS: i32 = 0x4B40_0000;
+
+/// 1.5 · 2^23. Its product with a step of activations, which has 22 significant bits, is exact.
+const OFFSET: f32 = 12_582_912.0;
+
 /// What an instruction set is called and what it needs. The one source of the `target_feature`
 /// attribute, of run-time detection, and of what the documentation says.
 pub struct Target {
@@ -89,14 +96,14 @@ pub trait Isa: Sync {
     fn prelude(&self) -> TokenStream {
         self.base().prelude()
     }
-    /// Consecutive blocks of a row whose codes, lanes and floats share a register, one after the other: 1 or 2. Arguments
-    /// that stand for what there is of each block are as many.
-    fn blocks(&self) -> usize {
-        self.base().blocks()
-    }
-    /// What blocks are dequantized and expanded with: itself, or one whose registers hold a single block.
-    fn of_one_block(&self) -> &dyn Isa {
+    /// What single blocks are worked on with, if codes, lanes and floats of two consecutive blocks of a row share a register
+    /// here, one after the other. Arguments that stand for what there is of each block are two then.
+    fn of_one_block(&self) -> Option<&'static dyn Isa> {
         self.base().of_one_block()
+    }
+    /// Blocks that share a register.
+    fn blocks(&self) -> usize {
+        if self.of_one_block().is_some() { 2 } else { 1 }
     }
     /// A statement: fetches the cache line `distance` bytes after the start of a block.
     fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
@@ -147,6 +154,10 @@ pub trait Isa: Sync {
     fn seed(&self, zero: i32, sums: TokenStream) -> TokenStream {
         self.base().seed(zero, sums)
     }
+    /// Lanes: -zero · sums, and what [`scaled`](Self::scaled) takes off again.
+    fn seed_of_floats(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        self.base().seed_of_floats(zero, sums)
+    }
     /// Lanes: seed + Σ₄ codes · activations, codes unsigned: at most 127, or 255 where `signed_bias` is [`BIAS`].
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         self.base().dot_unsigned(seed, codes, activations)
@@ -170,6 +181,14 @@ pub trait Isa: Sync {
     /// Floats from lanes.
     fn floats(&self, lanes: TokenStream) -> TokenStream {
         self.base().floats(lanes)
+    }
+    /// Floats: what [`scaled`](Self::scaled) needs of steps beside them.
+    fn offset(&self, steps: TokenStream) -> Option<TokenStream> {
+        self.base().offset(steps)
+    }
+    /// Floats: lanes that began with `seed_of_floats`, times steps.
+    fn scaled(&self, lanes: TokenStream, steps: TokenStream, offset: TokenStream) -> TokenStream {
+        self.base().scaled(lanes, steps, offset)
     }
     /// Floats from scale codes, a `[u8; 8]` of each block, minus `zero`.
     fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
@@ -507,7 +526,12 @@ impl Places<'_> {
 /// What rows are multiplied with. In loops scales are picked from memory for one block at a time, and a block of so many
 /// chunks shares nothing that would be worth a second one.
 fn of_rows<'i>(isa: &'i dyn Isa, plan: &Plan) -> &'i dyn Isa {
-    if plan.has_loops() { isa.of_one_block() } else { isa }
+    if plan.has_loops() { of_blocks(isa) } else { isa }
+}
+
+/// What blocks are dequantized and expanded with, one by one.
+fn of_blocks(isa: &dyn Isa) -> &dyn Isa {
+    isa.of_one_block().unwrap_or(isa)
 }
 
 /// How blocks are summed in integers; `None` where they are summed in floats.
@@ -625,13 +649,15 @@ fn floats(
         let (numbered, c) = (numbered(chunk), number(chunk));
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
-        let seed = isa.seed(point, quote!(sums));
+        let seed = isa.seed_of_floats(point, quote!(sums));
         let steps = isa.steps(&a);
+        let offset = isa.offset(quote!(steps)).map(|offset| quote!(let offset = #offset;));
         let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
         let dot = dot(isa, plan, quote!(seed), codes, quote!(activations));
-        let scale = isa.mul(scales.of_dot(chunk, &quote!([r])), quote!(steps));
-        let add = isa.fma(isa.floats(quote!(dot)), quote!(scale), acc.clone(), false);
+        let scale = scales.of_dot(chunk, &quote!([r]));
+        let product = isa.scaled(quote!(dot), quote!(steps), quote!(offset));
+        let add = isa.fma(quote!(product), scale, acc.clone(), false);
         let minimum = minima.filter(|_| plan.has_loops());
         let sums = (point != 0 || minimum.is_some()).then(|| quote!(let sums = #sums;));
         let (totals, add_minimum) = minimum
@@ -649,6 +675,7 @@ fn floats(
                 #let_a
                 let activations = #activations;
                 let steps = #steps;
+                #offset
                 #sums
                 let seed = #seed;
                 #totals
@@ -656,7 +683,7 @@ fn floats(
                     #let_blocks
                     #windows
                     let dot = #dot;
-                    let scale = #scale;
+                    let product = #product;
                     #acc = #add;
                     #add_minimum
                 }
@@ -667,7 +694,7 @@ fn floats(
 
 /// Blocks to floats.
 pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
-    let isa = isa.of_one_block();
+    let isa = of_blocks(isa);
     let format = plan.format;
     let (bytes, len) = (format.bytes(), format.len);
     let (attributes, prelude) = (attributes(isa), isa.prelude());
@@ -726,7 +753,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
 /// Rows to what `gemm` makes panels of: unsigned codes, and floats for the scales and minima of each 32 weights or
 /// of each half of them.
 pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
-    let isa = isa.of_one_block();
+    let isa = of_blocks(isa);
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());

@@ -7,7 +7,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{Isa, Products, Target, Way};
+use super::{Isa, OFFSET, OFFSET_BITS, Products, Target, Way};
 use crate::model::CHUNK;
 use crate::plan::block_sums::GroupPlane;
 use crate::plan::{LANES, Plane};
@@ -49,12 +49,8 @@ impl Isa for Avx2Fma {
         }
     }
 
-    fn blocks(&self) -> usize {
-        1
-    }
-
-    fn of_one_block(&self) -> &dyn Isa {
-        self
+    fn of_one_block(&self) -> Option<&'static dyn Isa> {
+        None
     }
 
     fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
@@ -190,6 +186,15 @@ impl Isa for Avx2Fma {
         quote!(_mm256_mullo_epi32(#sums, _mm256_set1_epi32(#factor)))
     }
 
+    fn seed_of_floats(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        let offset = Literal::i32_unsuffixed(OFFSET_BITS);
+        if zero == 0 {
+            return quote!(_mm256_set1_epi32(#offset));
+        }
+        let seed = self.seed(zero, sums);
+        quote!(_mm256_add_epi32(#seed, _mm256_set1_epi32(#offset)))
+    }
+
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_add_epi32(
             #seed,
@@ -231,6 +236,15 @@ impl Isa for Avx2Fma {
 
     fn floats(&self, lanes: TokenStream) -> TokenStream {
         quote!(_mm256_cvtepi32_ps(#lanes))
+    }
+
+    fn offset(&self, steps: TokenStream) -> Option<TokenStream> {
+        let offset = -OFFSET;
+        Some(self.mul(steps, quote!(_mm256_set1_ps(#offset))))
+    }
+
+    fn scaled(&self, lanes: TokenStream, steps: TokenStream, offset: TokenStream) -> TokenStream {
+        self.fma(quote!(_mm256_castsi256_ps(#lanes)), steps, offset, false)
     }
 
     fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {

@@ -11,7 +11,7 @@ use quote::{format_ident, quote};
 
 use super::avx512_vnni::Avx512Vnni;
 use super::ways::{self, Way};
-use super::{BIAS, Isa, Products, Target};
+use super::{BIAS, Isa, OFFSET, OFFSET_BITS, Products, Target};
 use crate::model::CHUNK;
 use crate::plan::block_sums::GroupPlane;
 use crate::plan::{LANES, Plane};
@@ -47,12 +47,8 @@ impl Isa for Avx512Vbmi {
         32
     }
 
-    fn blocks(&self) -> usize {
-        2
-    }
-
-    fn of_one_block(&self) -> &dyn Isa {
-        &Avx512Vnni
+    fn of_one_block(&self) -> Option<&'static dyn Isa> {
+        Some(&Avx512Vnni)
     }
 
     fn products(&self) -> Products {
@@ -155,6 +151,15 @@ impl Isa for Avx512Vbmi {
         quote!(_mm512_mullo_epi32(#sums, _mm512_set1_epi32(#factor)))
     }
 
+    fn seed_of_floats(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        let offset = Literal::i32_unsuffixed(OFFSET_BITS);
+        if zero == 0 {
+            return quote!(_mm512_set1_epi32(#offset));
+        }
+        let seed = self.seed(zero, sums);
+        quote!(_mm512_add_epi32(#seed, _mm512_set1_epi32(#offset)))
+    }
+
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm512_dpbusd_epi32(#seed, #codes, #activations))
     }
@@ -170,6 +175,15 @@ impl Isa for Avx512Vbmi {
 
     fn floats(&self, lanes: TokenStream) -> TokenStream {
         quote!(_mm512_cvtepi32_ps(#lanes))
+    }
+
+    fn offset(&self, steps: TokenStream) -> Option<TokenStream> {
+        let offset = -OFFSET;
+        Some(self.mul(steps, quote!(_mm512_set1_ps(#offset))))
+    }
+
+    fn scaled(&self, lanes: TokenStream, steps: TokenStream, offset: TokenStream) -> TokenStream {
+        self.fma(quote!(_mm512_castsi512_ps(#lanes)), steps, offset, false)
     }
 
     fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {

@@ -29,10 +29,6 @@ impl Isa for Avx512Vnni {
         32
     }
 
-    fn of_one_block(&self) -> &dyn Isa {
-        self
-    }
-
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
     }

@@ -44,12 +44,8 @@ impl Isa for Scalar {
         )
     }
 
-    fn blocks(&self) -> usize {
-        1
-    }
-
-    fn of_one_block(&self) -> &dyn Isa {
-        self
+    fn of_one_block(&self) -> Option<&'static dyn Isa> {
+        None
     }
 
     fn prefetch(&self, _block: &TokenStream, _distance: TokenStream) -> TokenStream {
@@ -134,6 +130,10 @@ impl Isa for Scalar {
         if zero == 0 { quote!([0_i32; 8]) } else { quote!(portable::seed(#zero, #sums)) }
     }
 
+    fn seed_of_floats(&self, zero: i32, sums: TokenStream) -> TokenStream {
+        self.seed(zero, sums)
+    }
+
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(portable::dot_unsigned(#seed, #codes, #activations))
     }
@@ -157,6 +157,14 @@ impl Isa for Scalar {
 
     fn floats(&self, lanes: TokenStream) -> TokenStream {
         quote!(portable::floats(#lanes))
+    }
+
+    fn offset(&self, _steps: TokenStream) -> Option<TokenStream> {
+        None
+    }
+
+    fn scaled(&self, lanes: TokenStream, steps: TokenStream, _offset: TokenStream) -> TokenStream {
+        self.mul(self.floats(lanes), steps)
     }
 
     fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
