@@ -61,16 +61,29 @@ pub struct Variant {
     isa: Isa,
     block_len: usize,
     block_bytes: usize,
-    dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
-    gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
-    gemv_several: unsafe fn(&[u8], &[ActivationBlock], usize, &mut [f32]),
-    dequantize: unsafe fn(&[u8], &mut [f32]),
-    pub(crate) expand: Option<Expand>,
+    dot: Kernel<Dot>,
+    gemv: Kernel<Gemv>,
+    gemv_several: Kernel<GemvSeveral>,
+    dequantize: Kernel<Dequantize>,
+    pub(crate) expand: Option<Kernel<Expand>>,
 }
 
-/// A row of blocks to what panels are made of.
+/// A function and its name. One that is the same for several instruction sets has the name of the plainest.
 #[doc(hidden)]
-pub type Expand = unsafe fn(&[u8], &mut [ExpandedChunk]);
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<F> {
+    /// What is called.
+    pub function: F,
+    /// `q4_0_dot_avx2_fma`.
+    pub name: &'static str,
+}
+
+type Dot = unsafe fn(&[u8], &[ActivationBlock]) -> f32;
+type Gemv = unsafe fn(&[u8], &[ActivationBlock], &mut [f32]);
+type GemvSeveral = unsafe fn(&[u8], &[ActivationBlock], usize, &mut [f32]);
+type Dequantize = unsafe fn(&[u8], &mut [f32]);
+/// A row of blocks to what panels are made of.
+pub(crate) type Expand = unsafe fn(&[u8], &mut [ExpandedChunk]);
 
 /// The kernels of one format for an instruction set that this CPU has.
 #[derive(Clone, Copy, Debug)]
@@ -150,11 +163,11 @@ impl Variant {
     pub const unsafe fn new(
         isa: Isa,
         [block_len, block_bytes]: [usize; 2],
-        dot: unsafe fn(&[u8], &[ActivationBlock]) -> f32,
-        gemv: unsafe fn(&[u8], &[ActivationBlock], &mut [f32]),
-        gemv_several: unsafe fn(&[u8], &[ActivationBlock], usize, &mut [f32]),
-        dequantize: unsafe fn(&[u8], &mut [f32]),
-        expand: Option<Expand>,
+        dot: Kernel<Dot>,
+        gemv: Kernel<Gemv>,
+        gemv_several: Kernel<GemvSeveral>,
+        dequantize: Kernel<Dequantize>,
+        expand: Option<Kernel<Expand>>,
     ) -> Self {
         Self { isa, block_len, block_bytes, dot, gemv, gemv_several, dequantize, expand }
     }
@@ -162,6 +175,19 @@ impl Variant {
     /// The instruction set that it is for.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The name of the function for `operation`, `dot`, `gemv`, `gemv_several`, `dequantize` or, for panels, `expand`:
+    /// that of a plainer instruction set where its function would be the same. `None` where there is none.
+    pub fn kernel_name(&self, operation: &str) -> Option<&'static str> {
+        match operation {
+            "dot" => Some(self.dot.name),
+            "gemv" => Some(self.gemv.name),
+            "gemv_several" => Some(self.gemv_several.name),
+            "dequantize" => Some(self.dequantize.name),
+            "expand" => self.expand.map(|expand| expand.name),
+            _ => None,
+        }
     }
 }
 
@@ -266,7 +292,7 @@ impl Kernels {
         self.check_units("dot", activations)?;
         // SAFETY: `variant` was found by a `Supported`, which proves that the CPU has its instruction
         // set; that is all `Variant::new` leaves to the caller.
-        Ok(unsafe { (self.variant.dot)(row, activations) })
+        Ok(unsafe { (self.variant.dot.function)(row, activations) })
     }
 
     /// y = W x: the dot product of each row of a row-major matrix with the same activations.
@@ -326,7 +352,7 @@ impl Kernels {
             return Ok(());
         }
         // SAFETY: as in `dot`.
-        unsafe { (self.variant.gemv_several)(matrix, activations, vectors, y) };
+        unsafe { (self.variant.gemv_several.function)(matrix, activations, vectors, y) };
         Ok(())
     }
 
@@ -342,7 +368,7 @@ impl Kernels {
         self.check(operation, "matrix", matrix.len(), row.saturating_mul(y.len()))?;
         self.check_units(operation, activations)?;
         // SAFETY: as in `dot`.
-        unsafe { (self.variant.gemv)(matrix, activations, y) };
+        unsafe { (self.variant.gemv.function)(matrix, activations, y) };
         Ok(())
     }
 
@@ -353,7 +379,7 @@ impl Kernels {
     pub fn dequantize(&self, blocks: &[u8], weights: &mut [f32]) -> Result<(), ShapeError> {
         self.check_blocks("dequantize", weights.len(), blocks.len())?;
         // SAFETY: as in `dot`.
-        unsafe { (self.variant.dequantize)(blocks, weights) };
+        unsafe { (self.variant.dequantize.function)(blocks, weights) };
         Ok(())
     }
 

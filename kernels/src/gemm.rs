@@ -309,7 +309,16 @@ impl Kernels {
             self.check("gemm", "matrix", matrix.len(), row_bytes.saturating_mul(rows))?;
         }
         let (core, takes_signed) = core(self.isa(), &format);
-        Ok(Factor { isa: self.isa(), format, expand, core, takes_signed, matrix, chunks, row_bytes })
+        Ok(Factor {
+            isa: self.isa(),
+            format,
+            expand: expand.function,
+            core,
+            takes_signed,
+            matrix,
+            chunks,
+            row_bytes,
+        })
     }
 }
 

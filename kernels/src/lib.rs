@@ -61,6 +61,8 @@ pub mod x86;
 
 pub use activations::{ActivationBlock, quantize_activations};
 pub use cpu::{Isa, IsaError, Supported};
+#[doc(hidden)]
+pub use dispatch::Kernel;
 pub use dispatch::{
     BlockFormat, Format, FormatParts, Kernels, Missing, ProductError, Quantize, QuantizeError, ShapeError,
     Variant,

@@ -110,7 +110,8 @@ pub type Ceiling<'a> = (&'a str, &'a [(&'a str, usize)]);
 /// A cell, as `q4_0_gemv_avx_vnni`, and an invariant that does not hold of it, with the reason.
 pub type Exception<'a> = (&'a str, Invariant, &'a str);
 
-/// The cells of `formats` for every instruction set, out of the running binary.
+/// The cells of `formats` for every instruction set, out of the running binary. A kernel that instruction sets share is one
+/// cell, of the plainest.
 ///
 /// # Errors
 /// A kernel can't be found in it.
@@ -121,7 +122,10 @@ pub fn cells(formats: &[&'static Format]) -> Result<Vec<Cell>, Error> {
     for format in formats {
         for operation in [Operation::Dot, Operation::Gemv, Operation::Dequantize] {
             for variant in format.variants {
-                cells.push(cell(&binary, format, operation, variant.isa())?);
+                let name = kernel_name(format, operation.name(), variant.isa());
+                if variant.kernel_name(operation.name()) == Some(&name) {
+                    cells.push(cell(&binary, format, operation, variant.isa())?);
+                }
             }
         }
     }

@@ -133,8 +133,9 @@ fn format(kernels: &TokenStream, declared: &parse::Format, plan: &Plan, isas: &[
         }
     });
     let block = block::block(declared, plan);
-    let functions = isas.iter().map(|isa| kernels::kernels(*isa, plan));
-    let constant = kernels::constant(name, plan, isas);
+    let of_format = kernels::Kernels::new(plan, isas);
+    let functions = of_format.functions();
+    let constant = kernels::constant(name, &of_format, isas);
     let inside = plain_numbers(quote!(#trait_of_books #block #(#functions)* #constant));
     quote! {
         #(#attrs)*

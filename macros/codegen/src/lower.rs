@@ -63,6 +63,14 @@ pub struct Target {
     pub features: &'static [&'static str],
 }
 
+impl Target {
+    /// Whether a CPU that has `self` has `other` too.
+    pub fn includes(&self, other: &Self) -> bool {
+        other.arch.is_none_or(|arch| self.arch == Some(arch))
+            && other.features.iter().all(|feature| self.features.contains(feature))
+    }
+}
+
 /// The instructions that multiply codes with activations, by which a kernel is recognised in its assembly; `None`
 /// where the compiler chooses.
 #[derive(Clone, Copy)]

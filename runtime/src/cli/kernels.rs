@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::bench::cpu_features;
 use crate::gguf::Formats;
-use quantloom_kernels::{Format, Isa, Supported};
+use quantloom_kernels::{Format, Isa, Supported, Variant};
 
 use super::Result;
 use super::table::{self, Align::Left};
@@ -41,14 +41,25 @@ fn describe(isa: Isa, chosen: Isa) -> [String; 3] {
 
 /// Format, operation, and the kernels for it with their marks.
 fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 5] {
-    let name = format.name.to_lowercase();
-    let kernel = |operation: &str, isa: Isa| {
-        let mark = match isa {
-            isa if isa == chosen => "*",
-            isa if !isa.missing().is_empty() => "-",
-            _ => "",
-        };
-        format!("{name}_{operation}_{isa}{mark}")
+    let list = |name: &dyn Fn(&Variant) -> String| {
+        let mut names = Vec::new();
+        let mut used_by_chosen = None;
+        for variant in format.variants {
+            let name = name(variant);
+            if variant.isa() == chosen {
+                used_by_chosen = Some(name.clone());
+            }
+            // A function that instruction sets share is that of the plainest, which comes first.
+            if names.iter().all(|(listed, _)| *listed != name) {
+                names.push((name, variant.isa()));
+            }
+        }
+        let marked = names.into_iter().map(|(name, isa)| match isa.missing().as_slice() {
+            _ if used_by_chosen.as_ref() == Some(&name) => format!("{name}*"),
+            [] => name,
+            _ => format!("{name}-"),
+        });
+        marked.collect::<Vec<_>>().join("  ")
     };
     ["dequantize", "dot", "gemm", "gemv", "quantize"].map(|operation| {
         let kernels = match (operation, format.quantize) {
@@ -56,10 +67,9 @@ fn operations(format: &Format, chosen: Isa) -> [[String; 3]; 5] {
             ("quantize", Some(_)) => "one for all".into(),
             ("quantize", None) => "none".into(),
             ("gemm", _) if format.panel.is_none() => "none".into(),
-            _ => {
-                let variants = format.variants.iter().map(|variant| kernel(operation, variant.isa()));
-                variants.collect::<Vec<_>>().join("  ")
-            }
+            // Its core is the same for all formats.
+            ("gemm", _) => list(&|variant| format!("{}_gemm_{}", format.name.to_lowercase(), variant.isa())),
+            _ => list(&|variant| variant.kernel_name(operation).expect("every format has these").to_owned()),
         };
         [format.name.into(), operation.into(), kernels]
     })

@@ -17,10 +17,7 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
         format!(" `{}`: {}.{needs}", target.name, target.summary)
     });
     let includes = targets.iter().zip(&variants).flat_map(|(outer, outer_variant)| {
-        let inner = targets.iter().zip(&variants).filter(|(inner, _)| {
-            inner.arch.is_none_or(|arch| outer.arch == Some(arch))
-                && inner.features.iter().all(|feature| outer.features.contains(feature))
-        });
+        let inner = targets.iter().zip(&variants).filter(|(inner, _)| outer.includes(inner));
         inner.map(move |(_, inner_variant)| quote!((Self::#outer_variant, Self::#inner_variant)))
     });
     let option = |product| match product {
