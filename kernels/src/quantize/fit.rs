@@ -985,11 +985,9 @@ impl<const N: usize> Factor<N> {
         let (unit, most) = (self.with(1.0), self.most);
         let is_finite = move |other: &f32| *other == number || (unit * other).abs() <= most;
         let side = move |below: bool| {
-            let count = if further { FURTHER } else { 0 };
+            let next = if further { numbers.next(number, below) } else { None };
             // Those next to it are among the first already.
-            std::iter::successors(numbers.next(number, below), move |&n| numbers.next(n, below))
-                .take(count)
-                .skip(1)
+            std::iter::successors(next, move |&n| numbers.next(n, below)).take(FURTHER).skip(1)
         };
         numbers.around(number).chain(side(true)).chain(side(false)).filter(is_finite)
     }
@@ -1290,7 +1288,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
                     .take_while(|scale| scale.abs() * high.max(-low) > least);
             let trials = scales.map(|scale| Trial { scale, ..Trial::default() });
             try_each(values, weighted, Correction::Scale, trials, |together, lane| {
-                let Corrected { scale, error, .. } = &together.corrected;
+                let Corrected { scale, error, .. } = together.corrected;
                 if together.rests.vv[lane] > 0.0 && error[lane] < best.error && scale[lane] * sign >= 0.0 {
                     best = together.alone(lane);
                 }
@@ -1437,10 +1435,10 @@ impl Correction {
 }
 
 /// Trials that were evaluated together, and corrected.
-struct Together {
-    trials: [Trial; TRIALS],
-    rests: Sums<TRIALS>,
-    corrected: Corrected,
+struct Together<'t> {
+    trials: &'t [Trial; TRIALS],
+    rests: &'t Sums<TRIALS>,
+    corrected: &'t Corrected,
 }
 
 /// Scales, minima and errors of trials.
@@ -1450,9 +1448,9 @@ struct Corrected {
     error: [f32; TRIALS],
 }
 
-impl Together {
+impl Together<'_> {
     fn alone(&self, lane: usize) -> Alone {
-        let Corrected { scale, minimum, error } = &self.corrected;
+        let Corrected { scale, minimum, error } = self.corrected;
         Alone { scale: scale[lane], minimum: minimum[lane], error: error[lane], rest: self.rests.lane(lane) }
     }
 }
@@ -1495,20 +1493,26 @@ fn try_each<V: Values>(
     trials: impl Iterator<Item = Trial>,
     mut look: impl FnMut(&Together, usize) -> bool,
 ) {
+    /// Where a series ended after fewer trials, the next one begins with one alone: it may end as soon.
+    const SHORT: usize = 4;
+
     let mut over = None;
+    // Returns which series is over, and how many trials to look at together next.
     let mut look_at = |trials: &[Trial; TRIALS], count: usize| {
         let rests = values.residuals(weighted, &trials[..count]);
         let corrected = corrected(correction, trials, &rests);
-        let together = Together { trials: *trials, rests, corrected };
+        let together = Together { trials, rests: &rests, corrected: &corrected };
+        let mut next = V::AT_ONCE;
         for (lane, trial) in trials[..count].iter().enumerate() {
             if over != Some(trial.series) && !look(&together, lane) {
                 over = Some(trial.series);
+                next = if lane < SHORT { 1 } else { V::AT_ONCE };
             }
         }
-        over
+        (over, next)
     };
     let mut waiting = [Trial::default(); TRIALS];
-    let (mut count, mut over) = (0, None);
+    let (mut count, mut over, mut most) = (0, None, V::AT_ONCE);
     // The iterator runs by itself: asked for one trial at a time, it would take as long as the trials.
     trials.for_each(|trial| {
         if over == Some(trial.series) {
@@ -1516,8 +1520,8 @@ fn try_each<V: Values>(
         }
         waiting[count] = trial;
         count += 1;
-        if count == V::AT_ONCE {
-            over = look_at(&waiting, count);
+        if count == most {
+            (over, most) = look_at(&waiting, count);
             count = 0;
         }
     });

@@ -316,6 +316,36 @@ on_any_vectors! {
     }
 }
 
+/// The sums over every eighth weight from `first` on, a trial in each lane.
+#[inline(always)]
+fn eighth<V: Single>(
+    values: V,
+    weighted: Weighted,
+    [scales, inverses, minima]: [&[f32; TRIALS]; 3],
+    first: usize,
+) -> Sums<TRIALS> {
+    let mut sums = Sums::NONE;
+    let mut at = first;
+    while let (Some(&w), Some(&p)) = (weighted.weights.get(at), weighted.importance.get(at)) {
+        let above: [f32; TRIALS] = each(|i| w - minima[i]);
+        let values = values.nearest::<TRIALS>(each(|i| above[i] * inverses[i]));
+        sums.add([p; TRIALS], values, each(|i| above[i] - scales[i] * values[i]));
+        at += LANES;
+    }
+    sums
+}
+
+/// The sums of [`eighth`] from `first` and from four weights further on.
+#[inline(always)]
+fn quarter<V: Single>(
+    values: V,
+    weighted: Weighted,
+    trials: [&[f32; TRIALS]; 3],
+    first: usize,
+) -> Sums<TRIALS> {
+    eighth(values, weighted, trials, first).plus(&eighth(values, weighted, trials, first + LANES / 2))
+}
+
 on_any_vectors! {
     /// The sums of [`Values::residuals`] of single values, a trial in each lane: those of [`residual`] to the bit, as they
     /// are added in the same order.
@@ -326,25 +356,10 @@ on_any_vectors! {
         minima: &[f32; TRIALS],
     ) -> Sums<TRIALS> {
         let inverses: [f32; TRIALS] = each(|i| Weighted::inverse(scales[i]));
-        // Sums of every eighth weight are added in pairs, and these in pairs: what has no partner yet waits.
-        let mut waiting = [Sums::NONE; LANES.ilog2() as usize + 1];
-        for (nth, first) in [0, 4, 2, 6, 1, 5, 3, 7].into_iter().enumerate() {
-            let mut sums = Sums::NONE;
-            let mut at = first;
-            while let (Some(&w), Some(&p)) = (weighted.weights.get(at), weighted.importance.get(at)) {
-                let above: [f32; TRIALS] = each(|i| w - minima[i]);
-                let values = values.nearest::<TRIALS>(each(|i| above[i] * inverses[i]));
-                sums.add([p; TRIALS], values, each(|i| above[i] - scales[i] * values[i]));
-                at += LANES;
-            }
-            let pairs = nth.trailing_ones() as usize;
-            for partner in &waiting[..pairs] {
-                sums = partner.plus(&sums);
-            }
-            waiting[pairs] = sums;
-        }
-        let [.., sums] = waiting;
-        sums
+        let trials = [scales, &inverses, minima];
+        let even = quarter(values, weighted, trials, 0).plus(&quarter(values, weighted, trials, 2));
+        let odd = quarter(values, weighted, trials, 1).plus(&quarter(values, weighted, trials, 3));
+        even.plus(&odd)
     }
 }
 
