@@ -4,14 +4,17 @@ use std::cell::RefCell;
 
 use super::values::{LANES, Lanes, Residual, Values, Weighted, each, on_any_vectors, remainder};
 
+/// So many rows at once: a vector of AVX-512, two of AVX2.
+const ROWS: usize = 16;
+
 /// Rows of `D` values, 1, 4 or 8, of which `D` consecutive weights have one.
 #[derive(Clone, Debug)]
 pub struct Grid<const D: usize> {
     /// Vectors of rows: first numbers, second numbers, …; the last vector is filled up with the last row. Magnitudes
     /// alone where signs are free.
-    columns: Vec<[Lanes; D]>,
+    columns: Vec<[[f32; ROWS]; D]>,
     /// Of each row whether its own number of minuses is odd; only where signs are free.
-    odd: Vec<[bool; LANES]>,
+    odd: Vec<[bool; ROWS]>,
     rows: Vec<[f32; D]>,
     signs: Signs,
     /// The lowest and the highest value.
@@ -62,7 +65,7 @@ impl<const D: usize> Grid<D> {
         const { assert!(D == 1 || D == 4 || D == 8) };
         let rows: Vec<[f32; D]> = rows.iter().map(|row| row.map(f32::from)).collect();
         let own = signs == Signs::Own;
-        let columns = rows.chunks(LANES).map(|rows| {
+        let columns = rows.chunks(ROWS).map(|rows| {
             let number = |d: usize, lane: usize| rows.get(lane).unwrap_or(&rows[rows.len() - 1])[d];
             std::array::from_fn(|d| {
                 std::array::from_fn(|lane| if own { number(d, lane) } else { number(d, lane).abs() })
@@ -71,7 +74,7 @@ impl<const D: usize> Grid<D> {
         let minuses = |row: &[f32; D]| row.iter().filter(|&&g| g < 0.0).count();
         let is_odd = |row: &[f32; D]| !own && minuses(row) % 2 == 1;
         let odd = rows
-            .chunks(LANES)
+            .chunks(ROWS)
             .map(|rows| std::array::from_fn(|lane| is_odd(rows.get(lane).unwrap_or(&rows[rows.len() - 1]))));
         let all = || rows.iter().flatten().copied();
         let (low, high) = (all().fold(f32::INFINITY, f32::min), all().fold(f32::NEG_INFINITY, f32::max));
@@ -90,7 +93,7 @@ impl<const D: usize> Grid<D> {
         let products: [f32; D] = std::array::from_fn(|d| 2.0 * importance[d] * scales[d] * targets[d]);
         let (row, cost) = nearest(self, squares, products, flip);
         let change = |d: &usize| products[*d] * self.rows[row][*d].abs();
-        let flips = flip == Some(self.odd[row / LANES][row % LANES]);
+        let flips = flip == Some(self.odd[row / ROWS][row % ROWS]);
         let flipped = flips.then(|| (0..D).min_by(|a, b| change(a).total_cmp(&change(b))).unwrap_or(0));
         Best { cost, row, flipped }
     }
@@ -113,12 +116,12 @@ on_any_vectors! {
         products: [f32; D],
         flip: Option<bool>,
     ) -> (usize, f32) {
-        let (mut least, mut at) = ([f32::INFINITY; LANES], [0.0_f32; LANES]);
+        let (mut least, mut at) = ([f32::INFINITY; ROWS], [0.0_f32; ROWS]);
         for (i, (columns, odd)) in grid.columns.iter().zip(&grid.odd).enumerate() {
-            let mut costs = [0.0; LANES];
-            let mut changes = [f32::INFINITY; LANES];
+            let mut costs = [0.0; ROWS];
+            let mut changes = [f32::INFINITY; ROWS];
             for d in 0..D {
-                for lane in 0..LANES {
+                for lane in 0..ROWS {
                     let g = columns[d][lane];
                     costs[lane] += (squares[d] * g - products[d]) * g;
                     if flip.is_some() {
@@ -128,7 +131,7 @@ on_any_vectors! {
                     }
                 }
             }
-            for lane in 0..LANES {
+            for lane in 0..ROWS {
                 let cost = costs[lane] + if flip == Some(odd[lane]) { changes[lane] } else { 0.0 };
                 let better = cost < least[lane];
                 least[lane] = if better { cost } else { least[lane] };
@@ -136,8 +139,8 @@ on_any_vectors! {
             }
         }
         let (lane, cost) =
-            (0..LANES).map(|lane| (lane, least[lane])).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
-        ((at[lane] as usize * LANES + lane).min(grid.rows.len() - 1), cost)
+            (0..ROWS).map(|lane| (lane, least[lane])).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
+        ((at[lane] as usize * ROWS + lane).min(grid.rows.len() - 1), cost)
     }
 }
 
@@ -229,7 +232,7 @@ impl<'b, const D: usize> Search<'b, D> {
         };
         let mut parts: [Best; LANES] =
             std::array::from_fn(|i| if i < Grid::<D>::PARTS { part(i, None) } else { Best::NONE });
-        let is_odd = |best: &Best| grid.odd[best.row / LANES][best.row % LANES];
+        let is_odd = |best: &Best| grid.odd[best.row / ROWS][best.row % ROWS];
         let minuses = parts[..Grid::<D>::PARTS].iter().filter(|best| is_odd(best)).count();
         if grid.signs == Signs::Even && (signs.count_ones() as usize + minuses) % 2 == 1 {
             // One part has to change; rows with its number of minuses need the change of a sign for it.
