@@ -448,9 +448,8 @@ pub struct Table {
     /// As many as differ; a code of each.
     len: usize,
     entries: [f32; Self::MAX],
-    /// Halfway from each entry to the next, and how far that is.
+    /// Halfway from each entry to the next.
     middles: [f32; Self::MAX],
-    steps: [f32; Self::MAX],
     codes: [u8; Self::MAX],
     /// The values of all codes.
     values: [i8; Self::MAX],
@@ -470,7 +469,6 @@ impl Table {
             len: 0,
             entries: [0.0; Self::MAX],
             middles: [0.0; Self::MAX],
-            steps: [0.0; Self::MAX],
             codes: [0; Self::MAX],
             values: [0; Self::MAX],
         };
@@ -492,9 +490,7 @@ impl Table {
         }
         let mut entry = 1;
         while entry < table.len {
-            let (below, above) = (table.entries[entry - 1], table.entries[entry]);
-            table.middles[entry - 1] = (below + above) / 2.0;
-            table.steps[entry - 1] = above - below;
+            table.middles[entry - 1] = (table.entries[entry - 1] + table.entries[entry]) / 2.0;
             entry += 1;
         }
         table
@@ -570,8 +566,8 @@ impl Single for &Table {
     #[inline(always)]
     fn nearest<const L: usize>(self, targets: [f32; L]) -> [f32; L] {
         let mut values = [self.entries[0]; L];
-        for (&middle, &step) in self.middles.iter().zip(&self.steps).take(self.len - 1) {
-            values = each(|i| values[i] + if targets[i] > middle { step } else { 0.0 });
+        for (&middle, &above) in self.middles.iter().zip(&self.entries()[1..]) {
+            values = each(|i| if targets[i] > middle { above } else { values[i] });
         }
         values
     }
