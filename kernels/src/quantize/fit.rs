@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::grid::{Grid, Octet};
-use super::values::{LANES, Residual, Single, Values, Weighted, each};
+use super::grid::{Octet, Search};
+use super::values::{
+    LANES, Lanes, Residual, Single, Sums, TRIALS, Trial, Values, Weighted, each, on_any_vectors,
+};
 use super::{Number, Numbers, Product};
 
 /// Rounds over all groups and the numbers of the block; most blocks need two.
@@ -31,6 +33,8 @@ pub struct Fit<V, const N: usize> {
     minimum: Option<Factor<N>>,
     /// Weights of a cell: a run that has one scale and one minimum.
     cell: usize,
+    /// The sum of importance of each cell, in the first places.
+    totals: [f32; N],
     /// Whether values of a cell depend on those of its neighbour.
     mixed: bool,
     /// Whether groups try more numbers than the next ones.
@@ -128,38 +132,35 @@ impl<V: Values, const N: usize> Fit<V, N> {
             scale,
             minimum,
             cell,
+            totals: [0.0; N],
             mixed,
             further: false,
             few,
             fine,
             negligible,
         };
-        fit.choose();
-        fit.improve();
-        fit.search_further();
+        for (i, cell) in fit.cells().enumerate() {
+            fit.totals[i] = fit.group(cell).total_importance();
+        }
+        let alone = fit.choose();
+        let error = fit.improve();
+        if fit.needs_further() && error > fit.negligible {
+            fit.search_further(&alone);
+        }
         fit
     }
 
-    /// Chooses the numbers of block and groups, first for each group alone.
-    fn choose(&mut self) {
+    /// Chooses the numbers of block and groups, first for each group alone. Returns the scales of groups without minima, for
+    /// each sign.
+    fn choose(&mut self) -> Vec<[Target; N]> {
         let mut scales = [Target::default(); N];
+        let mut alone = Vec::new();
         match self.minimum.take() {
             None => {
                 let mut least = f32::INFINITY;
-                for sign in self.scale.reach().signs() {
-                    let mut targets = [Target::default(); N];
-                    let mut error = 0.0;
-                    for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
-                        let alone = best_scale(
-                            self.values,
-                            self.group(self.scale.range(g)),
-                            *sign,
-                            self.few,
-                            self.fine,
-                        );
-                        *target = Target { value: alone.scale, cost: alone.rest.vv };
-                        error += alone.error;
-                    }
+                for &sign in self.scale.reach().signs() {
+                    let (targets, error) = self.alone_scales(sign);
+                    alone.push(targets);
                     if error < least {
                         (least, scales) = (error, targets);
                     }
@@ -202,6 +203,23 @@ impl<V: Values, const N: usize> Fit<V, N> {
             }
         }
         self.scale.choose(&scales);
+        alone
+    }
+
+    /// The best scale of `sign` (0 for any) of each group alone, under the minima that are, and the error.
+    fn alone_scales(&self, sign: f32) -> ([Target; N], f32) {
+        let above: [f32; N] = std::array::from_fn(|i| self.weights[i] - self.minimum_of(i));
+        let at = self.minimum.is_none().then_some(0);
+        let weighted = Weighted { weights: &above, importance: &self.importance, at };
+        let mut targets = [Target::default(); N];
+        let mut error = 0.0;
+        for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
+            let group = weighted.part(self.scale.range(g));
+            let alone = best_scale(self.values, group, sign, self.few, self.fine);
+            *target = Target { value: alone.scale, cost: alone.rest.vv };
+            error += alone.error;
+        }
+        (targets, error)
     }
 
     /// Whether to look for scales above 0, or for those below it, mirrored. Under a minimum of either sign, of as many weights
@@ -378,7 +396,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let above = self.weights.map(|w| w - minimum);
                 let at = |part: &Range<usize>| {
                     let importance = &self.importance[part.clone()];
-                    let group = Weighted { weights: &above[part.clone()], importance };
+                    let group = Weighted { weights: &above[part.clone()], importance, at: None };
                     best_scale(self.values, group, of_scale, self.few, self.fine)
                 };
                 let found: Vec<Alone> = parts.iter().map(at).collect();
@@ -413,13 +431,14 @@ impl<V: Values, const N: usize> Fit<V, N> {
             return best_scale_and_minimum(self.values, self.group(range), sign, thorough);
         }
         let weights = self.weights.map(|w| -w);
-        let group = Weighted { weights: &weights[range.clone()], importance: &self.importance[range] };
+        let group =
+            Weighted { weights: &weights[range.clone()], importance: &self.importance[range], at: None };
         let alone = best_scale_and_minimum(self.values, group, -sign, thorough);
         Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
-    /// Improves numbers as long as that lowers the error.
-    fn improve(&mut self) {
+    /// Improves numbers as long as that lowers the error, which it returns.
+    fn improve(&mut self) -> f32 {
         let mut error = self.error();
         for _ in 0..ROUNDS {
             let before = error;
@@ -429,17 +448,17 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 break;
             }
         }
+        error
     }
 
     /// Starts from more numbers of the block where numbers are coarse or values lie mostly on one side: there the first
     /// choice may be far from the best.
-    fn search_further(&mut self) {
+    ///
+    /// `alone` are the scales of groups without minima, for each sign.
+    fn search_further(&mut self, alone: &[[Target; N]]) {
         /// So many numbers of the block are improved to the end.
         const TRIALS: usize = 4;
 
-        if !self.needs_further() || self.error() <= self.negligible {
-            return;
-        }
         if self.few {
             match self.minimum {
                 None => self.lead_to_one_value(),
@@ -447,8 +466,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             }
         }
         self.further = true;
-        self.improve();
-        let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
+        let mut best = (self.improve(), self.scale.clone(), self.minimum.clone());
         if best.0 <= self.negligible {
             return;
         }
@@ -458,16 +476,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         };
         for minimum in minima {
             self.minimum = minimum;
-            let above: [f32; N] = std::array::from_fn(|i| self.weights[i] - self.minimum_of(i));
-            for &sign in self.scale.reach().signs() {
-                let mut targets = [Target::default(); N];
-                for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
-                    let range = self.scale.range(g);
-                    let group =
-                        Weighted { weights: &above[range.clone()], importance: &self.importance[range] };
-                    let alone = best_scale(self.values, group, sign, self.few, self.fine);
-                    *target = Target { value: alone.scale, cost: alone.rest.vv };
-                }
+            for (i, &sign) in self.scale.reach().signs().iter().enumerate() {
+                let targets = match alone.get(i) {
+                    Some(alone) => *alone,
+                    None => self.alone_scales(sign).0,
+                };
                 let targets = &targets[..self.scale.count];
                 let unchanged = self.minimum.clone();
                 // With groups as good as one look at the neighbours makes them.
@@ -485,8 +498,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 for (_, block) in trials {
                     self.minimum.clone_from(&unchanged);
                     self.scale.take(block, targets);
-                    self.improve();
-                    let error = self.error();
+                    let error = self.improve();
                     if error < best.0 && self.is_finite() {
                         best = (error, self.scale.clone(), self.minimum.clone());
                     }
@@ -660,35 +672,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
     fn improve_groups(&mut self) {
         if let Some(number) = self.scale.product.group {
             for g in 0..self.scale.count {
-                let range = self.scale.range(g);
-                let paired = self.minimum.as_ref().filter(|minimum| minimum.count == self.scale.count);
-                let now = (self.scale.groups[g], paired.map(|minimum| minimum.groups[g]));
-                let (mut best, mut least) = (now, self.residual(range.clone(), None, None).rr);
-                for scale in self.scale.around(number, now.0, self.further) {
-                    let scaled = self.scale.with(scale);
-                    let Some(minimum) = paired else {
-                        if scale != now.0 {
-                            let error = self.residual(range.clone(), Some(scaled), None).rr;
-                            if error < least {
-                                (best, least) = ((scale, None), error);
-                            }
-                        }
-                        continue;
-                    };
-                    let Some(numbers) = minimum.product.group else { continue };
-                    let rest = self.residual(range.clone(), Some(scaled), None);
-                    let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
-                    for code in minimum.around(numbers, numbers.nearest(minimum.number_for(target)), false) {
-                        let error = self.residual(range.clone(), Some(scaled), Some(minimum.with(code))).rr;
-                        if error < least {
-                            (best, least) = ((scale, Some(code)), error);
-                        }
-                    }
-                }
-                self.scale.groups[g] = best.0;
-                if let (Some(minimum), Some(code)) = (&mut self.minimum, best.1) {
-                    minimum.groups[g] = code;
-                }
+                self.improve_scale(g, number);
             }
         }
         let unpaired = self.minimum.as_ref().filter(|minimum| minimum.count != self.scale.count);
@@ -698,21 +682,62 @@ impl<V: Values, const N: usize> Fit<V, N> {
             for g in 0..count {
                 let Some(minimum) = &self.minimum else { return };
                 let range = minimum.range(g);
-                let mut least = f32::INFINITY;
-                let mut best = minimum.groups[g];
                 let rest = self.residual(range.clone(), None, None);
                 let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
                 let nearest = minimum.nearest(number, target);
-                for code in minimum.around(number, best, self.further).chain(number.around(nearest)) {
-                    let error = self.residual(range.clone(), None, Some(minimum.with(code))).rr;
-                    if error < least {
-                        (best, least) = (code, error);
+                let around = minimum.around(number, minimum.groups[g], self.further);
+                let codes: Vec<f32> = around.chain(number.around(nearest)).collect();
+                let (mut best, mut least) = (minimum.groups[g], f32::INFINITY);
+                let trials = codes.iter().map(|&code| [None, Some(minimum.with(code))]);
+                self.try_out(range, trials, |i, rest| {
+                    if rest.rr < least {
+                        (best, least) = (codes[i], rest.rr);
                     }
-                }
+                });
                 if let Some(minimum) = &mut self.minimum {
                     minimum.groups[g] = best;
                 }
             }
+        }
+    }
+
+    /// The neighbours of the number of a group's scale, and of its minimum where these are the same weights'.
+    fn improve_scale(&mut self, g: usize, number: Number) {
+        let range = self.scale.range(g);
+        let scales: Vec<f32> = self.scale.around(number, self.scale.groups[g], self.further).collect();
+        let (mut best, mut least) = (scales[0], f32::INFINITY);
+        let trials = scales.iter().map(|&scale| [Some(self.scale.with(scale)), None]);
+        let paired = self.minimum.as_ref().filter(|minimum| minimum.count == self.scale.count);
+        let Some((minimum, numbers)) = paired.and_then(|minimum| Some((minimum, minimum.product.group?)))
+        else {
+            self.try_out(range, trials, |i, rest| {
+                if rest.rr < least {
+                    (best, least) = (scales[i], rest.rr);
+                }
+            });
+            self.scale.groups[g] = best;
+            return;
+        };
+        let mut best = (best, minimum.groups[g]);
+        let total = self.total_importance(range.clone());
+        let mut pairs: Vec<(f32, f32)> = Vec::new();
+        self.try_out(range.clone(), trials, |i, rest| {
+            if i == 0 {
+                least = rest.rr;
+            }
+            let nearest = numbers.nearest(minimum.number_for(minimum.at(g) + rest.r / total));
+            pairs.extend(minimum.around(numbers, nearest, false).map(|code| (scales[i], code)));
+        });
+        let trials =
+            pairs.iter().map(|&(scale, code)| [Some(self.scale.with(scale)), Some(minimum.with(code))]);
+        self.try_out(range, trials, |i, rest| {
+            if rest.rr < least {
+                (best, least) = (pairs[i], rest.rr);
+            }
+        });
+        self.scale.groups[g] = best.0;
+        if let Some(minimum) = &mut self.minimum {
+            minimum.groups[g] = best.1;
         }
     }
 
@@ -721,12 +746,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
         /// More than the rounding to an f16.
         const FAR: f32 = 1.0 / (1 << 9) as f32;
 
-        let mut least = self.error();
+        let mut least = 0.0;
         // Sums over products of what the numbers of scale and minimum are multiplied by, and the remainder. Constants come
         // in at the end: in the unit of large weights their squares would be 0.
         let (mut ss, mut sm, mut mm, mut sr, mut mr) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for cell in self.cells() {
             let rest = self.residual(cell.clone(), None, None);
+            least += rest.rr;
             let s = self.scale.groups[self.scale.group_of(cell.start)];
             ss += s * s * rest.vv;
             sr += s * rest.rv;
@@ -736,6 +762,10 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 mm += m * m * self.total_importance(cell);
                 mr += m * rest.r;
             }
+        }
+        if self.mixed {
+            // Cells share the errors of octets.
+            least = self.error();
         }
         let of_minimum =
             self.minimum.as_ref().and_then(|minimum| Some((minimum.product.block?, minimum.block)));
@@ -808,10 +838,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
     }
 
     fn group(&self, range: Range<usize>) -> Weighted<'_> {
-        Weighted { weights: &self.weights[range.clone()], importance: &self.importance[range] }
+        Weighted { weights: &self.weights, importance: &self.importance, at: Some(0) }.part(range)
     }
 
     fn total_importance(&self, range: Range<usize>) -> f32 {
+        if range.len() == self.cell {
+            return self.totals[range.start / self.cell];
+        }
         self.group(range).total_importance()
     }
 
@@ -846,6 +879,32 @@ impl<V: Values, const N: usize> Fit<V, N> {
         sum
     }
 
+    /// Looks at what is left of the weights in `range` under other scales and minima, as [`residual`](Self::residual) has
+    /// them.
+    fn try_out(
+        &self,
+        range: Range<usize>,
+        trials: impl Iterator<Item = [Option<f32>; 2]>,
+        mut look: impl FnMut(usize, Residual),
+    ) {
+        if self.mixed || self.cell < range.len() {
+            for (i, [scale, minimum]) in trials.enumerate() {
+                look(i, self.residual(range.clone(), scale, minimum));
+            }
+            return;
+        }
+        let (scale_now, minimum_now) = (self.scale.of(range.start), self.minimum_of(range.start));
+        let trials = trials.enumerate().map(|(series, [scale, minimum])| Trial {
+            scale: scale.unwrap_or(scale_now),
+            minimum: minimum.unwrap_or(minimum_now),
+            series,
+        });
+        try_each(self.values, self.group(range), Correction::None, trials, |together, lane| {
+            look(together.trials[lane].series, together.rests.lane(lane));
+            true
+        });
+    }
+
     /// The numbers found, as they are stored.
     pub fn numbers<const S: usize, const M: usize>(&self) -> Numbers<S, M> {
         let (scale, scales) = self.scale.bits();
@@ -865,7 +924,8 @@ impl<V: Values + Single, const N: usize> Fit<V, N> {
             let target = |w: f32| (w - minimum) * inverse;
             let lanes = self.weights[cell.clone()].chunks(LANES).zip(codes[cell].chunks_mut(LANES));
             for (weights, codes) in lanes {
-                let values = self.values.nearest(each(|i| weights.get(i).copied().map_or(0.0, target)));
+                let targets: Lanes = each(|i| weights.get(i).copied().map_or(0.0, target));
+                let values = self.values.nearest(targets);
                 codes.iter_mut().zip(values).for_each(|(stored, value)| *stored = code(value));
             }
         }
@@ -873,12 +933,12 @@ impl<V: Values + Single, const N: usize> Fit<V, N> {
     }
 }
 
-impl<const D: usize, const N: usize> Fit<&Grid<D>, N> {
+impl<const D: usize, const N: usize> Fit<Search<'_, D>, N> {
     /// The codes of the weights, eight by eight.
     pub fn octets(&self) -> impl Iterator<Item = Octet> {
         (0..N).step_by(LANES).map(|start| {
             let (scales, minima) = (each(|i| self.scale.of(start + i)), each(|i| self.minimum_of(start + i)));
-            self.values.codes(self.group(start..start + LANES), scales, minima)
+            self.values.codes(self.group(start..start + LANES), &scales, &minima)
         })
     }
 }
@@ -925,11 +985,9 @@ impl<const N: usize> Factor<N> {
         let (unit, most) = (self.with(1.0), self.most);
         let is_finite = move |other: &f32| *other == number || (unit * other).abs() <= most;
         let side = move |below: bool| {
-            let count = if further { FURTHER } else { 0 };
+            let next = if further { numbers.next(number, below) } else { None };
             // Those next to it are among the first already.
-            std::iter::successors(numbers.next(number, below), move |&n| numbers.next(n, below))
-                .take(count)
-                .skip(1)
+            std::iter::successors(next, move |&n| numbers.next(n, below)).take(FURTHER).skip(1)
         };
         numbers.around(number).chain(side(true)).chain(side(false)).filter(is_finite)
     }
@@ -1069,33 +1127,34 @@ impl<const N: usize> Factor<N> {
     /// The number of the block from which those of the groups lead nearest to `targets`.
     fn choose_block(&mut self, block: Number, group: Number, targets: &[Target]) {
         /// The furthest target becomes the highest number of a group, or one that is lower by up to half, in
-        /// so many steps.
-        const TRIALS: usize = 8;
+        /// so many steps; to either side.
+        const STEPS: usize = TRIALS / 2;
 
         let furthest =
             targets.iter().fold(0.0, |far: f32, t| if t.value.abs() > far.abs() { t.value } else { far });
         let (low, high) = group.limits();
+        let limits = [low, high].into_iter().filter(|&limit| limit != 0.0 && furthest != 0.0);
+        let mut count = 0;
+        let mut blocks = [0.0; TRIALS];
+        for (limit, step) in limits.flat_map(|limit| (0..STEPS).map(move |step| (limit, step))) {
+            let highest = limit * (1.0 - step as f32 / (2 * STEPS) as f32);
+            blocks[count] = block.nearest(furthest / (self.constant * highest));
+            count += 1;
+        }
+        let tried = [(); 2].map(|()| {
+            let units = each(|i| self.constant * blocks[i]);
+            let Deviations { cost, tn, nn } = deviations(group, targets, &units);
+            let tried = (blocks, cost);
+            for i in (0..count).filter(|&i| nn[i] > 0.0) {
+                // Least squares for these numbers.
+                blocks[i] = block.nearest(tn[i] / nn[i] / self.constant);
+            }
+            tried
+        });
         let (mut best, mut least) = (block.nearest(0.0), f32::INFINITY);
-        for limit in [low, high].into_iter().filter(|&limit| limit != 0.0 && furthest != 0.0) {
-            for trial in 0..TRIALS {
-                let highest = limit * (1.0 - trial as f32 / (2 * TRIALS) as f32);
-                self.block = block.nearest(furthest / (self.constant * highest));
-                for _ in 0..2 {
-                    let (mut cost, mut tn, mut nn) = (0.0, 0.0, 0.0);
-                    for target in targets {
-                        let number = group.nearest(self.number_for(target.value));
-                        cost += target.cost * (self.with(number) - target.value).powi(2);
-                        tn += target.cost * target.value * number;
-                        nn += target.cost * number * number;
-                    }
-                    if cost < least {
-                        (best, least) = (self.block, cost);
-                    }
-                    // Least squares for these numbers.
-                    if nn > 0.0 {
-                        self.block = block.nearest(tn / nn / self.constant);
-                    }
-                }
+        for (i, (blocks, costs)) in (0..count).flat_map(|i| tried.iter().map(move |tried| (i, tried))) {
+            if costs[i] < least {
+                (best, least) = (blocks[i], costs[i]);
             }
         }
         self.block = best;
@@ -1105,6 +1164,31 @@ impl<const N: usize> Factor<N> {
         let groups =
             std::array::from_fn(|g| self.product.group.map_or(0, |number| number.bits(self.groups[g]) as u8));
         (self.product.block.map_or(0, |number| number.bits(self.block)), groups)
+    }
+}
+
+/// Sums over targets for as many numbers of the block: what the deviations of numbers nearest to them cost, and the cost
+/// times target and number, and times the number's square.
+struct Deviations {
+    cost: [f32; TRIALS],
+    tn: [f32; TRIALS],
+    nn: [f32; TRIALS],
+}
+
+on_any_vectors! {
+    /// The deviations from `targets` of the nearest multiples of each of the `units` by numbers of a group.
+    fn deviations[](group: Number, targets: &[Target], units: &[f32; TRIALS]) -> Deviations {
+        let zeros = [0.0; TRIALS];
+        let Deviations { mut cost, mut tn, mut nn } = Deviations { cost: zeros, tn: zeros, nn: zeros };
+        for &Target { value, cost: weight } in targets {
+            let exact: [f32; TRIALS] = each(|i| if units[i] == 0.0 { 0.0 } else { value / units[i] });
+            let numbers = group.nearest_each(exact);
+            let deviation: [f32; TRIALS] = each(|i| units[i] * numbers[i] - value);
+            cost = each(|i| cost[i] + weight * (deviation[i] * deviation[i]));
+            tn = each(|i| tn[i] + weight * value * numbers[i]);
+            nn = each(|i| nn[i] + weight * numbers[i] * numbers[i]);
+        }
+        Deviations { cost, tn, nn }
     }
 }
 
@@ -1149,46 +1233,44 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
     {
         wholes[if positive.0 < -negative.0 { 1 } else { 0 }] = None;
     }
+    let light = weighted.is_furthest_light();
     for (scale, limit) in wholes.into_iter().flatten() {
-        let mut trial = |landing: f32| {
-            let scale = scale * limit / landing;
-            if scale * sign < 0.0 {
-                // The gap is wider than the limit.
+        let trials = values.trials();
+        // Less than a distance to either side.
+        let near = (-trials..=trials).map(|step| limit + step as f32 / (trials + 1) as f32 * values.gap());
+        // Where the furthest weight weighs little, the best scale may leave it far outside.
+        let most = if light { 64.0 } else { 16.0 } * limit;
+        let far = std::iter::successors(Some(limit + values.gap()), |landing| Some(landing * 1.1))
+            .take_while(|&landing| landing < most);
+        let landings = near.map(|landing| (0, landing)).chain(far.map(|landing| (1, landing)));
+        let trials = landings
+            .map(|(series, landing)| Trial { scale: scale * limit / landing, minimum: 0.0, series })
+            // Otherwise the gap is wider than the limit.
+            .filter(|trial| trial.scale * sign >= 0.0);
+        try_each(values, weighted, Correction::Scale, trials, |together, lane| {
+            if together.rests.vv[lane] == 0.0 {
                 return true;
             }
-            let rest = values.residual(weighted, scale, 0.0);
-            if rest.vv == 0.0 {
-                return true;
-            }
-            let error = rest.rr - rest.rv * rest.rv / rest.vv;
+            let error = together.corrected.error[lane];
             let goes_on = error < 1.5 * best.error;
             if error < best.error {
-                best = Alone { scale: scale + rest.rv / rest.vv, minimum: 0.0, error, rest };
+                best = together.alone(lane);
             }
-            goes_on
-        };
-        let trials = values.trials();
-        for step in -trials..=trials {
-            // Less than a distance to either side.
-            trial(limit + step as f32 / (trials + 1) as f32 * values.gap());
-        }
-        // Where the furthest weight weighs little, the best scale may leave it far outside.
-        let light = weighted.is_furthest_light();
-        let mut landing = limit + values.gap();
-        while landing < if light { 64.0 } else { 16.0 } * limit && (trial(landing) || light) {
-            landing *= 1.1;
-        }
+            goes_on || light || together.trials[lane].series == 0
+        });
     }
     if few {
-        for value in values.magnitudes() {
-            for trial in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
-                let scale = trial * furthest / value;
-                let rest = values.residual(weighted, scale, 0.0);
-                if rest.rr < best.error {
-                    best = Alone { scale, minimum: 0.0, error: rest.rr, rest };
-                }
+        let scales = values.magnitudes().into_iter().flat_map(|value| {
+            let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
+            signs.map(move |trial| trial * furthest / value)
+        });
+        let trials = scales.map(|scale| Trial { scale, ..Trial::default() });
+        try_each(values, weighted, Correction::None, trials, |together, lane| {
+            if together.corrected.error[lane] < best.error {
+                best = together.alone(lane);
             }
-        }
+            true
+        });
     }
     if fine || is_lopsided((low, high)) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
@@ -1199,22 +1281,22 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             (false, true) => high.min(-low),
             (false, false) => 1.0,
         };
+        let least = if fine { 0.8 } else { 0.5 } * furthest;
         for sign in [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0) {
-            let mut scale = sign * 2.0 * furthest / nearer;
-            while scale.abs() * high.max(-low) > if fine { 0.8 } else { 0.5 } * furthest {
-                let rest = values.residual(weighted, scale, 0.0);
-                if rest.vv > 0.0 {
-                    let error = rest.rr - rest.rv * rest.rv / rest.vv;
-                    let change = rest.rv / rest.vv;
-                    if error < best.error && (scale + change) * sign >= 0.0 {
-                        best = Alone { scale: scale + change, minimum: 0.0, error, rest };
-                    }
+            let scales =
+                std::iter::successors(Some(sign * 2.0 * furthest / nearer), |scale| Some(scale * ratio))
+                    .take_while(|scale| scale.abs() * high.max(-low) > least);
+            let trials = scales.map(|scale| Trial { scale, ..Trial::default() });
+            try_each(values, weighted, Correction::Scale, trials, |together, lane| {
+                let Corrected { scale, error, .. } = together.corrected;
+                if together.rests.vv[lane] > 0.0 && error[lane] < best.error && scale[lane] * sign >= 0.0 {
+                    best = together.alone(lane);
                 }
-                scale *= ratio;
-            }
+                true
+            });
         }
     }
-    settle(values, weighted, best, |_, rest| (if rest.vv > 0.0 { rest.rv / rest.vv } else { 0.0 }, 0.0))
+    settle(values, weighted, Correction::Scale, &mut [best])
 }
 
 /// The scale and the minimum of `sign` (0 for any) that leave least of the weights.
@@ -1234,17 +1316,8 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
 
     let (low, high) = values.limits();
     let (smallest, _) = weighted.extremes();
-    let total = weighted.total_importance();
     let allowed = |minimum: f32| minimum * sign >= 0.0;
-    // The correction of scale and minimum for the codes of a trial.
-    let correction = |minimum: f32, rest: &Residual| {
-        let (scale, change) = solve((rest.vv, rest.rv), rest.v, (total, rest.r));
-        if allowed(minimum + change) {
-            return (scale, change);
-        }
-        let change = -minimum;
-        (if rest.vv > 0.0 { (rest.rv - change * rest.v) / rest.vv } else { 0.0 }, change)
-    };
+    let correction = Correction::ScaleAndMinimum { sign, total: weighted.total_importance() };
     let constant = if allowed(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
     let mut best = vec![Alone { scale: 0.0, minimum: constant, error: rest.rr, rest }];
@@ -1270,21 +1343,16 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
             }
             continue;
         }
-        for &from_bottom in &inside {
-            for &from_top in &inside {
-                let scale = (top - bottom) / (high - low + from_bottom + from_top);
-                let minimum = bottom + scale * (from_bottom - low);
-                let rest = values.residual(weighted, scale, minimum);
-                let (more, change) = correction(minimum, &rest);
-                let error = rest.after(more, change, total);
-                if !try_out(Alone { scale: scale + more, minimum: minimum + change, error, rest }) {
-                    break;
-                }
-            }
-        }
+        let distances = inside.iter().enumerate();
+        let distances =
+            distances.flat_map(|from_bottom| inside.iter().map(move |from_top| (from_bottom, from_top)));
+        let trials = distances.map(|((series, from_bottom), from_top)| {
+            let scale = (top - bottom) / (high - low + from_bottom + from_top);
+            Trial { scale, minimum: bottom + scale * (from_bottom - low), series }
+        });
+        try_each(values, weighted, correction, trials, |together, lane| try_out(together.alone(lane)));
     }
-    let settled = best.into_iter().map(|best| settle(values, weighted, best, correction));
-    settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
+    settle(values, weighted, correction, &mut best)
 }
 
 /// How far inside the range of weights that of so many `steps` of values may end, in steps: finely to where few weights lie
@@ -1330,42 +1398,180 @@ fn best_minimum<V: Values>(values: V, weighted: Weighted, scale: f32, sign: f32)
     best
 }
 
-/// Codes for the scale and minimum, then these for the codes, as long as that lowers the error.
-fn settle<V: Values>(
+/// How trials are corrected by least squares for the codes that they lead to.
+#[derive(Clone, Copy)]
+enum Correction {
+    None,
+    Scale,
+    /// The minimum, too, which is of this sign, 0 for any; `total` is the sum of importance.
+    ScaleAndMinimum {
+        sign: f32,
+        total: f32,
+    },
+}
+
+impl Correction {
+    /// What is added to the scale and to the `minimum` that leave `rest`, and the error then.
+    #[inline(always)]
+    fn of(self, minimum: f32, rest: &Residual) -> (f32, f32, f32) {
+        let &Residual { rr, rv, r, vv, v } = rest;
+        match self {
+            Self::None => (0.0, 0.0, rr),
+            Self::Scale => {
+                let scale = if vv > 0.0 { rv / vv } else { 0.0 };
+                (scale, 0.0, rest.after(scale, 0.0, 0.0))
+            }
+            Self::ScaleAndMinimum { sign, total } => {
+                let (scale, change) = solve((vv, rv), v, (total, r));
+                // Where the minimum would be of the other sign it is 0.
+                let ends = if vv > 0.0 { (rv + minimum * v) / vv } else { 0.0 };
+                let is_allowed = (minimum + change) * sign >= 0.0;
+                let (scale, change) =
+                    (if is_allowed { scale } else { ends }, if is_allowed { change } else { -minimum });
+                (scale, change, rest.after(scale, change, total))
+            }
+        }
+    }
+}
+
+/// Trials that were evaluated together, and corrected.
+struct Together<'t> {
+    trials: &'t [Trial; TRIALS],
+    rests: &'t Sums<TRIALS>,
+    corrected: &'t Corrected,
+}
+
+/// Scales, minima and errors of trials.
+struct Corrected {
+    scale: [f32; TRIALS],
+    minimum: [f32; TRIALS],
+    error: [f32; TRIALS],
+}
+
+impl Together<'_> {
+    fn alone(&self, lane: usize) -> Alone {
+        let Corrected { scale, minimum, error } = self.corrected;
+        Alone { scale: scale[lane], minimum: minimum[lane], error: error[lane], rest: self.rests.lane(lane) }
+    }
+}
+
+on_any_vectors! {
+    /// What trials of these scales and minima, which leave `rests`, come to with their correction.
+    fn corrected[](
+        correction: Correction,
+        trials: &[Trial; TRIALS],
+        rests: &Sums<TRIALS>,
+    ) -> Corrected {
+        let (mut scale, mut minimum) = ([0.0; TRIALS], [0.0; TRIALS]);
+        for (i, trial) in trials.iter().enumerate() {
+            (scale[i], minimum[i]) = (trial.scale, trial.minimum);
+        }
+        let mut error = rests.rr;
+        match correction {
+            Correction::None => {}
+            Correction::Scale => {
+                let Sums { rr, rv, vv, .. } = rests;
+                error = each(|i| rr[i] - rv[i] * rv[i] / vv[i]);
+                scale = each(|i| scale[i] + rv[i] / vv[i]);
+            }
+            Correction::ScaleAndMinimum { .. } => {
+                for i in 0..TRIALS {
+                    let (more, change, after) = correction.of(minimum[i], &rests.lane(i));
+                    (scale[i], minimum[i], error[i]) = (scale[i] + more, minimum[i] + change, after);
+                }
+            }
+        }
+        Corrected { scale, minimum, error }
+    }
+}
+
+/// Looks at trials and what is left under them, in their order; a series is over where `look` says that it doesn't go on.
+fn try_each<V: Values>(
     values: V,
     weighted: Weighted,
-    mut best: Alone,
-    correction: impl Fn(f32, &Residual) -> (f32, f32),
-) -> Alone {
+    correction: Correction,
+    trials: impl Iterator<Item = Trial>,
+    mut look: impl FnMut(&Together, usize) -> bool,
+) {
+    /// Where a series ended after fewer trials, the next one begins with one alone: it may end as soon.
+    const SHORT: usize = 4;
+
+    let mut over = None;
+    // Returns which series is over, and how many trials to look at together next.
+    let mut look_at = |trials: &[Trial; TRIALS], count: usize| {
+        let rests = values.residuals(weighted, &trials[..count]);
+        let corrected = corrected(correction, trials, &rests);
+        let together = Together { trials, rests: &rests, corrected: &corrected };
+        let mut next = V::AT_ONCE;
+        for (lane, trial) in trials[..count].iter().enumerate() {
+            if over != Some(trial.series) && !look(&together, lane) {
+                over = Some(trial.series);
+                next = if lane < SHORT { 1 } else { V::AT_ONCE };
+            }
+        }
+        (over, next)
+    };
+    let mut waiting = [Trial::default(); TRIALS];
+    let (mut count, mut over, mut most) = (0, None, V::AT_ONCE);
+    // The iterator runs by itself: asked for one trial at a time, it would take as long as the trials.
+    trials.for_each(|trial| {
+        if over == Some(trial.series) {
+            return;
+        }
+        waiting[count] = trial;
+        count += 1;
+        if count == most {
+            (over, most) = look_at(&waiting, count);
+            count = 0;
+        }
+    });
+    if count > 0 {
+        look_at(&waiting, count);
+    }
+}
+
+/// Codes for each scale and minimum, then these for the codes, as long as that lowers the error; the best of them.
+fn settle<V: Values>(values: V, weighted: Weighted, correction: Correction, found: &mut [Alone]) -> Alone {
     const ROUNDS: usize = 4;
 
-    let total = weighted.total_importance();
-    for _ in 0..ROUNDS {
-        let rest = values.residual(weighted, best.scale, best.minimum);
-        let (scale, minimum) = correction(best.minimum, &rest);
-        let error = rest.after(scale, minimum, total);
-        if error >= best.error {
-            break;
+    for found in found.chunks_mut(V::AT_ONCE) {
+        let mut improves = [true; TRIALS];
+        for _ in 0..ROUNDS {
+            let mut trials = [Trial::default(); TRIALS];
+            let mut count = 0;
+            for (series, alone) in found.iter().enumerate().filter(|(i, _)| improves[*i]) {
+                trials[count] = Trial { scale: alone.scale, minimum: alone.minimum, series };
+                count += 1;
+            }
+            if count == 0 {
+                break;
+            }
+            let rests = values.residuals(weighted, &trials[..count]);
+            for (lane, trial) in trials[..count].iter().enumerate() {
+                let rest = rests.lane(lane);
+                let best = &mut found[trial.series];
+                let (scale, minimum, error) = correction.of(best.minimum, &rest);
+                improves[trial.series] = error < best.error;
+                if error < best.error {
+                    *best = Alone { scale: best.scale + scale, minimum: best.minimum + minimum, error, rest };
+                }
+            }
         }
-        best = Alone { scale: best.scale + scale, minimum: best.minimum + minimum, error, rest };
     }
-    best
+    found.iter().copied().min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
 }
 
 /// The x and y with `a x + b y = r` and `b x + c y = s` for the two pairs (a, r) and (c, s); of an equation without
 /// a solution of its own, 0.
+#[inline(always)]
 fn solve((a, r): (f32, f32), b: f32, (c, s): (f32, f32)) -> (f32, f32) {
     let determinant = a * c - b * b;
-    if determinant > 1e-5 * a * c {
-        return ((r * c - s * b) / determinant, (s * a - r * b) / determinant);
-    }
-    if a > 0.0 && c == 0.0 {
-        (r / a, 0.0)
-    } else if c > 0.0 {
-        (0.0, s / c)
-    } else {
-        (0.0, 0.0)
-    }
+    let both = determinant > 1e-5 * a * c;
+    let first = a > 0.0 && c == 0.0;
+    // Every quotient, whichever it is: so the compiler makes vectors of many.
+    let (x, y) = ((r * c - s * b) / determinant, (s * a - r * b) / determinant);
+    let (of_first, of_second) = (if first { r / a } else { 0.0 }, if c > 0.0 { s / c } else { 0.0 });
+    (if both { x } else { of_first }, if both { y } else { of_second })
 }
 
 /// Whether values reach more than twice as far to one side of 0 as to the other.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use half::f16;
 
-use super::values::Table;
+use super::values::{Table, each};
 use crate::numbers;
 
 /// How a number is stored.
@@ -149,6 +149,24 @@ impl Number {
             }
             Self::I8 => round(value),
             Self::Table(table) => table.nearest_entry(value),
+        }
+    }
+
+    /// The numbers nearest to `values`.
+    #[inline(always)]
+    pub(super) fn nearest_each<const L: usize>(self, values: [f32; L]) -> [f32; L] {
+        let (low, high) = self.limits();
+        let inside = |value: f32| {
+            let value = if value > low { value } else { low };
+            if value < high { value } else { high }
+        };
+        match self {
+            Self::Integer { first, step, .. } => {
+                let (first, step) = (first as f32, step as f32);
+                each(|i| first + step * round((inside(values[i]) - first) / step))
+            }
+            Self::I8 => each(|i| round(inside(values[i]))),
+            _ => each(|i| self.nearest(values[i])),
         }
     }
 
