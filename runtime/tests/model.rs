@@ -497,7 +497,7 @@ fn logits_are_the_same_whichever_others_are_asked_for() {
                 assert!(after(&mut all_cache) == after(&mut cache), "{place}: other keys and values");
             };
             // Those whose logits are all computed go in batches of 48.
-            for count in [1, 2, 9, 10, 11, 12, 13, 23, 24, 25, 47, 48] {
+            for count in [1, 9, 10, 12, 13, 25, 48] {
                 check([&long[..count], &[]]);
                 check([&long[..30], &long[30..30 + count]]);
             }
