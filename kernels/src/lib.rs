@@ -51,6 +51,8 @@ pub mod limits;
 #[doc(hidden)]
 pub mod numbers;
 #[doc(hidden)]
+pub mod pairs;
+#[doc(hidden)]
 pub mod portable;
 pub mod quantize;
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use std::ops::Range;
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
+use self::ways::Way;
 use crate::model::{CHUNK, Codes, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
 use crate::plan::block_sums::{self, BlockSums, GroupPlane};
 use crate::plan::{
@@ -18,12 +19,14 @@ use crate::plan::{
 };
 
 mod avx2_fma;
+mod avx512_vbmi;
 mod avx512_vnni;
 mod avx_vnni;
 #[cfg(test)]
 mod avx_vnni_int8;
 mod integers;
 mod scalar;
+mod ways;
 
 /// Every instruction set, the plainest first; of those that a CPU has, the last is used.
 #[rustfmt::skip]
@@ -32,6 +35,7 @@ pub const ALL: &[&dyn Isa] = &[
     &avx2_fma::Avx2Fma,
     &avx_vnni::AvxVnni,
     &avx512_vnni::Avx512Vnni,
+    &avx512_vbmi::Avx512Vbmi,
 ];
 
 /// What makes a signed byte an unsigned one.
@@ -85,13 +89,22 @@ pub trait Isa: Sync {
     fn prelude(&self) -> TokenStream {
         self.base().prelude()
     }
+    /// Consecutive blocks of a row whose codes, lanes and floats share a register, one after the other: 1 or 2. Arguments
+    /// that stand for what there is of each block are as many.
+    fn blocks(&self) -> usize {
+        self.base().blocks()
+    }
+    /// What blocks are dequantized and expanded with: itself, or one whose registers hold a single block.
+    fn of_one_block(&self) -> &dyn Isa {
+        self.base().of_one_block()
+    }
     /// A statement: fetches the cache line `distance` bytes after the start of a block.
     fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
         self.base().prefetch(block, distance)
     }
-    /// Codes: the bits of one plane, in their place within the code. `block` is a `&[u8; N]`.
-    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
-        self.base().plane(block, plane)
+    /// Codes: the bits of one plane, in their place within the code. Each of `blocks` is a `&[u8; len]`.
+    fn plane(&self, blocks: &[TokenStream], len: usize, plane: &Plane) -> TokenStream {
+        self.base().plane(blocks, len, plane)
     }
     /// Codes: a | b.
     fn or(&self, a: TokenStream, b: TokenStream) -> TokenStream {
@@ -105,24 +118,24 @@ pub trait Isa: Sync {
     fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
         self.base().trits(bytes, powers)
     }
-    /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`.
+    /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`, those of a block after another's.
     fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
         self.base().entries(book, weights, indices)
     }
-    /// Signed codes: negated where `signs`, a `u32`, has a bit, the first code by the lowest.
-    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
+    /// Signed codes: negated where `signs`, a `u32` of each block, has a bit, the first code by the lowest.
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
         self.base().negate(codes, signs)
     }
-    /// Codes: 32 activations of the `ActivationBlock` `a`.
-    fn activations(&self, a: &TokenStream) -> TokenStream {
+    /// Codes: the 32 activations of each `&ActivationBlock`.
+    fn activations(&self, a: &[TokenStream]) -> TokenStream {
         self.base().activations(a)
     }
     /// Lanes: the sums of four activations each.
-    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
+    fn lane_sums(&self, a: &[TokenStream]) -> TokenStream {
         self.base().lane_sums(a)
     }
     /// Floats: the scales of four activations each.
-    fn steps(&self, a: &TokenStream) -> TokenStream {
+    fn steps(&self, a: &[TokenStream]) -> TokenStream {
         self.base().steps(a)
     }
     /// [`BIAS`] where products take unsigned codes only, so that signed ones are biased and the seed takes the bias
@@ -158,17 +171,17 @@ pub trait Isa: Sync {
     fn floats(&self, lanes: TokenStream) -> TokenStream {
         self.base().floats(lanes)
     }
-    /// Floats from a `[u8; 8]` of scale codes, minus `zero`.
-    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
+    /// Floats from scale codes, a `[u8; 8]` of each block, minus `zero`.
+    fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
         self.base().scales(codes, signed, zero)
     }
-    /// Floats: for each of a `[u8; 8]` the entry of a `&[f32; 256]`.
-    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
+    /// Floats: for each of a `[u8; 8]` of each block the entry of a `&[f32; 256]`.
+    fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {
         self.base().numbers(codes, table)
     }
-    /// Floats: the f16 at a byte offset of a block, in every lane.
-    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
-        self.base().splat_f16(block, offset)
+    /// Floats: the f16 at a byte offset of each block, in every lane of that.
+    fn splat_f16(&self, blocks: &[TokenStream], offset: usize) -> TokenStream {
+        self.base().splat_f16(blocks, offset)
     }
     /// Floats from `place`, a `&[f32; 8]`.
     fn load(&self, place: TokenStream) -> TokenStream {
@@ -178,7 +191,11 @@ pub trait Isa: Sync {
     fn splat(&self, value: TokenStream) -> TokenStream {
         self.base().splat(value)
     }
-    /// Floats: lane i becomes lane index\[i\].
+    /// Floats: an f32 of each block, in every lane of that.
+    fn splat_each(&self, values: &[TokenStream]) -> TokenStream {
+        self.base().splat_each(values)
+    }
+    /// Floats: lane i of each block becomes its lane index\[i\].
     fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
         self.base().permute(floats, index)
     }
@@ -194,7 +211,8 @@ pub trait Isa: Sync {
     fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
         self.base().fma(a, b, c, subtract)
     }
-    /// Floats: the lanes of `vectors`, 1, 2, 4 or 8 of them and one after the other, cut into eight runs: the sum of each.
+    /// Floats: of each block the lanes of `vectors`, 1, 2, 4 or 8 of them and one after the other, cut into eight runs: the
+    /// sum of each.
     fn run_sums(&self, vectors: &[TokenStream]) -> TokenStream {
         self.base().run_sums(vectors)
     }
@@ -211,16 +229,16 @@ pub trait Isa: Sync {
         self.base().sums_in_integers()
     }
     /// Codes: the bits of one plane of the codes of scales and minima.
-    fn group_plane(&self, block: &TokenStream, plane: &GroupPlane) -> TokenStream {
-        self.base().group_plane(block, plane)
+    fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
+        self.base().group_plane(blocks, plane)
     }
-    /// Shorts, 16 × i16: the first 16 codes, minus `zero`.
+    /// Shorts, 16 × i16 of each block: its first 16 codes, minus `zero`.
     fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
         self.base().shorts(codes, signed, zero)
     }
-    /// Shorts: the steps of two `ActivationBlock`s in units, four lanes of each in turn.
-    fn multiples(&self, pair: [&TokenStream; 2]) -> TokenStream {
-        self.base().multiples(pair)
+    /// Shorts: the steps of two `&ActivationBlock`s of each block in units, four lanes of each in turn.
+    fn multiples(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
+        self.base().multiples(pairs)
     }
     /// Shorts in the same order: the steps times the scales of two chunks.
     fn lane_scales(&self, scales: TokenStream, chunks: [usize; 2], multiples: TokenStream) -> TokenStream {
@@ -230,9 +248,9 @@ pub trait Isa: Sync {
     fn add_scaled(&self, sums: TokenStream, dots: [TokenStream; 2], scales: TokenStream) -> TokenStream {
         self.base().add_scaled(sums, dots, scales)
     }
-    /// Floats: the sums of eight activations each of two `ActivationBlock`s, in units.
-    fn totals(&self, pair: [&TokenStream; 2]) -> TokenStream {
-        self.base().totals(pair)
+    /// Floats: the sums of eight activations each of two `&ActivationBlock`s of each block, in units.
+    fn totals(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
+        self.base().totals(pairs)
     }
 }
 
@@ -261,48 +279,57 @@ pub enum Vectors {
 
 /// The dot products of R rows with vectors.
 pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vectors) -> TokenStream {
+    let isa = of_rows(isa, plan);
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());
     let zero = isa.splat(quote!(0.0));
 
-    let (block, a) = (quote!(block), quote!(a));
-    let (index, len, each, of_block) = match vectors {
-        Vectors::One => (quote!([r]), quote!(activations.len()), quote!(), quote!(a)),
-        Vectors::Several => {
-            (quote!([t][r]), quote!(activations[0].len()), quote!(for t in 0..T), quote!(activations[t][b]))
-        }
+    let blocks = of_each_block(isa, "block");
+    let (index, each, of_blocks) = match vectors {
+        Vectors::One => (quote!([r]), quote!(), quote!(a)),
+        Vectors::Several => (quote!([t][r]), quote!(for t in 0..T), quote!(activations[t][b])),
     };
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     let prefetch = prefetch(isa, plan);
+    let let_blocks = match isa.blocks() {
+        1 => let_each(&blocks, quote!(&rows[r][b])),
+        count => {
+            let each = 0..count;
+            let_each(&blocks, quote!(#(&rows[r][b][#each]),*))
+        }
+    };
     let per_row = |scales: &Scales| {
         let names = &scales.names;
         let (declared, set) = if scales.in_memory {
-            (scales.memory(), scales.fill(&quote!([r]), &block))
+            (scales.memory(), scales.fill(&quote!([r]), &blocks))
         } else {
-            let (base, values) = (scales.base(&block), scales.values(&block));
+            let (base, values) = (scales.base(&blocks), scales.values(&blocks));
             (quote!(#zero), quote!(#base #(#names[r] = #values;)*))
         };
         quote! {
             #(let mut #names = [#declared; R];)*
             for r in 0..R {
-                let block = &rows[r][b];
+                #let_blocks
                 #set
             }
         }
     };
     let acc = quote!(acc #index);
-    let places = Places { vectors, index: &index, each: &each, of_block: &of_block };
+    let places =
+        Places { vectors, index: &index, each: &each, of_blocks: &of_blocks, let_blocks: &let_blocks };
     let work = match block_sums(isa, plan) {
         Some(sums) => integers::block(isa, plan, sums, &scales, minima.as_ref(), &places),
         None => {
             let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
             let add_minima = minima.as_ref().filter(|_| !plan.has_loops()).map(|(minimum, minima)| {
+                let a = of_each_block(isa, "a");
                 let total = |c: usize| {
                     let total = isa.mul(isa.floats(isa.lane_sums(&a)), isa.steps(&a));
-                    quote!({ let a = &#of_block[#c]; #total })
+                    let let_a = places.let_activations(isa, &a, &quote!(#c));
+                    quote!({ #let_a #total })
                 };
                 let totals: Vec<_> = (0..chunks).map(total).collect();
                 let sums = plan.sums(&minimum.scale, CHUNK / LANES);
@@ -316,28 +343,16 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         }
     };
     let (sums, sum) = (places.sums(&zero), isa.sum(acc));
+    let pass = pass(isa, plan, vectors, &quote!(#prefetch #work));
     let vector = quote!(&[[kernels::ActivationBlock; #chunks]]);
-    let cut_rows = quote! {
-        // One length for all, so that no row is checked again at each block.
-        let mut cut = rows;
-        for r in 0..R {
-            cut[r] = &rows[r][..#len];
-        }
-        let rows = cut;
-    };
     match vectors {
         Vectors::One => quote! {
             #attributes
             #[inline]
             fn #name<const R: usize>(rows: [&[[u8; #bytes]]; R], activations: #vector) -> [f32; R] {
                 #prelude
-                #cut_rows
                 let mut acc = #sums;
-                for b in 0..#len {
-                    let a = &activations[b];
-                    #prefetch
-                    #work
-                }
+                #pass
                 let mut y = [0.0; R];
                 for r in 0..R {
                     y[r] = #sum;
@@ -353,17 +368,8 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 activations: [#vector; T],
             ) -> [[f32; R]; T] {
                 #prelude
-                #cut_rows
-                let mut cut = activations;
-                for t in 0..T {
-                    cut[t] = &activations[t][..#len];
-                }
-                let activations = cut;
                 let mut acc = #sums;
-                for b in 0..#len {
-                    #prefetch
-                    #work
-                }
+                #pass
                 let mut y = [[0.0; R]; T];
                 for t in 0..T {
                     for r in 0..R {
@@ -376,6 +382,90 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     }
 }
 
+/// The loop over the blocks of rows, or over pairs of them: the last of an odd number of blocks has one of zeros for its
+/// partner, in a pass of its own.
+fn pass(isa: &dyn Isa, plan: &Plan, vectors: Vectors, work: &TokenStream) -> TokenStream {
+    let (bytes, chunks) = (plan.format.bytes(), plan.format.chunks());
+    let (len, a, cut_activations) = match vectors {
+        Vectors::One => (quote!(activations.len()), quote!(let a = &activations[b];), quote!()),
+        Vectors::Several => {
+            let len = quote!(activations[0].len());
+            let cut = quote! {
+                let mut cut = activations;
+                for t in 0..T {
+                    cut[t] = &activations[t][..#len];
+                }
+                let activations = cut;
+            };
+            (len, quote!(), cut)
+        }
+    };
+    let cut_rows = quote! {
+        // One length for all, so that no row is checked again at each block.
+        let mut cut = rows;
+        for r in 0..R {
+            cut[r] = &rows[r][..#len];
+        }
+        let rows = cut;
+    };
+    let pass = quote! {
+        #cut_rows
+        #cut_activations
+        for b in 0..#len {
+            #a
+            #work
+        }
+    };
+    if isa.blocks() == 1 {
+        return pass;
+    }
+    let [pairs, last, only] = match vectors {
+        Vectors::One => [
+            quote!(kernels::pairs::pairs([activations])[0]),
+            quote!(kernels::pairs::last([activations], zero)),
+            quote!(::core::slice::from_ref(&last_activations[0])),
+        ],
+        Vectors::Several => [
+            quote!(kernels::pairs::pairs(activations)),
+            quote!(kernels::pairs::last(activations, zero)),
+            quote!(kernels::pairs::only(&last_activations)),
+        ],
+    };
+    quote! {
+        #cut_rows
+        for pass in 0..2 {
+            let last_rows;
+            let last_activations;
+            let (rows, activations) = if pass == 0 {
+                (kernels::pairs::pairs(rows), #pairs)
+            } else if #len % 2 == 1 {
+                last_rows = kernels::pairs::last(rows, [0; #bytes]);
+                let zero = [kernels::ActivationBlock::ZERO; #chunks];
+                last_activations = #last;
+                (kernels::pairs::only(&last_rows), #only)
+            } else {
+                break;
+            };
+            #pass
+        }
+    }
+}
+
+/// Variables for what there is of each block that shares a register with others: `name`, and `next_name`.
+fn of_each_block(isa: &dyn Isa, name: &str) -> Vec<TokenStream> {
+    let names = [format_ident!("{name}"), format_ident!("next_{name}")];
+    names[..isa.blocks()].iter().map(|name| quote!(#name)).collect()
+}
+
+/// A statement that gives all of them their values, one expression for each.
+fn let_each(names: &[TokenStream], values: TokenStream) -> TokenStream {
+    match names {
+        [name] => quote!(let #name = #values;),
+        names => quote!(let (#(#names),*) = (#values);),
+    }
+}
+
+/// Where the sums of rows and the activations of a block are.
 /// Where the sums of rows and the activations of a block are.
 struct Places<'p> {
     vectors: Vectors,
@@ -383,8 +473,10 @@ struct Places<'p> {
     index: &'p TokenStream,
     /// What repeats a block of code for each vector `t`.
     each: &'p TokenStream,
-    /// The `ActivationBlock`s of a block of weights.
-    of_block: &'p TokenStream,
+    /// The `ActivationBlock`s of a block of weights, or of each of two.
+    of_blocks: &'p TokenStream,
+    /// The statement that finds the blocks of row `r`.
+    let_blocks: &'p TokenStream,
 }
 
 impl Places<'_> {
@@ -395,6 +487,27 @@ impl Places<'_> {
             Vectors::Several => quote!([[#zero; R]; T]),
         }
     }
+
+    /// The `ActivationBlock`s of chunk `c` of each block.
+    fn activations(&self, isa: &dyn Isa, c: &TokenStream) -> Vec<TokenStream> {
+        let of_blocks = self.of_blocks;
+        match isa.blocks() {
+            1 => vec![quote!(#of_blocks[#c])],
+            blocks => (0..blocks).map(|k| quote!(#of_blocks[#k][#c])).collect(),
+        }
+    }
+
+    /// A statement that names these.
+    fn let_activations(&self, isa: &dyn Isa, names: &[TokenStream], c: &TokenStream) -> TokenStream {
+        let values = self.activations(isa, c);
+        let_each(names, quote!(#(&#values),*))
+    }
+}
+
+/// What rows are multiplied with. In loops scales are picked from memory for one block at a time, and a block of so many
+/// chunks shares nothing that would be worth a second one.
+fn of_rows<'i>(isa: &'i dyn Isa, plan: &Plan) -> &'i dyn Isa {
+    if plan.has_loops() { isa.of_one_block() } else { isa }
 }
 
 /// How blocks are summed in integers; `None` where they are summed in floats.
@@ -408,10 +521,46 @@ pub fn block_sums<'p>(isa: &dyn Isa, plan: &'p Plan) -> Option<&'p BlockSums> {
 /// K-quants are 1.1 to 1.2 times as fast with 4 rows as with 2 or 1 that fit. With several vectors 4 rows are more code
 /// than the compiler unrolls, and sums that it picks by an index are in memory: a third of the speed.
 pub fn rows_at_once(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
+    let isa = of_rows(isa, plan);
     match block_sums(isa, plan) {
         Some(_) if vectors == 1 => 4,
         Some(_) => 2,
-        None => plan.rows(isa.registers(), vectors),
+        None => rows_that_fit(plan, isa.registers(), vectors),
+    }
+}
+
+/// How many rows share one pass over the activations of `vectors` vectors: of 4, 2 and 1 as many as fit so many
+/// registers without a spill.
+///
+/// A row holds its sums for each vector, its scales (one vector where they are in memory) and the bytes that its
+/// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
+/// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
+/// shift, for trits and signs what they are computed with; for group scales those of its lanes.
+fn rows_that_fit(plan: &Plan, registers: usize, vectors: usize) -> usize {
+    const STEP: usize = 6;
+    let first = &plan.loops[0].chunks[0];
+    let planes = first.codes.planes() - 1;
+    let scales = if plan.has_loops() { 1 } else { plan.scale_vectors(&plan.scale) };
+    let per_row = vectors + scales + planes;
+    // Signs are spread over bytes, tested, and applied.
+    let signs = if first.signs.is_some() { 3 } else { 0 };
+    let step =
+        STEP + 2 * planes + constants(plan, &first.codes) + signs + usize::from(plan.scale.group.is_some());
+    // Indices of entries are computed in general registers, which have no room for those of more rows.
+    let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
+    [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
+}
+
+/// Vectors that only some ways to codes need.
+fn constants(plan: &Plan, codes: &ChunkCodes) -> usize {
+    match codes {
+        ChunkCodes::Planes(planes) => {
+            let of_plane = |plane| Way::of(plane, window_bytes(plan, &plane.moves)).constants(plane);
+            planes.iter().map(of_plane).sum()
+        }
+        // Powers of even and of odd bytes, a mask for these, two limits.
+        ChunkCodes::Trits { .. } => 5,
+        ChunkCodes::Entries(_) => 0,
     }
 }
 
@@ -467,9 +616,10 @@ fn floats(
     plan: &Plan,
     scales: &Scales,
     minima: Option<&(&Minimum, Scales)>,
-    Places { index, each, of_block, .. }: &Places,
+    places: &Places,
 ) -> TokenStream {
-    let (a, acc) = (quote!(a), quote!(acc #index));
+    let Places { index, each, let_blocks, .. } = places;
+    let (a, acc) = (of_each_block(isa, "a"), quote!(acc #index));
     let point = zero_point(plan, isa.signed_bias());
     for_chunks(plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
@@ -477,7 +627,7 @@ fn floats(
         let sums = isa.lane_sums(&a);
         let seed = isa.seed(point, quote!(sums));
         let steps = isa.steps(&a);
-        let windows = windows(plan, chunk);
+        let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
         let dot = dot(isa, plan, quote!(seed), codes, quote!(activations));
         let scale = isa.mul(scales.of_dot(chunk, &quote!([r])), quote!(steps));
@@ -492,17 +642,18 @@ fn floats(
                 (quote!(let totals = #total;), quote!(#acc = #add;))
             })
             .unzip();
+        let let_a = places.let_activations(isa, &a, &c);
         quote! {
             #numbered
             #each {
-                let a = &#of_block[#c];
+                #let_a
                 let activations = #activations;
                 let steps = #steps;
                 #sums
                 let seed = #seed;
                 #totals
                 for r in 0..R {
-                    let block = &rows[r][b];
+                    #let_blocks
                     #windows
                     let dot = #dot;
                     let scale = #scale;
@@ -516,6 +667,7 @@ fn floats(
 
 /// Blocks to floats.
 pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+    let isa = isa.of_one_block();
     let format = plan.format;
     let (bytes, len) = (format.bytes(), format.len);
     let (attributes, prelude) = (attributes(isa), isa.prelude());
@@ -524,23 +676,23 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
         Value::Linear { zero } => (zero, format.weight_codes().signed),
         Value::Table { .. } | Value::Codebook { .. } => (0, true),
     };
-    let block = quote!(block);
+    let blocks = of_each_block(isa, "block");
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     let per_block = |scales: &Scales| {
         let names = &scales.names;
         if scales.in_memory {
-            let (memory, fill) = (scales.memory(), scales.fill(&quote!(), &block));
+            let (memory, fill) = (scales.memory(), scales.fill(&quote!(), &blocks));
             return quote!(#(let mut #names = #memory;)* #fill);
         }
-        let (base, values) = (scales.base(&block), scales.values(&block));
+        let (base, values) = (scales.base(&blocks), scales.values(&blocks));
         quote!(#base #(let #names = #values;)*)
     };
     let load_scales = per_block(&scales);
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
     let steps = for_chunks(plan, |chunk| {
-        let windows = windows(plan, chunk);
+        let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
         let eighths = (0..CHUNK / LANES).map(|k| {
             let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
@@ -574,20 +726,21 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
 /// Rows to what `gemm` makes panels of: unsigned codes, and floats for the scales and minima of each 32 weights or
 /// of each half of them.
 pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStream {
+    let isa = isa.of_one_block();
     let format = plan.format;
     let (bytes, chunks) = (format.bytes(), format.chunks());
     let (attributes, prelude) = (attributes(isa), isa.prelude());
-    let block = quote!(block);
+    let blocks = of_each_block(isa, "block");
     let scales = Scales::new("scale", isa, plan, &plan.scale);
     let minima =
         plan.minimum.as_ref().map(|minimum| (minimum, Scales::new("minimum", isa, plan, &minimum.scale)));
     // The vectors of a product, as an array of floats that chunks pick from.
     let stored = |array: &TokenStream, scales: &Scales| {
         if scales.in_memory {
-            let (memory, fill, names) = (scales.memory(), scales.fill(&quote!(), &block), &scales.names);
+            let (memory, fill, names) = (scales.memory(), scales.fill(&quote!(), &blocks), &scales.names);
             return quote!(#(let mut #names = #memory;)* #fill #(let #array = #names;)*);
         }
-        let (names, base, values) = (&scales.names, scales.base(&block), scales.values(&block));
+        let (names, base, values) = (&scales.names, scales.base(&blocks), scales.values(&blocks));
         let vectors = names.len();
         let store = names.iter().enumerate().map(|(v, name)| isa.store(quote!(#array[#v]), quote!(#name)));
         quote! {
@@ -617,7 +770,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     };
     let steps = for_chunks(plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
-        let windows = windows(plan, chunk);
+        let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
         let zero = zero_point(plan, 0);
         let signed = if zero == 0 { codes } else { isa.minus(codes, zero) };
@@ -699,25 +852,27 @@ fn group_index(chunk: &Chunk, group: &GroupScale, weight: usize) -> TokenStream 
     quote!((#number) / #chunks)
 }
 
-/// Statements that find the bytes of `block` from which the parts of a chunk, in the turn `i`, have their offsets.
-fn windows(plan: &Plan, chunk: &Chunk) -> TokenStream {
-    let bytes = plan.format.bytes();
+/// Statements that find the bytes of blocks from which the parts of a chunk, in the turn `i`, have their offsets.
+fn windows(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
     let windows = chunk.moves_of_parts().into_iter().enumerate().map(|(w, moves)| {
-        let (name, moved) = (format_ident!("window_{w}"), moved(&moves));
-        let len = bytes - moves.0.iter().max().unwrap_or(&0);
-        quote!(let #name = kernels::bytes::window::<#len, _>(block, #moved);)
+        let (names, blocks) = (of_each_block(isa, &format!("window_{w}")), of_each_block(isa, "block"));
+        let moved = moved(&moves);
+        let len = window_bytes(plan, &moves);
+        quote!(#(let #names = kernels::bytes::window::<#len, _>(#blocks, #moved);)*)
     });
     quote!(#(#windows)*)
 }
 
-/// The variable of the bytes from which a part of `chunk` that is moved by `moves` has its offsets.
-fn window(chunk: &Chunk, moves: &Moves) -> TokenStream {
+/// How many bytes of a block are left after the furthest of those moves.
+fn window_bytes(plan: &Plan, moves: &Moves) -> usize {
+    plan.format.bytes() - moves.0.iter().max().unwrap_or(&0)
+}
+
+/// The variables of the bytes from which a part of `chunk` that is moved by `moves` has its offsets.
+fn window(isa: &dyn Isa, chunk: &Chunk, moves: &Moves) -> Vec<TokenStream> {
     match chunk.moves_of_parts().iter().position(|other| other == moves) {
-        Some(w) => {
-            let name = format_ident!("window_{w}");
-            quote!(#name)
-        }
-        None => quote!(block),
+        Some(w) => of_each_block(isa, &format!("window_{w}")),
+        None => of_each_block(isa, "block"),
     }
 }
 
@@ -747,7 +902,10 @@ pub fn max_abs_code(plan: &Plan) -> TokenStream {
 
 /// The codes of a chunk, looked up where the format has a table or a codebook.
 fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
-    let plane = |plane: &Plane| isa.plane(&window(chunk, &plane.moves), plane);
+    let plane = |plane: &Plane| {
+        let blocks = window(isa, chunk, &plane.moves);
+        isa.plane(&blocks, window_bytes(plan, &plane.moves), plane)
+    };
     let codes = match &chunk.codes {
         ChunkCodes::Planes(planes) => {
             planes.iter().map(plane).reduce(|a, b| isa.or(a, b)).unwrap_or_default()
@@ -758,8 +916,10 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
                 unreachable!("only a codebook has entries")
             };
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            let indices: Vec<_> = entries.iter().map(|entry| picked(chunk, entry)).collect();
-            isa.entries(quote!(#format::#book), *weights, &indices)
+            let of_entries: Vec<_> = entries.iter().map(|entry| picked(isa, chunk, entry)).collect();
+            let indices =
+                (0..isa.blocks()).flat_map(|block| of_entries.iter().map(move |of| of[block].clone()));
+            isa.entries(quote!(#format::#book), *weights, &indices.collect::<Vec<_>>())
         }
     };
     let values = match &plan.format.weight.value {
@@ -768,26 +928,31 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
     };
     match (&chunk.signs, &plan.format.weight.signs) {
         (Some(code), Some(signs)) => {
-            let code = picked(chunk, code);
-            let signs = if signs.even {
-                quote!(kernels::bytes::even_signs((#code) as u32))
-            } else {
-                quote!((#code) as u32)
-            };
-            isa.negate(values, signs)
+            let codes = picked(isa, chunk, code);
+            let signs = codes.iter().map(|code| {
+                if signs.even {
+                    quote!(kernels::bytes::even_signs((#code) as u32))
+                } else {
+                    quote!((#code) as u32)
+                }
+            });
+            isa.negate(values, &signs.collect::<Vec<_>>())
         }
         _ => values,
     }
 }
 
-/// One code, a `usize`.
-fn picked(chunk: &Chunk, code: &Picked) -> TokenStream {
-    let runs = code.0.iter().map(|BitRun { first, moves, bits, position }| {
-        let block = window(chunk, moves);
-        let run = quote!(kernels::bytes::bits::<#first, #bits, _>(#block));
-        if *position == 0 { run } else { quote!(#run << #position) }
-    });
-    quote!(#(#runs)|*)
+/// One code of each block, a `usize`.
+fn picked(isa: &dyn Isa, chunk: &Chunk, code: &Picked) -> Vec<TokenStream> {
+    let of_block = |k: usize| {
+        let runs = code.0.iter().map(|BitRun { first, moves, bits, position }| {
+            let block = &window(isa, chunk, moves)[k];
+            let run = quote!(kernels::bytes::bits::<#first, #bits, _>(#block));
+            if *position == 0 { run } else { quote!(#run << #position) }
+        });
+        quote!(#(#runs)|*)
+    };
+    (0..isa.blocks()).map(of_block).collect()
 }
 
 /// The scales of a block as floats: one splat vector, or vectors of group scales.
@@ -819,11 +984,11 @@ impl<'a> Scales<'a> {
     }
 
     /// Statements that compute the array; `index` selects the row.
-    fn fill(&self, index: &TokenStream, block: &TokenStream) -> TokenStream {
-        let Some(group) = self.scale.group else { return quote!() };
-        let (name, base, vectors) = (&self.names[0], self.base(block), self.plan.scale_vectors(self.scale));
+    fn fill(&self, index: &TokenStream, blocks: &[TokenStream]) -> TokenStream {
+        let (Some(group), [block]) = (self.scale.group, blocks) else { return quote!() };
+        let (name, base, vectors) = (&self.names[0], self.base(blocks), self.plan.scale_vectors(self.scale));
         let codes = all_scale_codes(self.plan, group, block);
-        let value = self.value(group, quote!(kernels::bytes::eight_at(codes, 8 * v)));
+        let value = self.value(group, &[quote!(kernels::bytes::eight_at(codes, 8 * v))]);
         let store = self.isa.store(quote!(#name #index[v]), value);
         quote! {
             #base
@@ -835,14 +1000,17 @@ impl<'a> Scales<'a> {
     }
 
     /// A statement that computes what all of them share.
-    fn base(&self, block: &TokenStream) -> TokenStream {
+    fn base(&self, blocks: &[TokenStream]) -> TokenStream {
         let isa = self.isa;
+        let splat = |of: &dyn Fn(&TokenStream) -> TokenStream| {
+            isa.splat_each(&blocks.iter().map(of).collect::<Vec<_>>())
+        };
         let factors = self.scale.block.iter().map(|factor| match factor {
-            Factor::F16 { offset } => isa.splat_f16(block, *offset),
-            Factor::F32 { offset } => isa.splat(quote!(kernels::bytes::f32_at::<#offset, _>(#block))),
+            Factor::F16 { offset } => isa.splat_f16(blocks, *offset),
+            Factor::F32 { offset } => splat(&|block| quote!(kernels::bytes::f32_at::<#offset, _>(#block))),
             Factor::Number { ty, offset, constant } => {
                 let numbers = numbers(*ty, *constant);
-                isa.splat(quote!(#numbers[usize::from(#block[#offset])]))
+                splat(&|block| quote!(#numbers[usize::from(#block[#offset])]))
             }
             Factor::Constant(constant) => isa.splat(quote!(#constant)),
         });
@@ -851,28 +1019,32 @@ impl<'a> Scales<'a> {
     }
 
     /// The value of each variable.
-    fn values(&self, block: &TokenStream) -> Vec<TokenStream> {
+    fn values(&self, blocks: &[TokenStream]) -> Vec<TokenStream> {
         let Some(group) = self.scale.group else { return vec![quote!(d)] };
-        let eights = (0..self.names.len()).map(|v| scale_codes(self.plan, group, v, block));
-        eights.map(|eight| self.value(group, eight)).collect()
+        let value = |v| {
+            let eights = blocks.iter().map(|block| scale_codes(self.plan, group, v, block));
+            self.value(group, &eights.collect::<Vec<_>>())
+        };
+        (0..self.names.len()).map(value).collect()
     }
 
-    /// The scales of eight groups by their codes.
-    fn value(&self, group: &GroupScale, eight: TokenStream) -> TokenStream {
+    /// The scales of eight groups of each block by their codes.
+    fn value(&self, group: &GroupScale, eights: &[TokenStream]) -> TokenStream {
         let isa = self.isa;
         let codes = &self.plan.format.codes[group.code];
         let scales = match &group.value {
-            ScaleValue::Linear { factor: 1, zero } => isa.scales(eight, codes.signed, *zero),
+            ScaleValue::Linear { factor: 1, zero } => isa.scales(eights, codes.signed, *zero),
             ScaleValue::Linear { factor, zero } => {
                 let (factor, more) = (*factor as f32, -*zero as f32);
-                let codes = isa.scales(eight, codes.signed, 0);
+                let codes = isa.scales(eights, codes.signed, 0);
                 isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
             }
             ScaleValue::Table { entries } => {
-                let looked_up = quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*]));
-                isa.scales(looked_up, true, 0)
+                let looked_up =
+                    eights.iter().map(|eight| quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*])));
+                isa.scales(&looked_up.collect::<Vec<_>>(), true, 0)
             }
-            ScaleValue::Number(ty) => isa.numbers(eight, numbers(*ty, self.scale.group_constant)),
+            ScaleValue::Number(ty) => isa.numbers(eights, numbers(*ty, self.scale.group_constant)),
         };
         if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
     }
@@ -985,7 +1157,9 @@ fn bytes_of_codes(
 
 /// The prefetches of a block of each row, one for each of its cache lines.
 fn prefetch(isa: &dyn Isa, plan: &Plan) -> Option<TokenStream> {
-    let (lines, place) = (plan.format.bytes().div_ceil(64), quote!(&rows[r][b]));
+    let blocks = isa.blocks();
+    let lines = (blocks * plan.format.bytes()).div_ceil(64);
+    let place = if blocks == 1 { quote!(&rows[r][b]) } else { quote!(&rows[r][b][0]) };
     if isa.prefetch(&place, quote!(0)).is_empty() {
         return None;
     }

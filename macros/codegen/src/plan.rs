@@ -1,7 +1,6 @@
 //! The steps of each operation, free of any instruction set: which bytes a vector of codes comes from,
 //! which scale each lane needs, how many rows go through the registers together.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use self::block_sums::{BlockSums, block_sums};
@@ -93,7 +92,10 @@ pub enum ChunkCodes {
 /// Where a chunk's bits of one plane come from.
 #[derive(Clone, PartialEq)]
 pub struct Plane {
-    pub source: Source,
+    /// For each code the byte of the block.
+    pub bytes: [usize; CHUNK],
+    /// By how many bits that is shifted to the right, or to the left where it is negative.
+    pub shifts: [i32; CHUNK],
     /// How it is moved in a loop.
     pub moves: Moves,
     /// Which bits of each byte remain after the shift.
@@ -114,23 +116,6 @@ pub struct BitRun {
     pub bits: usize,
     /// Of the first, within the code.
     pub position: usize,
-}
-
-/// Byte offsets are relative to the block; shifts are to the right, negative ones to the left.
-#[derive(Clone, PartialEq)]
-pub enum Source {
-    /// 32 consecutive bytes under one shift.
-    Run { offset: usize, shift: i32 },
-    /// Twice 16 consecutive bytes, each half under its own shift.
-    Halves { offsets: [usize; 2], shifts: [i32; 2] },
-    /// Four times 8 consecutive bytes, each quarter under its own shift.
-    Quarters { offsets: [usize; 4], shifts: [i32; 4] },
-    /// Eight times 4 consecutive bytes, each eighth under its own shift.
-    Eighths { offsets: [usize; 8], shifts: [i32; 8] },
-    /// One bit each: for each half a window of 16 bytes, from which every code takes a byte, and of that a bit.
-    Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
-    /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
-    Shuffle { windows: [usize; 2], index: [u8; CHUNK], shifts: [i32; CHUNK] },
 }
 
 impl Picked {
@@ -159,38 +144,9 @@ impl Picked {
     }
 }
 
-impl Source {
-    /// Vectors that only scattered bits need: the index, and a mask for each shift or one for all.
-    fn constants(&self) -> usize {
-        match self {
-            Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } | Self::Eighths { .. } => 0,
-            Self::Bits { .. } => 2,
-            Self::Shuffle { shifts, .. } => 1 + shifts.iter().collect::<BTreeSet<_>>().len(),
-        }
-    }
-
-    fn offsets(&self) -> &[usize] {
-        match self {
-            Self::Run { offset, .. } => std::slice::from_ref(offset),
-            Self::Halves { offsets, .. } => offsets,
-            Self::Quarters { offsets, .. } => offsets,
-            Self::Eighths { offsets, .. } => offsets,
-            Self::Bits { windows, .. } | Self::Shuffle { windows, .. } => windows,
-        }
-    }
-
-    fn offsets_mut(&mut self) -> &mut [usize] {
-        match self {
-            Self::Run { offset, .. } => std::slice::from_mut(offset),
-            Self::Halves { offsets, .. } => offsets,
-            Self::Quarters { offsets, .. } => offsets,
-            Self::Eighths { offsets, .. } => offsets,
-            Self::Bits { windows, .. } | Self::Shuffle { windows, .. } => windows,
-        }
-    }
-
+impl Plane {
     fn first_byte(&self) -> usize {
-        self.offsets()[0]
+        self.bytes.into_iter().min().unwrap_or(0)
     }
 }
 
@@ -219,7 +175,7 @@ pub fn plan(format: &Format) -> Plan<'_> {
         .as_ref()
         .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
     let block_sums = block_sums(format, &chunks);
-    let loops = loops::loops(chunks);
+    let loops = loops::loops(chunks, format.bytes());
     let scale = scale(format, &format.weight.scale);
     Plan { format, loops, scale, minimum, block_sums, quantizer: quantizer(format) }
 }
@@ -248,55 +204,23 @@ fn scale<'f>(format: &'f Format, product: &'f Product) -> Scale<'f> {
 }
 
 impl ChunkCodes {
-    fn planes(&self) -> usize {
+    pub fn planes(&self) -> usize {
         match self {
             Self::Planes(planes) => planes.len(),
             Self::Trits { .. } | Self::Entries(_) => 1,
         }
     }
 
-    /// Vectors that only some ways to codes need.
-    fn constants(&self) -> usize {
-        match self {
-            Self::Planes(planes) => planes.iter().map(|plane| plane.source.constants()).sum(),
-            // Powers of even and of odd bytes, a mask for these, two limits.
-            Self::Trits { .. } => 5,
-            Self::Entries(_) => 0,
-        }
-    }
-
     fn first_byte(&self) -> usize {
         match self {
-            Self::Planes(planes) => planes[0].source.first_byte(),
-            Self::Trits { bytes, .. } => bytes.source.first_byte(),
+            Self::Planes(planes) => planes[0].first_byte(),
+            Self::Trits { bytes, .. } => bytes.first_byte(),
             Self::Entries(entries) => entries[0].0[0].first / 8,
         }
     }
 }
 
 impl Plan<'_> {
-    /// How many rows share one pass over the activations of `vectors` vectors: of 4, 2 and 1 as many as fit so many
-    /// registers without a spill.
-    ///
-    /// A row holds its sums for each vector, its scales (one vector where they are in memory) and the bytes that its
-    /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
-    /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
-    /// shift, for trits and signs what they are computed with; for group scales those of its lanes.
-    pub fn rows(&self, registers: usize, vectors: usize) -> usize {
-        const STEP: usize = 6;
-        let first = &self.loops[0].chunks[0];
-        let planes = first.codes.planes() - 1;
-        let scales = if self.has_loops() { 1 } else { self.scale_vectors(&self.scale) };
-        let per_row = vectors + scales + planes;
-        // Signs are spread over bytes, tested, and applied.
-        let signs = if first.signs.is_some() { 3 } else { 0 };
-        let step =
-            STEP + 2 * planes + first.codes.constants() + signs + usize::from(self.scale.group.is_some());
-        // Indices of entries are computed in general registers, which have no room for those of more rows.
-        let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
-        [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
-    }
-
     /// Whether some chunks are worked on in a loop. Group scales and minima are then kept in memory, as registers have no
     /// index, and a minimum is added chunk by chunk.
     pub fn has_loops(&self) -> bool {
@@ -374,18 +298,19 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
     let planes = codes.pieces[0].terms.iter().enumerate().map(|(plane, term)| match term.cut {
         Cut::Trit { .. } => None,
         Cut::Bits { bits, position, .. } => {
-            let places = places(plane).map(|(byte, shift)| (byte, shift as i32 - position as i32));
-            let source = source(format, &places, (bits == 1).then_some(position));
-            Some(Plane { source, moves: Moves::default(), mask: (((1_u32 << bits) - 1) << position) as u8 })
+            let places = places(plane);
+            let shifts = places.map(|(_, within)| within as i32 - position as i32);
+            let mask = (((1_u32 << bits) - 1) << position) as u8;
+            Some(Plane { bytes: places.map(|(byte, _)| byte), shifts, moves: Moves::default(), mask })
         }
     });
     match planes.collect() {
         Some(planes) => ChunkCodes::Planes(planes),
         None => {
             let places = places(0);
-            let source = source(format, &places.map(|(byte, _)| (byte, 0)), None);
             let powers = places.map(|(_, power)| power as u8);
-            let bytes = Plane { source, moves: Moves::default(), mask: u8::MAX };
+            let bytes = places.map(|(byte, _)| byte);
+            let bytes = Plane { bytes, shifts: [0; CHUNK], moves: Moves::default(), mask: u8::MAX };
             ChunkCodes::Trits { bytes: Box::new(bytes), powers }
         }
     }
@@ -406,43 +331,4 @@ fn picked(format: &Format, codes: &Codes, chunk: usize, count: usize) -> Vec<Pic
         Picked(piece.terms.iter().map(run).collect())
     };
     (chunk * count..(chunk + 1) * count).map(code).collect()
-}
-
-/// The source of codes, byte of the block and shift for each, of which `single` is the position where they have one bit.
-fn source(format: &Format, places: &[(usize, i32); CHUNK], single: Option<usize>) -> Source {
-    // The places of `N` runs of consecutive bytes, each under one shift.
-    fn runs<const N: usize>(places: &[(usize, i32); CHUNK]) -> Option<([usize; N], [i32; N])> {
-        let first: [(usize, i32); N] = std::array::from_fn(|part| places[part * (CHUNK / N)]);
-        let is_run = |(part, places): (usize, &[(usize, i32)])| {
-            let (offset, shift) = first[part];
-            places.iter().enumerate().all(|(i, place)| *place == (offset + i, shift))
-        };
-        let all = places.chunks_exact(CHUNK / N).enumerate().all(is_run);
-        all.then(|| (first.map(|place| place.0), first.map(|place| place.1)))
-    }
-    if let Some(([offset], [shift])) = runs(places) {
-        Source::Run { offset, shift }
-    } else if let Some((offsets, shifts)) = runs(places) {
-        Source::Halves { offsets, shifts }
-    } else if let Some((offsets, shifts)) = runs(places) {
-        Source::Quarters { offsets, shifts }
-    } else if let Some((offsets, shifts)) = runs(places) {
-        Source::Eighths { offsets, shifts }
-    } else {
-        let (low, high) = places.split_at(CHUNK / 2);
-        // The checker has seen to it that a half spans at most 16 bytes of a block of at least 16.
-        let window = |half: &[(usize, i32)]| {
-            let first = half.iter().map(|place| place.0).min().unwrap_or(0);
-            first.min(format.bytes() - 16)
-        };
-        let windows = [window(low), window(high)];
-        let index = std::array::from_fn(|i| (places[i].0 - windows[i / 16]) as u8);
-        let shifts = places.map(|place| place.1);
-        match single {
-            Some(position) => {
-                Source::Bits { windows, index, bits: shifts.map(|shift| 1 << (shift + position as i32)) }
-            }
-            None => Source::Shuffle { windows, index, shifts },
-        }
-    }
 }

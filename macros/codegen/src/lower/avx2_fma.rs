@@ -7,10 +7,10 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{Isa, Products, Target};
+use super::{Isa, Products, Target, Way};
 use crate::model::CHUNK;
 use crate::plan::block_sums::GroupPlane;
-use crate::plan::{LANES, Plane, Source};
+use crate::plan::{LANES, Plane};
 
 pub struct Avx2Fma;
 
@@ -49,17 +49,26 @@ impl Isa for Avx2Fma {
         }
     }
 
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn of_one_block(&self) -> &dyn Isa {
+        self
+    }
+
     fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
         quote!(x86::prefetch(#block, #distance);)
     }
 
-    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
-        match &plane.source {
-            Source::Run { offset, shift } => {
+    fn plane(&self, blocks: &[TokenStream], len: usize, plane: &Plane) -> TokenStream {
+        let block = &blocks[0];
+        match &Way::of(plane, len) {
+            Way::Run { offset, shift } => {
                 let bytes = quote!(x86::load_256::<#offset, _>(#block));
                 masked(shifted(bytes, *shift), plane.mask)
             }
-            Source::Halves { offsets: [low, high], shifts } => {
+            Way::Halves { offsets: [low, high], shifts } => {
                 let bytes = if low == high {
                     quote!(x86::broadcast_128::<#low, _>(#block))
                 } else {
@@ -68,7 +77,7 @@ impl Isa for Avx2Fma {
                 let [low, high] = *shifts;
                 masked(shifted_by_quarters(bytes, [low, low, high, high]), plane.mask)
             }
-            Source::Quarters { offsets, shifts } => {
+            Way::Quarters { offsets, shifts } => {
                 let bytes = match one_of(offsets) {
                     Some(offset) => quote!(x86::broadcast_64::<#offset, _>(#block)),
                     None => {
@@ -78,14 +87,14 @@ impl Isa for Avx2Fma {
                 };
                 masked(shifted_by_quarters(bytes, *shifts), plane.mask)
             }
-            Source::Eighths { offsets, shifts } => {
+            Way::Eighths { offsets, shifts } => {
                 let bytes = match one_of(offsets) {
                     Some(offset) => quote!(x86::broadcast_32::<#offset, _>(#block)),
                     None => quote!(_mm256_setr_epi32(#(x86::load_32::<#offsets, _>(#block)),*)),
                 };
                 masked(shifted_by_eighths(bytes, *shifts), plane.mask)
             }
-            Source::Bits { windows, index, bits } => {
+            Way::Bits { windows, index, bits } => {
                 let bits = bits.iter().map(|&bit| Literal::i8_unsuffixed(bit as i8));
                 let bytes = picked(block, windows, index.map(|i| i as i8));
                 masked(
@@ -96,7 +105,8 @@ impl Isa for Avx2Fma {
                     plane.mask,
                 )
             }
-            Source::Shuffle { windows, index, shifts } => {
+            Way::Shuffle { windows, index } => {
+                let shifts = &plane.shifts;
                 let bytes = picked(block, windows, index.map(|i| i as i8));
                 // There is no shift per byte: for each amount shift all and keep those that need it.
                 let mut amounts = shifts.to_vec();
@@ -148,24 +158,24 @@ impl Isa for Avx2Fma {
         }
     }
 
-    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
-        quote!(x86::negate(#codes, #signs))
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        quote!(x86::negate(#codes, #(#signs),*))
     }
 
-    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
-        quote!(x86::numbers(#codes, #table))
+    fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {
+        quote!(x86::numbers(#(#codes),*, #table))
     }
 
-    fn activations(&self, a: &TokenStream) -> TokenStream {
-        quote!(x86::load_activations(#a))
+    fn activations(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(x86::load_activations(#(#a),*))
     }
 
-    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
-        quote!(x86::load_lane_sums(#a))
+    fn lane_sums(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(x86::load_lane_sums(#(#a),*))
     }
 
-    fn steps(&self, a: &TokenStream) -> TokenStream {
-        quote!(x86::load_steps(#a))
+    fn steps(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(x86::load_steps(#(#a),*))
     }
 
     fn signed_bias(&self) -> i32 {
@@ -223,15 +233,15 @@ impl Isa for Avx2Fma {
         quote!(_mm256_cvtepi32_ps(#lanes))
     }
 
-    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
-        let eight = quote!(_mm_cvtsi64_si128(i64::from_le_bytes(#codes)));
+    fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
+        let eight = quote!(_mm_cvtsi64_si128(i64::from_le_bytes(#(#codes),*)));
         let wide =
             if signed { quote!(_mm256_cvtepi8_epi32(#eight)) } else { quote!(_mm256_cvtepu8_epi32(#eight)) };
         self.floats(minus(wide, zero))
     }
 
-    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
-        quote!(x86::splat_f16::<#offset, _>(#block))
+    fn splat_f16(&self, blocks: &[TokenStream], offset: usize) -> TokenStream {
+        quote!(x86::splat_f16::<#offset, _>(#(#blocks),*))
     }
 
     fn load(&self, place: TokenStream) -> TokenStream {
@@ -240,6 +250,10 @@ impl Isa for Avx2Fma {
 
     fn splat(&self, value: TokenStream) -> TokenStream {
         quote!(_mm256_set1_ps(#value))
+    }
+
+    fn splat_each(&self, values: &[TokenStream]) -> TokenStream {
+        quote!(_mm256_set1_ps(#(#values),*))
     }
 
     fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
@@ -281,8 +295,9 @@ impl Isa for Avx2Fma {
         true
     }
 
-    fn group_plane(&self, block: &TokenStream, plane: &GroupPlane) -> TokenStream {
+    fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
         let GroupPlane { windows, index, factors, shift, masks } = plane;
+        let block = &blocks[0];
         // An index below 0 gives 0.
         let mut codes = picked(block, windows, index.map(|index| index.map_or(-1, |index| index as i8)));
         if factors.iter().any(|&factor| factor != 1) {
@@ -310,7 +325,8 @@ impl Isa for Avx2Fma {
         quote!(_mm256_sub_epi16(#wide, _mm256_set1_epi16(#zero)))
     }
 
-    fn multiples(&self, [a, b]: [&TokenStream; 2]) -> TokenStream {
+    fn multiples(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
+        let [a, b] = &pairs[0];
         quote!(x86::load_multiples(#a, #b))
     }
 
@@ -323,7 +339,8 @@ impl Isa for Avx2Fma {
         quote!(_mm256_add_epi32(#sums, _mm256_madd_epi16(_mm256_packs_epi32(#a, #b), #scales)))
     }
 
-    fn totals(&self, [a, b]: [&TokenStream; 2]) -> TokenStream {
+    fn totals(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
+        let [a, b] = &pairs[0];
         quote!(x86::load_totals(#a, #b))
     }
 }

@@ -29,6 +29,10 @@ impl Isa for Avx512Vnni {
         32
     }
 
+    fn of_one_block(&self) -> &dyn Isa {
+        self
+    }
+
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
     }
@@ -37,7 +41,7 @@ impl Isa for Avx512Vnni {
         quote!(_mm256_dpwssd_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
     }
 
-    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
-        quote!(x86::negate_masked(#codes, #signs))
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        quote!(x86::negate_masked(#codes, #(#signs),*))
     }
 }

@@ -24,6 +24,10 @@ impl Isa for AvxVnni {
         &Avx2Fma
     }
 
+    fn of_one_block(&self) -> &dyn Isa {
+        self
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: Some("vpdpbusd"), signed: Some("vpdpbusd") }
     }

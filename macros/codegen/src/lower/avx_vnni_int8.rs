@@ -23,6 +23,10 @@ impl Isa for AvxVnniInt8 {
         &AvxVnni
     }
 
+    fn of_one_block(&self) -> &dyn Isa {
+        self
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: Some("vpdpbusd"), signed: Some("vpdpbssd") }
     }

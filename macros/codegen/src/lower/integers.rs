@@ -8,7 +8,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Isa, Places, Scales, add_minima, codes, dot, run_sums, zero_point};
+use super::{Isa, Places, Scales, add_minima, codes, dot, of_each_block, run_sums, zero_point};
 use crate::model::{CHUNK, GroupScale};
 use crate::plan::block_sums::{BlockSums, linear};
 use crate::plan::{Chunk, LANES, Minimum, Plan};
@@ -22,9 +22,9 @@ pub fn block(
     minima: Option<&(&Minimum, Scales)>,
     places: &Places,
 ) -> TokenStream {
-    let Places { index, each, of_block, .. } = places;
-    let (block, acc) = (quote!(block), quote!(acc #index));
-    let planes = planes.iter().map(|plane| isa.group_plane(&block, plane));
+    let Places { index, each, let_blocks, .. } = places;
+    let (blocks, acc) = (of_each_block(isa, "block"), quote!(acc #index));
+    let planes = planes.iter().map(|plane| isa.group_plane(&blocks, plane));
     let group_codes = planes.reduce(|a, b| isa.or(a, b)).unwrap_or_default();
     let of_group = |group: &GroupScale| (plan.format.codes[group.code].signed, linear(group).unwrap_or(0));
     let (signed, zero) = scales.scale.group.map_or((false, 0), of_group);
@@ -34,7 +34,7 @@ pub fn block(
     let no_floats = isa.splat(quote!(0.0));
     let names = minima.iter().flat_map(|(_, minima)| &minima.names);
     let load_minima = minima.map(|(_, minima)| {
-        let (base, names) = (minima.base(&block), &minima.names);
+        let (base, names) = (minima.base(&blocks), &minima.names);
         let values = (0..names.len()).map(|v| match minima.scale.group {
             None => quote!(d),
             Some(group) => {
@@ -46,12 +46,10 @@ pub fn block(
         });
         quote!(#base #(#names[r] = #values;)*)
     });
-    let unit = isa.splat(quote!(#of_block[0].unit()));
+    let units = places.activations(isa, &quote!(0)).into_iter().map(|a| quote!(#a.unit()));
+    let unit = isa.splat_each(&units.collect::<Vec<_>>());
     let add_minima = minima.map(|(minimum, minima)| {
-        let total = |i: usize| {
-            let (first, second) = (2 * i, 2 * i + 1);
-            isa.totals([&quote!(&#of_block[#first]), &quote!(&#of_block[#second])])
-        };
+        let total = |i: usize| isa.totals(&pairs(isa, places, [2 * i, 2 * i + 1]));
         let totals: Vec<_> = (0..plan.format.chunks() / 2).map(total).collect();
         let sums = plan.sums(&minimum.scale, 2 * CHUNK / LANES);
         let sums = sums.into_iter().map(|runs| isa.mul(run_sums(isa, &totals, runs), quote!(unit)));
@@ -64,7 +62,7 @@ pub fn block(
         let found = chunks.iter().find(|chunk| chunk.number == number);
         found.expect("blocks with integer sums have no loops")
     };
-    let (no_sums, base) = (places.sums(&no_lanes), scales.base(&block));
+    let (no_sums, base) = (places.sums(&no_lanes), scales.base(&blocks));
     let parts = parts.iter().map(|pairs| {
         let steps = pairs.iter().map(|&pair| step(isa, plan, pair.map(chunk), places));
         let sum = isa.mul(isa.floats(quote!(sums #index)), quote!(unit));
@@ -76,7 +74,7 @@ pub fn block(
             #each {
                 let unit = #unit;
                 for r in 0..R {
-                    let block = &rows[r][b];
+                    #let_blocks
                     #base
                     #acc = #add;
                 }
@@ -87,7 +85,7 @@ pub fn block(
         let mut scales = [#no_lanes; R];
         #(let mut #names = [#no_floats; R];)*
         for r in 0..R {
-            let block = &rows[r][b];
+            #let_blocks
             let codes = #group_codes;
             scales[r] = #group_scales;
             #load_minima
@@ -97,28 +95,39 @@ pub fn block(
     }
 }
 
+/// The `&ActivationBlock`s of two chunks of each block.
+fn pairs(isa: &dyn Isa, places: &Places, chunks: [usize; 2]) -> Vec<[TokenStream; 2]> {
+    let [first, second] = chunks.map(|c| places.activations(isa, &quote!(#c)));
+    first.iter().zip(&second).map(|(a, b)| [quote!(&#a), quote!(&#b)]).collect()
+}
+
 /// A block of code that adds two chunks of each row to its integer sums.
 fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], places: &Places) -> TokenStream {
-    let Places { index, each, of_block, .. } = places;
+    let Places { index, each, let_blocks, .. } = places;
     let numbers = [first.number, second.number];
-    let [c, c_2] = numbers;
+    let names = ["a_1", "a_2"].map(|name| of_each_block(isa, name));
+    let [let_1, let_2] = [0, 1].map(|i| {
+        let c = numbers[i];
+        places.let_activations(isa, &names[i], &quote!(#c))
+    });
     let point = zero_point(plan, isa.signed_bias());
-    let seed = |a: TokenStream| isa.seed(point, isa.lane_sums(&a));
-    let [seed_1, seed_2] = [seed(quote!(a_1)), seed(quote!(a_2))];
-    let [activations_1, activations_2] = [isa.activations(&quote!(a_1)), isa.activations(&quote!(a_2))];
-    let multiples = isa.multiples([&quote!(a_1), &quote!(a_2)]);
+    let [seed_1, seed_2] = [0, 1].map(|i| isa.seed(point, isa.lane_sums(&names[i])));
+    let [activations_1, activations_2] = [0, 1].map(|i| isa.activations(&names[i]));
+    let pairs: Vec<_> = names[0].iter().cloned().zip(names[1].iter().cloned()).map(Into::into).collect();
+    let multiples = isa.multiples(&pairs);
     let dot_1 = dot(isa, plan, quote!(seed_1), codes(isa, plan, first), quote!(activations_1));
     let dot_2 = dot(isa, plan, quote!(seed_2), codes(isa, plan, second), quote!(activations_2));
     let scaled = isa.lane_scales(quote!(scales[r]), numbers, quote!(multiples));
     let add = isa.add_scaled(quote!(sums #index), [quote!(dot_1), quote!(dot_2)], quote!(scaled));
     quote! {
         #each {
-            let (a_1, a_2) = (&#of_block[#c], &#of_block[#c_2]);
+            #let_1
+            #let_2
             let (activations_1, activations_2) = (#activations_1, #activations_2);
             let (seed_1, seed_2) = (#seed_1, #seed_2);
             let multiples = #multiples;
             for r in 0..R {
-                let block = &rows[r][b];
+                #let_blocks
                 let dot_1 = #dot_1;
                 let dot_2 = #dot_2;
                 let scaled = #scaled;

@@ -3,9 +3,9 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{Isa, Products, Target};
+use super::{Isa, Products, Target, Way};
 use crate::model::CHUNK;
-use crate::plan::{LANES, Plane, Source};
+use crate::plan::{LANES, Plane};
 
 pub struct Scalar;
 
@@ -44,33 +44,43 @@ impl Isa for Scalar {
         )
     }
 
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn of_one_block(&self) -> &dyn Isa {
+        self
+    }
+
     fn prefetch(&self, _block: &TokenStream, _distance: TokenStream) -> TokenStream {
         quote!()
     }
 
-    fn plane(&self, block: &TokenStream, plane: &Plane) -> TokenStream {
+    fn plane(&self, blocks: &[TokenStream], len: usize, plane: &Plane) -> TokenStream {
+        let block = &blocks[0];
         let mask = plane.mask;
-        match &plane.source {
+        match &Way::of(plane, len) {
             // Vectors of every x86-64 CPU have 16 bytes.
-            Source::Run { offset, shift } => {
+            Way::Run { offset, shift } => {
                 let second = offset + 16;
                 quote!(portable::plane(#block, [#offset, #second], [#shift, #shift], #mask))
             }
-            Source::Halves { offsets, shifts } => {
+            Way::Halves { offsets, shifts } => {
                 quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
-            Source::Quarters { offsets, shifts } => {
+            Way::Quarters { offsets, shifts } => {
                 quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
-            Source::Eighths { offsets, shifts } => {
+            Way::Eighths { offsets, shifts } => {
                 quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
-            Source::Bits { windows: [low, high], index, bits } => {
+            Way::Bits { windows: [low, high], index, bits } => {
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
                 let bits = bits.iter().copied().map(Literal::u8_unsuffixed);
                 quote!(portable::bits(#block, [#low, #high], &[#(#index),*], &[#(#bits),*], #mask))
             }
-            Source::Shuffle { windows: [low, high], index, shifts } => {
+            Way::Shuffle { windows: [low, high], index } => {
+                let shifts = &plane.shifts;
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
                 let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
                 quote!(portable::shuffle(#block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask))
@@ -96,24 +106,24 @@ impl Isa for Scalar {
         quote!(portable::entries(#book, [#(#indices),*]))
     }
 
-    fn negate(&self, codes: TokenStream, signs: TokenStream) -> TokenStream {
-        quote!(portable::negate(#codes, #signs))
+    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
+        quote!(portable::negate(#codes, #(#signs),*))
     }
 
-    fn numbers(&self, codes: TokenStream, table: TokenStream) -> TokenStream {
-        quote!(portable::numbers(#codes, #table))
+    fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {
+        quote!(portable::numbers(#(#codes),*, #table))
     }
 
-    fn activations(&self, a: &TokenStream) -> TokenStream {
-        quote!(portable::activations(#a))
+    fn activations(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(portable::activations(#(#a),*))
     }
 
-    fn lane_sums(&self, a: &TokenStream) -> TokenStream {
-        quote!(portable::lane_sums(#a))
+    fn lane_sums(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(portable::lane_sums(#(#a),*))
     }
 
-    fn steps(&self, a: &TokenStream) -> TokenStream {
-        quote!(portable::steps(#a))
+    fn steps(&self, a: &[TokenStream]) -> TokenStream {
+        quote!(portable::steps(#(#a),*))
     }
 
     fn signed_bias(&self) -> i32 {
@@ -149,12 +159,12 @@ impl Isa for Scalar {
         quote!(portable::floats(#lanes))
     }
 
-    fn scales(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
-        quote!(portable::scales::<#signed>(#codes, #zero))
+    fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
+        quote!(portable::scales::<#signed>(#(#codes),*, #zero))
     }
 
-    fn splat_f16(&self, block: &TokenStream, offset: usize) -> TokenStream {
-        quote!(portable::splat_f16::<#offset, _>(#block))
+    fn splat_f16(&self, blocks: &[TokenStream], offset: usize) -> TokenStream {
+        quote!(portable::splat_f16::<#offset, _>(#(#blocks),*))
     }
 
     fn load(&self, place: TokenStream) -> TokenStream {
@@ -163,6 +173,10 @@ impl Isa for Scalar {
 
     fn splat(&self, value: TokenStream) -> TokenStream {
         quote!([#value; 8])
+    }
+
+    fn splat_each(&self, values: &[TokenStream]) -> TokenStream {
+        quote!([#(#values),*; 8])
     }
 
     fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {

@@ -16,16 +16,19 @@ pub struct Loop {
 #[derive(Clone, Default, PartialEq)]
 pub struct Moves(pub Vec<usize>);
 
+/// Bytes that can be loaded from the place of a plane, however few it takes.
+const LOAD: usize = 16;
+
 /// The most chunks that are worked on without a loop, and the most in one turn: those of GGUF's largest blocks.
 pub const UNROLLED: usize = 8;
 
-/// All chunks, in loops where there are more than [`UNROLLED`].
-pub fn loops(chunks: Vec<Chunk>) -> Vec<Loop> {
+/// All chunks of a block of so many bytes, in loops where there are more than [`UNROLLED`].
+pub fn loops(chunks: Vec<Chunk>, bytes: usize) -> Vec<Loop> {
     if chunks.len() <= UNROLLED {
         return vec![Loop { turns: 1, chunks }];
     }
     let mut shapes = Vec::new();
-    let placed: Vec<_> = chunks.iter().map(|chunk| Placed::of(chunk, &mut shapes)).collect();
+    let placed: Vec<_> = chunks.iter().map(|chunk| Placed::of(chunk, bytes, &mut shapes)).collect();
     strided(&placed).unwrap_or_else(|| by_shape(&placed, shapes.len()))
 }
 
@@ -39,11 +42,11 @@ struct Placed<'c> {
 }
 
 impl<'c> Placed<'c> {
-    fn of(chunk: &'c Chunk, shapes: &mut Vec<Chunk>) -> Self {
+    fn of(chunk: &'c Chunk, bytes: usize, shapes: &mut Vec<Chunk>) -> Self {
         let (mut rest, mut places) = (chunk.clone(), vec![chunk.number]);
         rest.number = 0;
         for mut part in rest.parts() {
-            let place = part.first_byte();
+            let place = part.place(bytes);
             part.move_back(place);
             places.push(place);
         }
@@ -114,8 +117,7 @@ fn joined<'c>(turns: impl Iterator<Item = &'c Placed<'c>> + Clone) -> Chunk {
     (joined.number, joined.moves) = place(0);
     for (p, mut part) in joined.parts().into_iter().enumerate() {
         let (least, moves) = place(p + 1);
-        let distance = part.first_byte() - least;
-        part.move_back(distance);
+        part.move_back(first.places[p + 1] - least);
         *part.moves() = moves;
     }
     joined
@@ -137,16 +139,17 @@ enum Part<'c> {
 }
 
 impl<'c> Part<'c> {
-    fn first_byte(&self) -> usize {
+    /// From where it is moved in a block of so many bytes: its first one, or an earlier one where fewer than [`LOAD`] follow.
+    fn place(&self, bytes: usize) -> usize {
         match self {
-            Self::Plane(plane) => plane.source.first_byte(),
+            Self::Plane(plane) => plane.first_byte().min(bytes.saturating_sub(LOAD)),
             Self::Bits(run) => run.first / 8,
         }
     }
 
     fn move_back(&mut self, bytes: usize) {
         match self {
-            Self::Plane(plane) => plane.source.offsets_mut().iter_mut().for_each(|offset| *offset -= bytes),
+            Self::Plane(plane) => plane.bytes.iter_mut().for_each(|byte| *byte -= bytes),
             Self::Bits(run) => run.first -= 8 * bytes,
         }
     }

@@ -1,0 +1,319 @@
+//! The same with 512 bits: a half of a register for each of two blocks.
+//!
+//! What is not loaded by [`x86`](super)'s own functions is put together from what is; there are no raw pointers here.
+
+use core::arch::x86_64::*;
+
+use super::{load_32, load_64, load_128};
+use crate::ActivationBlock;
+
+/// The lanes of the second block among sixteen.
+const SECOND: __mmask16 = 0xFF00;
+
+/// Codes of one block, then those of the other.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn join(first: __m256i, second: __m256i) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second)
+}
+
+/// Floats of one block, then those of the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn join_floats(first: __m256, second: __m256) -> __m512 {
+    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(first), second)
+}
+
+/// The same for both blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn twice(of_one: __m256i) -> __m512i {
+    _mm512_broadcast_i64x4(of_one)
+}
+
+/// 32 bytes of each block.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_256<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
+    join(super::load_256::<OFFSET, N>(first), super::load_256::<OFFSET, N>(second))
+}
+
+/// 16 bytes of each block, twice.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn broadcast_128<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
+    let first = _mm512_broadcast_i32x4(load_128::<OFFSET, N>(first));
+    _mm512_mask_broadcast_i32x4(first, SECOND, load_128::<OFFSET, N>(second))
+}
+
+/// Of each block 16 bytes from one place, then 16 from another.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_128s<const LOW: usize, const HIGH: usize, const N: usize>(
+    first: &[u8; N],
+    second: &[u8; N],
+) -> __m512i {
+    let [first, second] =
+        [first, second].map(|block| _mm256_set_m128i(load_128::<HIGH, N>(block), load_128::<LOW, N>(block)));
+    join(first, second)
+}
+
+/// 8 bytes of each block, four times.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn broadcast_64<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
+    let first = _mm512_set1_epi64(load_64::<OFFSET, N>(first));
+    _mm512_mask_set1_epi64(first, 0xF0, load_64::<OFFSET, N>(second))
+}
+
+/// Of each block four times 8 bytes.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_64s<const A: usize, const B: usize, const C: usize, const D: usize, const N: usize>(
+    first: &[u8; N],
+    second: &[u8; N],
+) -> __m512i {
+    let [first, second] = [first, second].map(|block| {
+        let (c, d) = (load_64::<C, N>(block), load_64::<D, N>(block));
+        _mm256_setr_epi64x(load_64::<A, N>(block), load_64::<B, N>(block), c, d)
+    });
+    join(first, second)
+}
+
+/// Of each block eight times 4 bytes.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_32s<
+    const A: usize,
+    const B: usize,
+    const C: usize,
+    const D: usize,
+    const E: usize,
+    const F: usize,
+    const G: usize,
+    const H: usize,
+    const N: usize,
+>(
+    first: &[u8; N],
+    second: &[u8; N],
+) -> __m512i {
+    let [first, second] = [first, second].map(|block| {
+        let [a, b, c] = [load_32::<A, N>(block), load_32::<B, N>(block), load_32::<C, N>(block)];
+        let [d, e, f] = [load_32::<D, N>(block), load_32::<E, N>(block), load_32::<F, N>(block)];
+        _mm256_setr_epi32(a, b, c, d, e, f, load_32::<G, N>(block), load_32::<H, N>(block))
+    });
+    join(first, second)
+}
+
+/// For each bit of 4 bytes of each block a byte: `set` where there is one, or 0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn spread_bits<const OFFSET: usize, const N: usize>(
+    first: &[u8; N],
+    second: &[u8; N],
+    set: i8,
+) -> __m512i {
+    let [first, second] = [first, second].map(|block| load_32::<OFFSET, N>(block) as u32);
+    _mm512_maskz_set1_epi8(both(first, second), set)
+}
+
+/// Bits for the codes of one block, then for those of the other.
+#[inline]
+fn both(first: u32, second: u32) -> __mmask64 {
+    u64::from(first) | u64::from(second) << 32
+}
+
+/// Each byte times a number, of which 8 bits are kept; even bytes have other numbers than odd ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn times_bytes(bytes: __m512i, even: __m512i, odd: __m512i) -> __m512i {
+    const ODD: __mmask64 = 0xAAAA_AAAA_AAAA_AAAA;
+    let evens = _mm512_mullo_epi16(bytes, even);
+    // What the low byte adds to the high one's product would be its carry: it is taken off before.
+    let odds = _mm512_mullo_epi16(_mm512_maskz_mov_epi8(ODD, bytes), odd);
+    _mm512_mask_mov_epi8(evens, ODD, odds)
+}
+
+/// The first digit of the base 3 of each byte, a fraction of 256.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn first_trits(bytes: __m512i) -> __m512i {
+    let reached = |limit: u8| _mm512_cmpge_epu8_mask(bytes, _mm512_set1_epi8(limit as i8));
+    let one = _mm512_maskz_set1_epi8(reached(86), 1);
+    _mm512_mask_mov_epi8(one, reached(171), _mm512_set1_epi8(2))
+}
+
+/// Signed codes, negated where there is a bit for them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn negate(codes: __m512i, first: u32, second: u32) -> __m512i {
+    _mm512_mask_sub_epi8(codes, both(first, second), _mm512_setzero_si512(), codes)
+}
+
+/// The 32 activations of each.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_activations(first: &ActivationBlock, second: &ActivationBlock) -> __m512i {
+    join(super::load_activations(first), super::load_activations(second))
+}
+
+/// The eight lane sums of each.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn load_lane_sums(first: &ActivationBlock, second: &ActivationBlock) -> __m512i {
+    _mm512_cvtepi16_epi32(_mm256_set_m128i(super::load_sums(second), super::load_sums(first)))
+}
+
+/// The eight scales of each, each for its lane.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512dq")]
+pub fn load_steps(first: &ActivationBlock, second: &ActivationBlock) -> __m512 {
+    join_floats(super::load_steps(first), super::load_steps(second))
+}
+
+/// The scales of two activation blocks for each block of weights in units, as `vpackssdw` packs lanes: four of each in turn.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub fn load_multiples(
+    a: &ActivationBlock,
+    b: &ActivationBlock,
+    next_a: &ActivationBlock,
+    next_b: &ActivationBlock,
+) -> __m512i {
+    let bytes = _mm512_castsi256_si512(multiples([a, b, next_a, next_b]));
+    extended(bytes, [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15], 16)
+}
+
+/// The scales of four activation blocks in units.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn multiples(blocks: [&ActivationBlock; 4]) -> __m256i {
+    let [a, b, c, d] = blocks.map(|block| i64::from_le_bytes(*block.multiples()));
+    _mm256_setr_epi64x(a, b, c, d)
+}
+
+/// Shorts: the bytes at 16 places, then those so much `further`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn extended(bytes: __m512i, places: [u16; 16], further: i16) -> __m512i {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = places.map(|place| place as i16);
+    let first = _mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+    let index = join(first, _mm256_add_epi16(first, _mm256_set1_epi16(further)));
+    _mm512_maskz_permutexvar_epi8(0x5555_5555_5555_5555, index, bytes)
+}
+
+/// The sums of eight activations each of two activation blocks for each block of weights, in units.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw")]
+pub fn load_totals(
+    a: &ActivationBlock,
+    b: &ActivationBlock,
+    next_a: &ActivationBlock,
+    next_b: &ActivationBlock,
+) -> __m512 {
+    let [first, second] =
+        [[a, b], [next_a, next_b]].map(|[a, b]| _mm256_set_m128i(super::load_sums(b), super::load_sums(a)));
+    let multiples = _mm512_cvtepu8_epi16(multiples([a, b, next_a, next_b]));
+    _mm512_cvtepi32_ps(_mm512_madd_epi16(join(first, second), multiples))
+}
+
+/// Lanes: eight of each block's 32 codes, the `EIGHTH`-th such run.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub fn eight_codes<const EIGHTH: usize, const SIGNED: bool>(codes: __m512i) -> __m512i {
+    if SIGNED {
+        let eights = _mm512_setr_epi64(EIGHTH as i64, EIGHTH as i64 + 4, 0, 0, 0, 0, 0, 0);
+        return _mm512_cvtepi8_epi32(_mm512_castsi512_si128(_mm512_permutexvar_epi64(eights, codes)));
+    }
+    let first =
+        _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(8 * EIGHTH as i32));
+    let index = join(first, _mm256_add_epi32(first, _mm256_set1_epi32(32)));
+    _mm512_maskz_permutexvar_epi8(0x1111_1111_1111_1111, index, codes)
+}
+
+/// Shorts: the first 16 of each block's 32 codes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub fn sixteen_codes<const SIGNED: bool>(codes: __m512i) -> __m512i {
+    if SIGNED {
+        let eights = _mm512_setr_epi64(0, 1, 4, 5, 0, 0, 0, 0);
+        return _mm512_cvtepi8_epi16(_mm512_castsi512_si256(_mm512_permutexvar_epi64(eights, codes)));
+    }
+    extended(codes, core::array::from_fn(|i| i as u16), 32)
+}
+
+/// Each half of a block's shorts becomes four times the one at `A` in it, then four times the one at `B`.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw")]
+pub fn four_of_each<const A: i16, const B: i16>(shorts: __m512i) -> __m512i {
+    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
+    let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
+    _mm512_shuffle_epi8(shorts, hidden(twice(index)))
+}
+
+/// Lane i of each block becomes its lane index\[i\]. One instruction, as in [`x86::permute`](super::permute).
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn permute(floats: __m512, index: [i32; 8]) -> __m512 {
+    let [a, b, c, d, e, f, g, h] = index;
+    let first = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
+    let index = join(first, _mm256_add_epi32(first, _mm256_set1_epi32(8)));
+    _mm512_permutexvar_ps(hidden(index), floats)
+}
+
+/// An index of which the compiler does not know that it is constant.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn hidden(mut index: __m512i) -> __m512i {
+    // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(zmm_reg) index, options(pure, nomem, nostack, preserves_flags));
+    }
+    index
+}
+
+/// The f16 at `OFFSET` of each block as an f32 in each of its lanes.
+#[inline]
+#[target_feature(enable = "avx2,f16c,avx512f")]
+pub fn splat_f16<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512 {
+    let [first, second] = [first, second].map(|block| super::f16_first::<OFFSET, N>(block));
+    _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(first), SECOND, second)
+}
+
+/// A float in each lane of one block, and another in each of the other.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn splat(first: f32, second: f32) -> __m512 {
+    _mm512_mask_broadcastss_ps(_mm512_set1_ps(first), SECOND, _mm_set_ss(second))
+}
+
+/// The sums of each two lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn run_sums_2([a, b]: [__m512; 2]) -> __m512 {
+    // Lanes of `b` count from 16 on.
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 16, 18, 20, 22, 8, 10, 12, 14, 24, 26, 28, 30);
+    let odd = _mm512_setr_epi32(1, 3, 5, 7, 17, 19, 21, 23, 9, 11, 13, 15, 25, 27, 29, 31);
+    _mm512_add_ps(_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+}
+
+/// The sums of each four lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn run_sums_4([a, b, c, d]: [__m512; 4]) -> __m512 {
+    run_sums_2([run_sums_2([a, b]), run_sums_2([c, d])])
+}
+
+/// The sums of each eight lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn run_sums_8([a, b, c, d, e, f, g, h]: [__m512; 8]) -> __m512 {
+    run_sums_2([run_sums_4([a, b, c, d]), run_sums_4([e, f, g, h])])
+}
+
+/// The sum of all lanes.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512dq")]
+pub fn sum(a: __m512) -> f32 {
+    super::sum(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)))
+}
