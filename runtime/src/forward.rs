@@ -39,8 +39,8 @@ pub fn prepare(config: &Config) {
     ATTENTION.with_borrow_mut(|room| room.reserve(config.head_dim, group, TOKENS));
 }
 
-/// Runs `tokens` through the model after those in `cache`, and adds them to it. Of the last `logits` of them, at
-/// least one, it computes the logits.
+/// Runs `tokens` through the model after those in `cache`, and adds them to it. Of the last `logits` of them it computes
+/// the logits; of all others the last layer computes only keys and values, as nothing reads more of them.
 ///
 /// The caller has checked that tokens are in the vocabulary and that they fit cache and scratch.
 pub fn pass(
@@ -58,7 +58,7 @@ pub fn pass(
     let start = cache.len();
     let t = tokens.len();
     let Buffers {
-        x,
+        mut x,
         normed,
         qkv,
         attended,
@@ -82,63 +82,79 @@ pub fn pass(
     clock.end(Phase::Embedding);
     for (l, layer) in weights.layers.iter().enumerate() {
         let Layer { attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down } = layer;
+        // The last layer's inputs count in an importance matrix as those of all others do: of every token.
+        let needs_all = l + 1 < weights.layers.len() || quantized.collector.is_some();
+        // Tokens from this one on need more than keys and values.
+        let first = if needs_all { 0 } else { t - logits };
 
         // Queries, keys and values.
         norm(team, x, attention_norm, config.rms_epsilon, normed);
-        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[q, k, v]);
+        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[q, k, v], t);
         clock.end(Phase::Norm);
+        let (asking, skipped) = inputs.from(first);
         team.for_columns(qkv, width, chunk_rows(team, q, width, &inputs), |rows, mut columns| {
-            let mut first = 0;
-            for matrix in [q, k, v] {
+            let mut column = 0;
+            for (matrix, inputs, skipped) in [(q, &asking, skipped), (k, &inputs, 0), (v, &inputs, 0)] {
                 // The part of this chunk that lies in this matrix.
-                let (from, to) = (rows.start.max(first), rows.end.min(first + matrix.rows()));
+                let (from, to) = (rows.start.max(column), rows.end.min(column + matrix.rows()));
                 if from < to {
-                    matrix.multiply(from - first..to - first, &inputs, |token, row, y| {
-                        columns.row(token)[first + row - rows.start..][..y.len()].copy_from_slice(y);
+                    matrix.multiply(from - column..to - column, inputs, |token, row, y| {
+                        columns.row(skipped + token)[column + row - rows.start..][..y.len()]
+                            .copy_from_slice(y);
                     });
                 }
-                first += matrix.rows();
+                column += matrix.rows();
             }
         });
         clock.end(Phase::QueryKeyValue);
         team.for_tiles(qkv, width, (TOKENS, width), |tokens, _, mut tile| {
             for (i, token) in tokens.enumerate() {
                 let angles = &angles[token * config.rope_dims..][..config.rope_dims];
-                rope(&mut tile.row(i)[..query + key_value], config.head_dim, angles);
+                let heads = if token < first { query } else { 0 }..query + key_value;
+                rope(&mut tile.row(i)[heads], config.head_dim, angles);
             }
         });
         cache.store(team, l, start, &qkv[query..], width);
         clock.end(Phase::Cache);
+        if first == t {
+            break;
+        }
+        // From here on the buffers hold these tokens alone.
+        let rest = t - first;
+        x = &mut x[first * embedding..];
+        let [normed, attended, hidden] =
+            [(&mut *normed, embedding), (&mut *attended, query), (&mut *hidden, config.feed_forward)]
+                .map(|(buffer, width)| &mut buffer[..rest * width]);
 
         // Attention: each key and value head for its group of query heads.
         let group = query / config.kv_heads;
         let (cached, qkv) = (&*cache, &*qkv);
         let queries = |tokens: Range<usize>, kv_head: usize| Queries {
-            queries: &qkv[tokens.start * width + kv_head * group..],
+            queries: &qkv[(first + tokens.start) * width + kv_head * group..],
             stride: width,
             group: group / config.head_dim,
             head_dim: config.head_dim,
             tokens: tokens.len(),
-            start: start + tokens.start,
+            start: start + first + tokens.start,
         };
         let head = |kv_head: usize| cached.head(l, kv_head, start + t);
         let parts = (start + t).div_ceil(PART);
-        let one = partial_len(t * group / config.head_dim, config.head_dim);
+        let one = partial_len(rest * group / config.head_dim, config.head_dim);
         let all = one * config.kv_heads;
-        if t <= TOKENS && parts > 1 && parts * all <= partials.len() {
+        if rest <= TOKENS && parts > 1 && parts * all <= partials.len() {
             // A chunk for each head would be too few, and long: one for each part, too.
             let partials = &mut partials[..parts * all];
             team.for_tiles(partials, all, (1, one), |part, columns, mut partial| {
                 let kv_head = columns.start / one;
                 ATTENTION.with_borrow_mut(|room| {
-                    let queries = queries(0..t, kv_head);
+                    let queries = queries(0..rest, kv_head);
                     attend_part(isa, &queries, &head(kv_head), part.start, room, partial.row(0));
                 });
             });
             let partials = &*partials;
             team.for_tiles(attended, query, (TOKENS, group), |tokens, columns, mut tile| {
-                let first = columns.start / group * one;
-                let partials = partials.chunks_exact(all).map(|part| &part[first..first + one]);
+                let head = columns.start / group * one;
+                let partials = partials.chunks_exact(all).map(|part| &part[head..head + one]);
                 for token in tokens {
                     for (head, out) in tile.row(token).chunks_exact_mut(config.head_dim).enumerate() {
                         join(partials.clone(), token * group / config.head_dim + head, out);
@@ -153,14 +169,14 @@ pub fn pass(
             });
         }
         clock.end(Phase::Attention);
-        let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output]);
+        let inputs = Inputs::new(team, isa, attended, query, quantized, &[attention_output], t);
         clock.end(Phase::Quantize);
         add_product(team, attention_output, inputs, x);
         clock.end(Phase::AttentionOutput);
 
         // Feed-forward network: down(silu(gate(x)) · up(x)).
         norm(team, x, feed_forward_norm, config.rms_epsilon, normed);
-        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up]);
+        let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[gate, up], t);
         clock.end(Phase::Norm);
         let rows = chunk_rows(team, gate, gate.rows(), &inputs);
         let together = inputs.in_tiles(gate) && inputs.in_tiles(up);
@@ -180,18 +196,21 @@ pub fn pass(
             });
         });
         clock.end(Phase::GateUp);
-        let inputs = Inputs::new(team, isa, hidden, config.feed_forward, quantized, &[down]);
+        let inputs = Inputs::new(team, isa, hidden, config.feed_forward, quantized, &[down], t);
         clock.end(Phase::Quantize);
         add_product(team, down, inputs, x);
         clock.end(Phase::Down);
     }
     cache.advance(t);
+    if logits == 0 {
+        return;
+    }
 
-    let wanted = &x[(t - logits) * embedding..];
+    let wanted = &x[x.len() - logits * embedding..];
     let normed = &mut normed[..wanted.len()];
     norm(team, wanted, &weights.output_norm, config.rms_epsilon, normed);
     let output = weights.output();
-    let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[output]);
+    let inputs = Inputs::new(team, isa, normed, embedding, quantized, &[output], logits);
     clock.end(Phase::Norm);
     let out = &mut out[..logits * config.vocab];
     team.for_columns(

@@ -229,7 +229,8 @@ impl Quantized {
 }
 
 impl<'a> Inputs<'a> {
-    /// Quantizes `[tokens, cols]` for `matrices`, which have that many columns.
+    /// Quantizes `[tokens, cols]` for `matrices`, which have that many columns. `at_once` tokens decide whether they go
+    /// through at once: all of a pass, so that those that are left come out as if no other had been left out.
     pub fn new(
         team: &Team,
         isa: Supported,
@@ -237,6 +238,7 @@ impl<'a> Inputs<'a> {
         cols: usize,
         room: &'a mut Quantized,
         matrices: &[&Matrix],
+        at_once: usize,
     ) -> Self {
         let tokens = floats.len() / cols;
         if let Some(collector) = &mut room.collector {
@@ -244,7 +246,7 @@ impl<'a> Inputs<'a> {
         }
         let is_quantized = |matrix: &&Matrix| matches!(matrix.kernels, AnyKernels::Quantized(_));
         let in_tiles =
-            tokens >= MIN_TILE && !room.tiles.is_empty() && matrices.iter().any(|matrix| matrix.has_gemm());
+            at_once >= MIN_TILE && !room.tiles.is_empty() && matrices.iter().any(|matrix| matrix.has_gemm());
         let in_blocks =
             matrices.iter().any(|matrix| is_quantized(matrix) && !(in_tiles && matrix.has_gemm()));
         let per_token = cols / ActivationBlock::LEN;
@@ -269,6 +271,18 @@ impl<'a> Inputs<'a> {
             });
         }
         Self { floats, blocks, tiles, cols, tokens }
+    }
+
+    /// Those of the token `first` and of all after it, or of whole tiles that have these; and how many tokens are left
+    /// out.
+    pub fn from(&self, first: usize) -> (Self, usize) {
+        let first = if self.tiles.is_empty() { first } else { first / gemm::TOKENS * gemm::TOKENS };
+        let chunks = self.cols / ActivationBlock::LEN;
+        let blocks = if self.blocks.is_empty() { 0 } else { first * chunks };
+        let tiles = if self.tiles.is_empty() { 0 } else { first / gemm::TOKENS * chunks };
+        let floats = &self.floats[first * self.cols..];
+        let (blocks, tiles) = (&self.blocks[blocks..], &self.tiles[tiles..]);
+        (Self { floats, blocks, tiles, tokens: self.tokens - first, ..*self }, first)
     }
 
     /// Whether `matrix` takes these tokens at once, rather than one by one.

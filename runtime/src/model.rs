@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -286,22 +287,36 @@ impl Model {
 
     /// Adds checked tokens to the cache, in batches; the arena has the logits after the last.
     pub(crate) fn pass_prompt(&self, tokens: &[u32], cache: &mut KvCache, scratch: &mut Scratch) {
+        let mut left = tokens.len();
         for batch in tokens.chunks(BATCH) {
-            self.pass(batch, cache, scratch, 1);
+            left -= batch.len();
+            self.pass(batch, cache, scratch, usize::from(left == 0));
         }
     }
 
-    /// What a phase of a pass reads and multiplies, the KV cache having `context` tokens.
-    pub(crate) fn work(&self, phase: Phase, cache: &KvCache, context: usize) -> Work {
-        let matrices = |of: fn(&Layer) -> Vec<&Matrix>| {
-            self.weights.layers.iter().flat_map(of).fold(Work::default(), |sum, matrix| sum + matrix.work())
+    /// What a phase of a pass over `tokens` tokens reads and multiplies where the logits of the last are asked for, the
+    /// KV cache having `context` tokens.
+    pub(crate) fn work(&self, phase: Phase, cache: &KvCache, context: usize, tokens: usize) -> Work {
+        let of_tokens = |matrix: &Matrix, tokens| {
+            let Work { bytes, products } = matrix.work();
+            Work { bytes, products: products * tokens as u64 }
+        };
+        // The last layer multiplies them with the inputs of `in_last` tokens.
+        let matrices = |of: fn(&Layer) -> Vec<&Matrix>, in_last: usize| {
+            let layers =
+                self.weights.layers.iter().rev().zip(iter::once(in_last).chain(iter::repeat(tokens)));
+            let each =
+                layers.flat_map(|(layer, tokens)| of(layer).into_iter().map(move |matrix| (matrix, tokens)));
+            each.fold(Work::default(), |sum, (matrix, tokens)| sum + of_tokens(matrix, tokens))
         };
         match phase {
-            Phase::QueryKeyValue => matrices(|layer| vec![&layer.q, &layer.k, &layer.v]),
-            Phase::AttentionOutput => matrices(|layer| vec![&layer.attention_output]),
-            Phase::GateUp => matrices(|layer| vec![&layer.gate, &layer.up]),
-            Phase::Down => matrices(|layer| vec![&layer.down]),
-            Phase::Logits => self.weights.output().work(),
+            Phase::QueryKeyValue => {
+                matrices(|layer| vec![&layer.q], 1) + matrices(|layer| vec![&layer.k, &layer.v], tokens)
+            }
+            Phase::AttentionOutput => matrices(|layer| vec![&layer.attention_output], 1),
+            Phase::GateUp => matrices(|layer| vec![&layer.gate, &layer.up], 1),
+            Phase::Down => matrices(|layer| vec![&layer.down], 1),
+            Phase::Logits => of_tokens(self.weights.output(), 1),
             Phase::Attention => Work { bytes: (context * cache.bytes_per_token()) as u64, products: 0 },
             Phase::Embedding | Phase::Norm | Phase::Cache | Phase::Quantize => Work::default(),
         }

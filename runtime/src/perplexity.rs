@@ -388,7 +388,7 @@ impl<'m> Runner<'m> {
             every_logit,
             bos: model.tokenizer().added_bos(),
             cache,
-            scratch: Scratch::new(model.config(), batch, logits.max().unwrap_or(1))?,
+            scratch: Scratch::new(model.config(), batch, logits.max().unwrap_or(0))?,
             tokens: Vec::with_capacity(batch),
         })
     }
@@ -412,9 +412,9 @@ impl<'m> Runner<'m> {
     }
 }
 
-/// The first position of a batch that has its logits computed, as all after it do: one at the least.
+/// The first position of a batch that has its logits computed, as all after it do: the end of one that has none.
 fn first_logit(batch: &Range<usize>, scored: &Range<usize>, every_logit: bool) -> usize {
-    if every_logit { batch.start } else { scored.start.min(batch.end - 1) }
+    if every_logit { batch.start } else { scored.start }
 }
 
 /// Where the base's probabilities come from.

@@ -79,7 +79,7 @@ impl Profile {
     }
 }
 
-/// Bytes that a phase reads in a pass, and weights that it multiplies for a token.
+/// Bytes that a phase reads, and products that it computes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     pub bytes: u64,

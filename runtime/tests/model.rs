@@ -464,6 +464,57 @@ fn contexts_of_several_parts_give_the_same_logits_however_they_are_run() {
     }
 }
 
+/// What the last layer leaves out for tokens whose logits nobody asks for must be missed by none whose are asked for. The
+/// output matrix is dense: its products are the same for one token and for many.
+#[test]
+fn logits_are_the_same_whichever_others_are_asked_for() {
+    #[rustfmt::skip]
+    let cases = [
+        ("F32", SHAPE),
+        ("one layer", Shape { layers: 1, ..SHAPE }),
+        ("Q4_0", Shape { ty: "Q4_0", except: &[("output.weight", "F32")], ..SHAPE }),
+        ("Q8_0, groups of 4", Shape { ty: "Q8_0", heads: 8, except: &[("output.weight", "F16")], ..SHAPE }),
+        ("Q in tiles, K and V not", Shape { ty: "Q8_0", except: &[("attn_k", "F32"), ("attn_v", "F16"), ("output.weight", "F32")], ..SHAPE }),
+        ("K in tiles, Q not", Shape { ty: "Q8_0", except: &[("attn_q", "F32"), ("ffn_gate", "BF16"), ("output.weight", "F32")], ..SHAPE }),
+    ];
+    // More than a batch: of the first one no logits are asked for.
+    const LONG: usize = 528 + 40;
+    let long = tokens(LONG);
+    for (case, shape) in cases {
+        let shape = Shape { context: LONG + 1, ..shape };
+        for threads in [1, 3] {
+            let model = load(&shape).with_threads(threads).unwrap();
+            let after = |cache: &mut KvCache| model.forward_with_cache(&[7], cache).unwrap();
+            let check = |parts: [&[u32]; 2]| {
+                let place = format!("{case}, {threads} threads, {:?} tokens", parts.map(<[u32]>::len));
+                let (mut all_cache, mut cache) =
+                    (model.create_kv_cache().unwrap(), model.create_kv_cache().unwrap());
+                for part in parts.into_iter().filter(|part| !part.is_empty()) {
+                    let all = model.forward_all_with_cache(part, &mut all_cache).unwrap();
+                    let last = model.forward_with_cache(part, &mut cache).unwrap();
+                    assert!(all.ends_with(&last), "{place}: other logits of the last");
+                }
+                assert!(after(&mut all_cache) == after(&mut cache), "{place}: other keys and values");
+            };
+            // Those whose logits are all computed go in batches of 48.
+            for count in [1, 9, 10, 12, 13, 25, 48] {
+                check([&long[..count], &[]]);
+                check([&long[..30], &long[30..30 + count]]);
+            }
+
+            let (mut parts, mut whole) = (model.create_kv_cache().unwrap(), model.create_kv_cache().unwrap());
+            let batches = long.chunks(528).map(|batch| model.forward_with_cache(batch, &mut parts).unwrap());
+            let expected = batches.last().unwrap();
+            let logits = model.forward_with_cache(&long, &mut whole).unwrap();
+            assert!(logits == expected, "{case}, {threads} threads: other logits after two batches");
+            assert!(
+                after(&mut parts) == after(&mut whole),
+                "{case}, {threads} threads: other keys and values"
+            );
+        }
+    }
+}
+
 fn load(shape: &Shape) -> Model {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");

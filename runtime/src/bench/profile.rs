@@ -6,7 +6,7 @@ use quantloom_kernels::limits::MultiplyAccumulate;
 use serde::Serialize;
 
 use super::best;
-use crate::profile::{Phase, Profile};
+use crate::profile::{Phase, Profile, Work};
 use crate::table::{self, Align::*};
 use crate::threads::Team;
 use crate::{Error, KvCache, Model};
@@ -50,7 +50,8 @@ pub struct Limits {
 }
 
 impl Profiled {
-    /// Holds `profile`, of `tokens` tokens in all that are the last in `cache`, against the limits.
+    /// Holds `profile`, of passes over `tokens` tokens in all that are the last in `cache`, as many in each, against the
+    /// limits.
     pub fn new(
         name: &'static str,
         model: &Model,
@@ -65,13 +66,11 @@ impl Profiled {
         let phase = |phase| {
             // A clock may tell the same time twice.
             let seconds = profile.time(phase).as_secs_f64().max(1e-9);
-            let work = model.work(phase, cache, context);
-            let bytes = work.bytes as f64 * profile.passes() as f64;
-            // Of a prompt's tokens only the last of a pass has logits.
-            let multiplied = if phase == Phase::Logits { profile.passes() } else { tokens };
-            let products = work.products as f64 * multiplied as f64;
+            let passes = profile.passes();
+            let Work { bytes, products } = model.work(phase, cache, context, tokens / passes);
+            let [bytes, products] = [bytes, products].map(|work| work as f64 * passes as f64);
             // What attention multiplies is floats.
-            let is_unlimited = phase == Phase::Attention && profile.passes() < tokens;
+            let is_unlimited = phase == Phase::Attention && passes < tokens;
             let least = (bytes / limits.read).max(products / limits.multiply);
             PhaseReport {
                 name: phase.name(),

@@ -150,7 +150,7 @@ impl<P: FnMut(usize) -> ControlFlow<()>> Converter<P> {
             if let Err((index, weight)) = converted {
                 let tensor = tensor.name().into();
                 return stop(if weight.is_finite() {
-                    let limit = largest_held(ty, weight.is_sign_negative(), *isa);
+                    let limit = largest_held(ty, weight.is_sign_negative(), limit, *isa);
                     Problem::TooLarge { tensor, index, weight, ty, limit }
                 } else {
                     Problem::NotFinite { tensor, index, weight }
@@ -315,8 +315,12 @@ fn safe_magnitude(format: &'static Format, isa: Supported) -> f32 {
     powers.take(64).find(|magnitude| holds(magnitude.next_down())).unwrap_or(0.0)
 }
 
-/// The largest magnitude that `ty` holds, beside zeros in a block.
-fn largest_held(ty: TensorType, is_negative: bool, isa: Supported) -> f32 {
+/// The largest magnitude that `ty` holds, beside zeros in a block, to some three digits. Below `limit` it holds all.
+fn largest_held(ty: TensorType, is_negative: bool, limit: f32, isa: Supported) -> f32 {
+    /// Bits of the mantissa that are left alone. Each that is looked for takes four blocks, and quantizers with a codebook
+    /// take their time.
+    const LEFT: u32 = 11;
+
     let format = match ty {
         TensorType::F32 => return f32::MAX,
         TensorType::F16 => return f16::MAX.to_f32(),
@@ -330,12 +334,12 @@ fn largest_held(ty: TensorType, is_negative: bool, isa: Supported) -> f32 {
         hold(format, isa, &weights, None, &mut block)
     };
     // Positive numbers are in the order of their bits.
-    let (mut low, mut high) = (0, f32::MAX.to_bits());
+    let (mut low, mut high) = ((limit / 2.0).to_bits() >> LEFT, f32::MAX.to_bits() >> LEFT);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        if holds(f32::from_bits(middle)) { low = middle } else { high = middle - 1 }
+        if holds(f32::from_bits(middle << LEFT)) { low = middle } else { high = middle - 1 }
     }
-    f32::from_bits(low)
+    f32::from_bits(low << LEFT)
 }
 
 /// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.
