@@ -15,7 +15,9 @@ use quantloom::quantize::{Plan, Planned, Recipe, plan, quantize_file};
 use quantloom::{Error, Model};
 use quantloom_kernels::dense::Dense;
 use quantloom_kernels::formats::Q8_0;
-use quantloom_kernels::{BlockFormat, Format, FormatParts, Isa, Quantize, Supported, Variant, bf16, f16};
+use quantloom_kernels::{
+    BlockFormat, Format, FormatParts, Isa, Kernel, Quantize, Supported, Variant, bf16, f16,
+};
 use tempfile::TempDir;
 
 use tiny::{SHAPE, Shape, TinyModel, tensor_type};
@@ -509,7 +511,17 @@ fn all_formats() -> Formats {
         let variant = |&isa: &Isa| {
             let size = [block_len, block_bytes];
             // SAFETY: these functions do nothing, on any CPU.
-            unsafe { Variant::new(isa, size, |_, _| 0.0, |_, _, _| (), |_, _, _, _| (), |_, _| (), None) }
+            unsafe {
+                Variant::new(
+                    isa,
+                    size,
+                    Kernel { function: |_, _| 0.0, name: "dot" },
+                    Kernel { function: |_, _, _| (), name: "gemv" },
+                    Kernel { function: |_, _, _, _| (), name: "gemv_several" },
+                    Kernel { function: |_, _| (), name: "dequantize" },
+                    None,
+                )
+            }
         };
         let variants: Vec<_> = Isa::ALL.iter().map(variant).collect();
         &*Box::leak(Box::new(Format::new(FormatParts {
