@@ -2,9 +2,9 @@
 //! instruction set, each written once per instruction set.
 //!
 //! A kernel works on *codes* (32 bytes), *lanes* (8 × i32, each the sum of four products) and *floats*
-//! (8 × f32), and on *shorts* (16 × i16) where it sums up blocks in integers. An instruction set says what these are and how to compute with them ([`Isa`]); it may
-//! name a base and state only what differs from it. To add one: a file beside the others, its `mod`, and a
-//! line in [`ALL`].
+//! (8 × f32), and on *shorts* (16 × i16) where it sums up blocks in integers: those of one block, or of each of two. An
+//! instruction set says what these are and how to compute with them ([`Isa`], [`Integers`]), and names what it takes
+//! over from another. To add one: a file beside the others, its `mod`, and a line in [`ALL`].
 
 use std::ops::Range;
 
@@ -17,16 +17,6 @@ use crate::plan::block_sums::{self, BlockSums, GroupPlane};
 use crate::plan::{
     BitRun, Chunk, ChunkCodes, Factor, LANES, Lanes, Loop, Minimum, Moves, Picked, Plan, Plane, Scale,
 };
-
-mod avx2_fma;
-mod avx512_vbmi;
-mod avx512_vnni;
-mod avx_vnni;
-#[cfg(test)]
-mod avx_vnni_int8;
-mod integers;
-mod scalar;
-mod ways;
 
 /// Every instruction set, the plainest first; of those that a CPU has, the last is used.
 #[rustfmt::skip]
@@ -81,203 +71,152 @@ pub struct Products {
     pub signed: Option<&'static str>,
 }
 
-/// The primitives. Arguments and results are expressions.
-pub trait Isa: Sync {
-    fn target(&self) -> &'static Target;
+/// Declares a trait of primitives, and a macro by which an instruction set states those that it has from another.
+macro_rules! primitives {
+    ($d:tt $(#[$about:meta])* trait $trait:ident: $super:ident, $take_over:ident {
+        $($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*
+    }) => {
+        $(#[$about])*
+        pub trait $trait: $super {
+            $($(#[$doc])* fn $name(&self, $($arg: $ty),*) -> $ret;)*
+        }
 
-    /// Where primitives come from that this instruction set doesn't state.
-    fn base(&self) -> &'static dyn Isa;
+        macro_rules! $take_over {
+            ($d other:expr $d(,)?) => {};
+            $(($d other:expr, $name $d(, $d rest:ident)* $d(,)?) => {
+                fn $name(&self, $($arg: $ty),*) -> $ret {
+                    $d other.$name($($arg),*)
+                }
+                $take_over!($d other $d(, $d rest)*);
+            };)*
+        }
+    };
+}
 
-    /// Vector registers that a kernel can count on.
-    fn registers(&self) -> usize {
-        self.base().registers()
+primitives! { $
+    /// An instruction set: its facts, and its primitives, whose arguments and results are expressions.
+    trait Isa: Sync, take_over {
+        /// What it is called and what it needs.
+        fn target() -> &'static Target;
+        /// Vector registers that a kernel can count on.
+        fn registers() -> usize;
+        /// Vectors that `gemv_several` multiplies in one pass.
+        fn vectors() -> usize;
+        /// What multiplies.
+        fn products() -> Products;
+        /// `use` declarations at the head of a kernel.
+        fn prelude() -> TokenStream;
+        /// What single blocks are worked on with, if codes, lanes and floats of two consecutive blocks of a row share a register
+        /// here, one after the other. Arguments that stand for what there is of each block are two then.
+        fn of_one_block() -> Option<&'static dyn Isa>;
+        /// A statement: fetches the cache line `distance` bytes after the start of a block.
+        fn prefetch(block: &TokenStream, distance: TokenStream) -> TokenStream;
+        /// Codes: the bits of one plane, in their place within the code. Each of `blocks` is a `&[u8; len]`.
+        fn plane(blocks: &[TokenStream], len: usize, plane: &Plane) -> TokenStream;
+        /// Codes: a | b.
+        fn or(a: TokenStream, b: TokenStream) -> TokenStream;
+        /// Signed codes: entries\[code\].
+        fn lookup(codes: TokenStream, entries: &[i8]) -> TokenStream;
+        /// Codes: of each byte, a fraction of 256, the digit of the base 3 after as many as its power says.
+        fn trits(bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream;
+        /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`.
+        fn entries(book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream;
+        /// Signed codes: negated where `signs`, a `u32` of each block, has a bit, the first code by the lowest.
+        fn negate(codes: TokenStream, signs: &[TokenStream]) -> TokenStream;
+        /// Codes: the 32 activations of each `&ActivationBlock`.
+        fn activations(a: &[TokenStream]) -> TokenStream;
+        /// Lanes: the sums of four activations each.
+        fn lane_sums(a: &[TokenStream]) -> TokenStream;
+        /// Floats: the scales of four activations each.
+        fn steps(a: &[TokenStream]) -> TokenStream;
+        /// [`BIAS`] where products take unsigned codes only, so that signed ones are biased and the seed takes the bias
+        /// out again; 0 where there is `dot_signed`.
+        fn signed_bias() -> i32;
+        /// Lanes: -zero · sums.
+        fn seed(zero: i32, sums: TokenStream) -> TokenStream;
+        /// Lanes: -zero · sums, and what [`scaled`](Self::scaled) takes off again.
+        fn seed_of_floats(zero: i32, sums: TokenStream) -> TokenStream;
+        /// Lanes: seed + Σ₄ codes · activations, codes unsigned: at most 127, or 255 where `signed_bias` is [`BIAS`].
+        fn dot_unsigned(seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream;
+        /// Codes: each minus `zero`, of which 8 bits are kept.
+        fn minus(codes: TokenStream, zero: i32) -> TokenStream;
+        /// Lanes: seed + Σ₄ codes · activations, codes signed.
+        fn dot_signed(seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream;
+        /// A statement: codes into `out`, a place that holds a `[u8; 32]`.
+        fn store_codes(out: TokenStream, codes: TokenStream) -> TokenStream;
+        /// Lanes: eight codes, the `eighth`-th such run of the chunk, minus `zero`.
+        fn widen(codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream;
+        /// Floats from lanes.
+        fn floats(lanes: TokenStream) -> TokenStream;
+        /// Floats: what [`scaled`](Self::scaled) needs of steps beside them.
+        fn offset(steps: TokenStream) -> Option<TokenStream>;
+        /// Floats: lanes that began with `seed_of_floats`, times steps.
+        fn scaled(lanes: TokenStream, steps: TokenStream, offset: TokenStream) -> TokenStream;
+        /// Floats from scale codes, a `[u8; 8]` of each block, minus `zero`.
+        fn scales(codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream;
+        /// Floats: for each of a `[u8; 8]` of each block the entry of a `&[f32; 256]`.
+        fn numbers(codes: &[TokenStream], table: TokenStream) -> TokenStream;
+        /// Floats: the f16 at a byte offset of each block, in every lane of that.
+        fn splat_f16(blocks: &[TokenStream], offset: usize) -> TokenStream;
+        /// Floats from `place`, a `&[f32; 8]`.
+        fn load(place: TokenStream) -> TokenStream;
+        /// Floats: one f32 in every lane.
+        fn splat(value: TokenStream) -> TokenStream;
+        /// Floats: an f32 of each block, in every lane of that.
+        fn splat_each(values: &[TokenStream]) -> TokenStream;
+        /// Floats: lane i of each block becomes its lane index\[i\].
+        fn permute(floats: TokenStream, index: [u8; LANES]) -> TokenStream;
+        /// Floats: a · b.
+        fn mul(a: TokenStream, b: TokenStream) -> TokenStream;
+        /// Floats: a + b, or a - b.
+        fn add(a: TokenStream, b: TokenStream, subtract: bool) -> TokenStream;
+        /// Floats: c + a · b, or c - a · b, fused where the instruction set can.
+        fn fma(a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream;
+        /// Floats: of each block the lanes of `vectors`, 1, 2, 4 or 8 of them and one after the other, cut into eight runs: the
+        /// sum of each.
+        fn run_sums(vectors: &[TokenStream]) -> TokenStream;
+        /// An f32: the sum of all lanes.
+        fn sum(floats: TokenStream) -> TokenStream;
+        /// A statement: floats into `out`, a place that holds a `[f32; 8]`.
+        fn store(out: TokenStream, floats: TokenStream) -> TokenStream;
+        /// What sums blocks in integers, where their [`BlockSums`] say how; `None` where floats are as fast.
+        fn integers() -> Option<&'static dyn Integers>;
     }
-    /// Vectors that `gemv_several` multiplies in one pass.
-    fn vectors(&self) -> usize {
-        self.base().vectors()
+}
+
+primitives! { $
+    /// The primitives for blocks that are summed in integers.
+    trait Integers: Sync, take_over_integers {
+        /// Codes: the bits of one plane of the codes of scales and minima.
+        fn group_plane(blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream;
+        /// Shorts, 16 × i16 of each block: its first 16 codes, minus `zero`.
+        fn shorts(codes: TokenStream, signed: bool, zero: i32) -> TokenStream;
+        /// Shorts: the steps of two `&ActivationBlock`s of each block in units, four lanes of each in turn.
+        fn multiples(pairs: &[[TokenStream; 2]]) -> TokenStream;
+        /// Shorts in the same order: the steps times the scales of two chunks.
+        fn lane_scales(scales: TokenStream, chunks: [usize; 2], multiples: TokenStream) -> TokenStream;
+        /// Lanes: sums + the lanes of two dot products, which fit 16 bits, times shorts in the same order.
+        fn add_scaled(sums: TokenStream, dots: [TokenStream; 2], scales: TokenStream) -> TokenStream;
+        /// Floats: the sums of eight activations each of two `&ActivationBlock`s of each block, in units.
+        fn totals(pairs: &[[TokenStream; 2]]) -> TokenStream;
     }
-    /// What multiplies.
-    fn products(&self) -> Products {
-        self.base().products()
-    }
-    /// `use` declarations at the head of a kernel.
-    fn prelude(&self) -> TokenStream {
-        self.base().prelude()
-    }
-    /// What single blocks are worked on with, if codes, lanes and floats of two consecutive blocks of a row share a register
-    /// here, one after the other. Arguments that stand for what there is of each block are two then.
-    fn of_one_block(&self) -> Option<&'static dyn Isa> {
-        self.base().of_one_block()
-    }
+}
+
+// After the macros that they use.
+mod avx2_fma;
+mod avx512_vbmi;
+mod avx512_vnni;
+mod avx_vnni;
+#[cfg(test)]
+mod avx_vnni_int8;
+mod integers;
+mod scalar;
+mod ways;
+
+impl dyn Isa + '_ {
     /// Blocks that share a register.
     fn blocks(&self) -> usize {
         if self.of_one_block().is_some() { 2 } else { 1 }
-    }
-    /// A statement: fetches the cache line `distance` bytes after the start of a block.
-    fn prefetch(&self, block: &TokenStream, distance: TokenStream) -> TokenStream {
-        self.base().prefetch(block, distance)
-    }
-    /// Codes: the bits of one plane, in their place within the code. Each of `blocks` is a `&[u8; len]`.
-    fn plane(&self, blocks: &[TokenStream], len: usize, plane: &Plane) -> TokenStream {
-        self.base().plane(blocks, len, plane)
-    }
-    /// Codes: a | b.
-    fn or(&self, a: TokenStream, b: TokenStream) -> TokenStream {
-        self.base().or(a, b)
-    }
-    /// Signed codes: entries\[code\].
-    fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
-        self.base().lookup(codes, entries)
-    }
-    /// Codes: of each byte, a fraction of 256, the digit of the base 3 after as many as its power says.
-    fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
-        self.base().trits(bytes, powers)
-    }
-    /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`, those of a block after another's.
-    fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
-        self.base().entries(book, weights, indices)
-    }
-    /// Signed codes: negated where `signs`, a `u32` of each block, has a bit, the first code by the lowest.
-    fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
-        self.base().negate(codes, signs)
-    }
-    /// Codes: the 32 activations of each `&ActivationBlock`.
-    fn activations(&self, a: &[TokenStream]) -> TokenStream {
-        self.base().activations(a)
-    }
-    /// Lanes: the sums of four activations each.
-    fn lane_sums(&self, a: &[TokenStream]) -> TokenStream {
-        self.base().lane_sums(a)
-    }
-    /// Floats: the scales of four activations each.
-    fn steps(&self, a: &[TokenStream]) -> TokenStream {
-        self.base().steps(a)
-    }
-    /// [`BIAS`] where products take unsigned codes only, so that signed ones are biased and the seed takes the bias
-    /// out again; 0 where there is `dot_signed`.
-    fn signed_bias(&self) -> i32 {
-        self.base().signed_bias()
-    }
-    /// Lanes: -zero · sums.
-    fn seed(&self, zero: i32, sums: TokenStream) -> TokenStream {
-        self.base().seed(zero, sums)
-    }
-    /// Lanes: -zero · sums, and what [`scaled`](Self::scaled) takes off again.
-    fn seed_of_floats(&self, zero: i32, sums: TokenStream) -> TokenStream {
-        self.base().seed_of_floats(zero, sums)
-    }
-    /// Lanes: seed + Σ₄ codes · activations, codes unsigned: at most 127, or 255 where `signed_bias` is [`BIAS`].
-    fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
-        self.base().dot_unsigned(seed, codes, activations)
-    }
-    /// Codes: each minus `zero`, of which 8 bits are kept.
-    fn minus(&self, codes: TokenStream, zero: i32) -> TokenStream {
-        self.base().minus(codes, zero)
-    }
-    /// Lanes: seed + Σ₄ codes · activations, codes signed.
-    fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
-        self.base().dot_signed(seed, codes, activations)
-    }
-    /// A statement: codes into `out`, a place that holds a `[u8; 32]`.
-    fn store_codes(&self, out: TokenStream, codes: TokenStream) -> TokenStream {
-        self.base().store_codes(out, codes)
-    }
-    /// Lanes: eight codes, the `eighth`-th such run of the chunk, minus `zero`.
-    fn widen(&self, codes: TokenStream, eighth: usize, signed: bool, zero: i32) -> TokenStream {
-        self.base().widen(codes, eighth, signed, zero)
-    }
-    /// Floats from lanes.
-    fn floats(&self, lanes: TokenStream) -> TokenStream {
-        self.base().floats(lanes)
-    }
-    /// Floats: what [`scaled`](Self::scaled) needs of steps beside them.
-    fn offset(&self, steps: TokenStream) -> Option<TokenStream> {
-        self.base().offset(steps)
-    }
-    /// Floats: lanes that began with `seed_of_floats`, times steps.
-    fn scaled(&self, lanes: TokenStream, steps: TokenStream, offset: TokenStream) -> TokenStream {
-        self.base().scaled(lanes, steps, offset)
-    }
-    /// Floats from scale codes, a `[u8; 8]` of each block, minus `zero`.
-    fn scales(&self, codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream {
-        self.base().scales(codes, signed, zero)
-    }
-    /// Floats: for each of a `[u8; 8]` of each block the entry of a `&[f32; 256]`.
-    fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {
-        self.base().numbers(codes, table)
-    }
-    /// Floats: the f16 at a byte offset of each block, in every lane of that.
-    fn splat_f16(&self, blocks: &[TokenStream], offset: usize) -> TokenStream {
-        self.base().splat_f16(blocks, offset)
-    }
-    /// Floats from `place`, a `&[f32; 8]`.
-    fn load(&self, place: TokenStream) -> TokenStream {
-        self.base().load(place)
-    }
-    /// Floats: one f32 in every lane.
-    fn splat(&self, value: TokenStream) -> TokenStream {
-        self.base().splat(value)
-    }
-    /// Floats: an f32 of each block, in every lane of that.
-    fn splat_each(&self, values: &[TokenStream]) -> TokenStream {
-        self.base().splat_each(values)
-    }
-    /// Floats: lane i of each block becomes its lane index\[i\].
-    fn permute(&self, floats: TokenStream, index: [u8; LANES]) -> TokenStream {
-        self.base().permute(floats, index)
-    }
-    /// Floats: a · b.
-    fn mul(&self, a: TokenStream, b: TokenStream) -> TokenStream {
-        self.base().mul(a, b)
-    }
-    /// Floats: a + b, or a - b.
-    fn add(&self, a: TokenStream, b: TokenStream, subtract: bool) -> TokenStream {
-        self.base().add(a, b, subtract)
-    }
-    /// Floats: c + a · b, or c - a · b, fused where the instruction set can.
-    fn fma(&self, a: TokenStream, b: TokenStream, c: TokenStream, subtract: bool) -> TokenStream {
-        self.base().fma(a, b, c, subtract)
-    }
-    /// Floats: of each block the lanes of `vectors`, 1, 2, 4 or 8 of them and one after the other, cut into eight runs: the
-    /// sum of each.
-    fn run_sums(&self, vectors: &[TokenStream]) -> TokenStream {
-        self.base().run_sums(vectors)
-    }
-    /// An f32: the sum of all lanes.
-    fn sum(&self, floats: TokenStream) -> TokenStream {
-        self.base().sum(floats)
-    }
-    /// A statement: floats into `out`, a place that holds a `[f32; 8]`.
-    fn store(&self, out: TokenStream, floats: TokenStream) -> TokenStream {
-        self.base().store(out, floats)
-    }
-    /// Whether blocks are summed in integers where their [`BlockSums`] say how; the primitives below are for that.
-    fn sums_in_integers(&self) -> bool {
-        self.base().sums_in_integers()
-    }
-    /// Codes: the bits of one plane of the codes of scales and minima.
-    fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
-        self.base().group_plane(blocks, plane)
-    }
-    /// Shorts, 16 × i16 of each block: its first 16 codes, minus `zero`.
-    fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
-        self.base().shorts(codes, signed, zero)
-    }
-    /// Shorts: the steps of two `&ActivationBlock`s of each block in units, four lanes of each in turn.
-    fn multiples(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
-        self.base().multiples(pairs)
-    }
-    /// Shorts in the same order: the steps times the scales of two chunks.
-    fn lane_scales(&self, scales: TokenStream, chunks: [usize; 2], multiples: TokenStream) -> TokenStream {
-        self.base().lane_scales(scales, chunks, multiples)
-    }
-    /// Lanes: sums + the lanes of two dot products, which fit 16 bits, times shorts in the same order.
-    fn add_scaled(&self, sums: TokenStream, dots: [TokenStream; 2], scales: TokenStream) -> TokenStream {
-        self.base().add_scaled(sums, dots, scales)
-    }
-    /// Floats: the sums of eight activations each of two `&ActivationBlock`s of each block, in units.
-    fn totals(&self, pairs: &[[TokenStream; 2]]) -> TokenStream {
-        self.base().totals(pairs)
     }
 }
 
@@ -348,7 +287,9 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
     let places =
         Places { vectors, index: &index, each: &each, of_blocks: &of_blocks, let_blocks: &let_blocks };
     let work = match block_sums(isa, plan) {
-        Some(sums) => integers::block(isa, plan, sums, &scales, minima.as_ref(), &places),
+        Some((sums, integers)) => {
+            integers::block(isa, integers, plan, sums, &scales, minima.as_ref(), &places)
+        }
         None => {
             let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
             let add_minima = minima.as_ref().filter(|_| !plan.has_loops()).map(|(minimum, minima)| {
@@ -531,10 +472,11 @@ impl Places<'_> {
     }
 }
 
-/// What rows are multiplied with. In loops scales are picked from memory for one block at a time, and a block of so many
-/// chunks shares nothing that would be worth a second one.
+/// What rows are multiplied with: one block at a time where two would share little. In loops scales are picked from memory
+/// for each block, and entries of codebooks are loaded one by one, by indices for which general registers are few.
 fn of_rows<'i>(isa: &'i dyn Isa, plan: &Plan) -> &'i dyn Isa {
-    if plan.has_loops() { of_blocks(isa) } else { isa }
+    let has_entries = matches!(plan.format.weight.value, Value::Codebook { .. });
+    if plan.has_loops() || has_entries { of_blocks(isa) } else { isa }
 }
 
 /// What blocks are dequantized and expanded with, one by one.
@@ -542,9 +484,9 @@ fn of_blocks(isa: &dyn Isa) -> &dyn Isa {
     isa.of_one_block().unwrap_or(isa)
 }
 
-/// How blocks are summed in integers; `None` where they are summed in floats.
-pub fn block_sums<'p>(isa: &dyn Isa, plan: &'p Plan) -> Option<&'p BlockSums> {
-    plan.block_sums.as_ref().filter(|_| isa.sums_in_integers())
+/// How blocks are summed in integers, and with what; `None` where they are summed in floats.
+fn block_sums<'p>(isa: &dyn Isa, plan: &'p Plan) -> Option<(&'p BlockSums, &'static dyn Integers)> {
+    plan.block_sums.as_ref().zip(isa.integers())
 }
 
 /// How many rows are multiplied in one pass with so many vectors.
@@ -951,10 +893,8 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
                 unreachable!("only a codebook has entries")
             };
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            let of_entries: Vec<_> = entries.iter().map(|entry| picked(isa, chunk, entry)).collect();
-            let indices =
-                (0..isa.blocks()).flat_map(|block| of_entries.iter().map(move |of| of[block].clone()));
-            isa.entries(quote!(#format::#book), *weights, &indices.collect::<Vec<_>>())
+            let indices: Vec<_> = entries.iter().flat_map(|entry| picked(isa, chunk, entry)).collect();
+            isa.entries(quote!(#format::#book), *weights, &indices)
         }
     };
     let values = match &plan.format.weight.value {

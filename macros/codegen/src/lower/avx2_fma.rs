@@ -7,7 +7,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{Isa, OFFSET, OFFSET_BITS, Products, Target, Way};
+use super::{Integers, Isa, OFFSET, OFFSET_BITS, Products, Target, Way};
 use crate::model::CHUNK;
 use crate::plan::block_sums::GroupPlane;
 use crate::plan::{LANES, Plane};
@@ -23,10 +23,6 @@ impl Isa for Avx2Fma {
             arch: Some("x86_64"),
             features: &["avx2", "fma", "f16c"],
         }
-    }
-
-    fn base(&self) -> &'static dyn Isa {
-        unreachable!("avx2_fma states every primitive")
     }
 
     fn registers(&self) -> usize {
@@ -305,10 +301,12 @@ impl Isa for Avx2Fma {
         quote!(x86::store(&mut #out, #floats);)
     }
 
-    fn sums_in_integers(&self) -> bool {
-        true
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        Some(&Avx2Fma)
     }
+}
 
+impl Integers for Avx2Fma {
     fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
         let GroupPlane { windows, index, factors, shift, masks } = plane;
         let block = &blocks[0];

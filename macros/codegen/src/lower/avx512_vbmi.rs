@@ -6,15 +6,9 @@
 //! `vpshufb`, and `vpmultishiftqb` takes eight bits for each from anywhere in eight of them: two instructions for any
 //! layout. A bit for each code becomes a mask.
 
-use proc_macro2::{Literal, TokenStream};
-use quote::{format_ident, quote};
-
 use super::avx512_vnni::Avx512Vnni;
 use super::ways::{self, Way};
-use super::{BIAS, Isa, OFFSET, OFFSET_BITS, Products, Target};
-use crate::model::CHUNK;
-use crate::plan::block_sums::GroupPlane;
-use crate::plan::{LANES, Plane};
+use super::*;
 
 pub struct Avx512Vbmi;
 
@@ -39,8 +33,9 @@ impl Isa for Avx512Vbmi {
         }
     }
 
-    fn base(&self) -> &'static dyn Isa {
-        &Avx512Vnni
+    take_over! {
+        Avx512Vnni,
+        vectors, prefetch, entries, dot_signed, store_codes, load, store
     }
 
     fn registers(&self) -> usize {
@@ -110,12 +105,6 @@ impl Isa for Avx512Vbmi {
             quote!(wide::times_bytes(#bytes, wide::twice(#even), wide::twice(#odd)))
         };
         quote!(wide::first_trits(#moved))
-    }
-
-    fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
-        let (low, high) = indices.split_at(indices.len() / 2);
-        let name = format_ident!("entries_of_{weights}");
-        quote!(wide::join(x86::#name(#book, [#(#low),*]), x86::#name(#book, [#(#high),*])))
     }
 
     fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
@@ -237,6 +226,12 @@ impl Isa for Avx512Vbmi {
         quote!(wide::sum(#floats))
     }
 
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        Some(&Avx512Vbmi)
+    }
+}
+
+impl Integers for Avx512Vbmi {
     fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
         let GroupPlane { windows, index, factors, shift, masks } = plane;
         // An index below 0 gives 0.

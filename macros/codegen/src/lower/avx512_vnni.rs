@@ -2,11 +2,8 @@
 //!
 //! Vectors stay at 256 bits here (`gemm`'s core has 512), where a block of 32 weights fills one register without a second block beside it.
 
-use proc_macro2::TokenStream;
-use quote::quote;
-
 use super::avx_vnni::AvxVnni;
-use super::{Isa, Target};
+use super::*;
 
 pub struct Avx512Vnni;
 
@@ -21,8 +18,12 @@ impl Isa for Avx512Vnni {
         }
     }
 
-    fn base(&self) -> &'static dyn Isa {
-        &AvxVnni
+    take_over! {
+        AvxVnni,
+        vectors, products, prelude, of_one_block, prefetch, plane, or, lookup, trits, entries, activations,
+        lane_sums, steps, signed_bias, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
+        offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
+        run_sums, sum, store
     }
 
     fn registers(&self) -> usize {
@@ -33,11 +34,22 @@ impl Isa for Avx512Vnni {
         quote!(_mm256_dpbusd_epi32(#seed, #codes, #activations))
     }
 
-    fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
-        quote!(_mm256_dpwssd_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
-    }
-
     fn negate(&self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
         quote!(x86::negate_masked(#codes, #(#signs),*))
+    }
+
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        Some(&Avx512Vnni)
+    }
+}
+
+impl Integers for Avx512Vnni {
+    take_over_integers! {
+        AvxVnni,
+        group_plane, shorts, multiples, lane_scales, totals
+    }
+
+    fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
+        quote!(_mm256_dpwssd_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
     }
 }

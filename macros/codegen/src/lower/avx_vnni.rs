@@ -1,11 +1,8 @@
 //! AVX-VNNI: `vpdpbusd` in its VEX encoding does `vpmaddubsw`, `vpmaddwd` and the addition in one
 //! instruction, and adds to the seed by itself.
 
-use proc_macro2::TokenStream;
-use quote::quote;
-
 use super::avx2_fma::Avx2Fma;
-use super::{BIAS, Isa, Products, Target};
+use super::*;
 
 pub struct AvxVnni;
 
@@ -20,8 +17,12 @@ impl Isa for AvxVnni {
         }
     }
 
-    fn base(&self) -> &'static dyn Isa {
-        &Avx2Fma
+    take_over! {
+        Avx2Fma,
+        registers, vectors, prelude, of_one_block, prefetch, plane, or, lookup, trits, entries, negate,
+        activations, lane_sums, steps, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
+        offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
+        run_sums, sum, store
     }
 
     fn products(&self) -> Products {
@@ -34,6 +35,17 @@ impl Isa for AvxVnni {
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbusd_avx_epi32(#seed, #codes, #activations))
+    }
+
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        Some(&AvxVnni)
+    }
+}
+
+impl Integers for AvxVnni {
+    take_over_integers! {
+        Avx2Fma,
+        group_plane, shorts, multiples, lane_scales, totals
     }
 
     fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {

@@ -1,10 +1,7 @@
 //! AVX-VNNI-INT8: `vpdpbssd` multiplies signed codes as they are.
 
-use proc_macro2::TokenStream;
-use quote::quote;
-
 use super::avx_vnni::AvxVnni;
-use super::{Isa, Products, Target};
+use super::*;
 
 pub struct AvxVnniInt8;
 
@@ -19,8 +16,12 @@ impl Isa for AvxVnniInt8 {
         }
     }
 
-    fn base(&self) -> &'static dyn Isa {
-        &AvxVnni
+    take_over! {
+        AvxVnni,
+        registers, vectors, prelude, of_one_block, prefetch, plane, or, lookup, trits, entries, negate,
+        activations, lane_sums, steps, seed, seed_of_floats, dot_unsigned, minus, store_codes, widen,
+        floats, offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
+        run_sums, sum, store
     }
 
     fn products(&self) -> Products {
@@ -33,5 +34,16 @@ impl Isa for AvxVnniInt8 {
 
     fn dot_signed(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(_mm256_dpbssd_epi32(#seed, #codes, #activations))
+    }
+
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        Some(&AvxVnniInt8)
+    }
+}
+
+impl Integers for AvxVnniInt8 {
+    take_over_integers! {
+        AvxVnni,
+        group_plane, shorts, multiples, lane_scales, add_scaled, totals
     }
 }

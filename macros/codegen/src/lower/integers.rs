@@ -8,7 +8,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Isa, Places, Scales, add_minima, codes, dot, of_each_block, run_sums, zero_point};
+use super::{Integers, Isa, Places, Scales, add_minima, codes, dot, of_each_block, run_sums, zero_point};
 use crate::model::{CHUNK, GroupScale};
 use crate::plan::block_sums::{BlockSums, linear};
 use crate::plan::{Chunk, LANES, Minimum, Plan};
@@ -16,6 +16,7 @@ use crate::plan::{Chunk, LANES, Minimum, Plan};
 /// Statements that add a block of each row to its float sums.
 pub fn block(
     isa: &dyn Isa,
+    integers: &dyn Integers,
     plan: &Plan,
     BlockSums { parts, planes }: &BlockSums,
     scales: &Scales,
@@ -24,11 +25,11 @@ pub fn block(
 ) -> TokenStream {
     let Places { index, each, let_blocks, .. } = places;
     let (blocks, acc) = (of_each_block(isa, "block"), quote!(acc #index));
-    let planes = planes.iter().map(|plane| isa.group_plane(&blocks, plane));
+    let planes = planes.iter().map(|plane| integers.group_plane(&blocks, plane));
     let group_codes = planes.reduce(|a, b| isa.or(a, b)).unwrap_or_default();
     let of_group = |group: &GroupScale| (plan.format.codes[group.code].signed, linear(group).unwrap_or(0));
     let (signed, zero) = scales.scale.group.map_or((false, 0), of_group);
-    let group_scales = isa.shorts(quote!(codes), signed, zero);
+    let group_scales = integers.shorts(quote!(codes), signed, zero);
 
     let no_lanes = isa.seed(0, quote!());
     let no_floats = isa.splat(quote!(0.0));
@@ -49,7 +50,7 @@ pub fn block(
     let units = places.activations(isa, &quote!(0)).into_iter().map(|a| quote!(#a.unit()));
     let unit = isa.splat_each(&units.collect::<Vec<_>>());
     let add_minima = minima.map(|(minimum, minima)| {
-        let total = |i: usize| isa.totals(&pairs(isa, places, [2 * i, 2 * i + 1]));
+        let total = |i: usize| integers.totals(&pairs(isa, places, [2 * i, 2 * i + 1]));
         let totals: Vec<_> = (0..plan.format.chunks() / 2).map(total).collect();
         let sums = plan.sums(&minimum.scale, 2 * CHUNK / LANES);
         let sums = sums.into_iter().map(|runs| isa.mul(run_sums(isa, &totals, runs), quote!(unit)));
@@ -64,7 +65,7 @@ pub fn block(
     };
     let (no_sums, base) = (places.sums(&no_lanes), scales.base(&blocks));
     let parts = parts.iter().map(|pairs| {
-        let steps = pairs.iter().map(|&pair| step(isa, plan, pair.map(chunk), places));
+        let steps = pairs.iter().map(|&pair| step(isa, integers, plan, pair.map(chunk), places));
         let sum = isa.mul(isa.floats(quote!(sums #index)), quote!(unit));
         // Beside integer scales of groups a product has a factor of the block.
         let add = isa.fma(sum, quote!(d), acc.clone(), false);
@@ -102,7 +103,13 @@ fn pairs(isa: &dyn Isa, places: &Places, chunks: [usize; 2]) -> Vec<[TokenStream
 }
 
 /// A block of code that adds two chunks of each row to its integer sums.
-fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], places: &Places) -> TokenStream {
+fn step(
+    isa: &dyn Isa,
+    integers: &dyn Integers,
+    plan: &Plan,
+    [first, second]: [&Chunk; 2],
+    places: &Places,
+) -> TokenStream {
     let Places { index, each, let_blocks, .. } = places;
     let numbers = [first.number, second.number];
     let names = ["a_1", "a_2"].map(|name| of_each_block(isa, name));
@@ -114,11 +121,11 @@ fn step(isa: &dyn Isa, plan: &Plan, [first, second]: [&Chunk; 2], places: &Place
     let [seed_1, seed_2] = [0, 1].map(|i| isa.seed(point, isa.lane_sums(&names[i])));
     let [activations_1, activations_2] = [0, 1].map(|i| isa.activations(&names[i]));
     let pairs: Vec<_> = names[0].iter().cloned().zip(names[1].iter().cloned()).map(Into::into).collect();
-    let multiples = isa.multiples(&pairs);
+    let multiples = integers.multiples(&pairs);
     let dot_1 = dot(isa, plan, quote!(seed_1), codes(isa, plan, first), quote!(activations_1));
     let dot_2 = dot(isa, plan, quote!(seed_2), codes(isa, plan, second), quote!(activations_2));
-    let scaled = isa.lane_scales(quote!(scales[r]), numbers, quote!(multiples));
-    let add = isa.add_scaled(quote!(sums #index), [quote!(dot_1), quote!(dot_2)], quote!(scaled));
+    let scaled = integers.lane_scales(quote!(scales[r]), numbers, quote!(multiples));
+    let add = integers.add_scaled(quote!(sums #index), [quote!(dot_1), quote!(dot_2)], quote!(scaled));
     quote! {
         #each {
             #let_1

@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{Isa, Products, Target, Way};
+use super::{Integers, Isa, Products, Target, Way};
 use crate::model::CHUNK;
 use crate::plan::{LANES, Plane};
 
@@ -18,10 +18,6 @@ impl Isa for Scalar {
             arch: None,
             features: &[],
         }
-    }
-
-    fn base(&self) -> &'static dyn Isa {
-        unreachable!("the scalar instruction set states every primitive")
     }
 
     /// What x86-64 and AArch64 have at least, as far as x86-64's 16 go.
@@ -218,7 +214,7 @@ impl Isa for Scalar {
     }
 
     /// Without an instruction for it, sums in 16 and 32 bits are no faster than those in floats.
-    fn sums_in_integers(&self) -> bool {
-        false
+    fn integers(&self) -> Option<&'static dyn Integers> {
+        None
     }
 }
