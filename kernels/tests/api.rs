@@ -272,7 +272,10 @@ fn nan_and_infinity_remain_in_tiles() {
 
 #[test]
 fn lengths_are_checked() {
-    for (&format, isa) in FORMATS.iter().flat_map(|format| Supported::all().map(move |isa| (format, isa))) {
+    // Lengths are checked before a kernel is called: Miri takes two formats.
+    let here = |format: &&&Format| !cfg!(miri) || ["Q4_0", "Q4_K"].contains(&format.name);
+    let formats = FORMATS.iter().filter(here);
+    for (&format, isa) in formats.flat_map(|format| Supported::all().map(move |isa| (format, isa))) {
         let kernels = format.kernels(isa);
         let a = vec![ActivationBlock::ZERO; format.block_len / 32];
         let row = vec![0; format.block_bytes];

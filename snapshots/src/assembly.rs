@@ -187,7 +187,15 @@ fn largest(
     let called = callees
         .iter()
         .flat_map(|callee| loops::of(&callee.instructions).into_iter().map(move |own| (callee, own)));
-    let candidates = own.into_iter().map(|own| (function, own)).chain(called).map(|(function, found)| {
+    let candidates = own.into_iter().map(|own| (function, own)).chain(called);
+    // Where two blocks are worked on at once, the last of an odd number is a pass for itself: a loop over passes.
+    let has_passes = isa.blocks() > 1 && operation != Operation::Dequantize;
+    let candidates = candidates.flat_map(|(function, found)| {
+        let inner = if has_passes { found.clone().inner() } else { Vec::new() };
+        let found = if inner.is_empty() { vec![found] } else { inner };
+        found.into_iter().map(move |found| (function, found))
+    });
+    let candidates = candidates.map(|(function, found)| {
         let instructions = found.instructions(&function.instructions);
         Cell {
             kernel: format!("{}_{}", format.name.to_lowercase(), operation.name()),

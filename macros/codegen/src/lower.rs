@@ -215,7 +215,7 @@ mod ways;
 
 impl dyn Isa + '_ {
     /// Blocks that share a register.
-    fn blocks(&self) -> usize {
+    pub fn blocks(&self) -> usize {
         if self.of_one_block().is_some() { 2 } else { 1 }
     }
 }

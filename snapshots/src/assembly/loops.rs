@@ -11,6 +11,7 @@ use petgraph::graphmap::DiGraphMap;
 type Graph = DiGraphMap<usize, ()>;
 
 /// A loop: the indices of its instructions, in order, and what leads to what among them.
+#[derive(Clone)]
 pub struct Loop {
     nodes: Vec<usize>,
     graph: Graph,

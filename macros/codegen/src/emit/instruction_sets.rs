@@ -29,6 +29,7 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
         let (unsigned, signed) = (option(unsigned), option(signed));
         quote!((Self::#variant, false) => #unsigned, (Self::#variant, true) => #signed,)
     });
+    let blocks = isas.iter().map(|isa| isa.blocks());
     let missing = targets.iter().zip(&variants).map(|(target, variant)| {
         let features = target.features;
         match target.arch {
@@ -74,6 +75,13 @@ pub fn instruction_sets(isas: &[&dyn Isa]) -> TokenStream {
             pub const fn product(self, signed: bool) -> ::core::option::Option<&'static str> {
                 match (self, signed) {
                     #(#products)*
+                }
+            }
+
+            /// Consecutive blocks of a row that a kernel works on at once, where they share its registers: 1 or 2.
+            pub const fn blocks(self) -> usize {
+                match self {
+                    #(Self::#variants => #blocks,)*
                 }
             }
 
