@@ -35,10 +35,12 @@ fn activations(isa: Supported, x: &[f32]) -> Vec<ActivationBlock> {
 /// Formats for Miri, which takes a second for what takes a machine a millisecond: one for each kind of generated code,
 /// which are zero points, minima, planes and signed codes; integer scales of 32 and of 16 weights; codebooks with signs and
 /// with codes of more than 8 bits; tables and trits; numbers of 8 bits.
-const KINDS: &[&str] = &[
-    "Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K", "IQ2_XXS", "IQ1_S", "IQ4_XS", "TQ1_0", "MXFP4", "NVFP4",
-    "Quarter",
-];
+const KINDS: &[&str] =
+    &["Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K", "IQ2_XXS", "IQ1_S", "IQ4_XS", "TQ1_0", "NVFP4"];
+
+/// Of these the ones that are multiplied in panels, 32 rows times 12 tokens at the least: for scales of 32 and of 16 weights,
+/// and with minima.
+const IN_PANELS: &[&str] = &["Q4_0", "Q6_K", "Q4_1"];
 
 /// Whether tests run `format` here.
 fn runs_here(format: &Format) -> bool {
@@ -157,7 +159,7 @@ fn products_are_those_of_dequantized_weights() {
         quantize_tile(isa, &x, &mut tile).unwrap();
         let mut many = vec![f32::NAN; rows];
         let store = |_, row: usize, values: &[f32]| many[row..row + values.len()].copy_from_slice(values);
-        if format.panel.is_none() {
+        if format.panel.is_none() || cfg!(miri) && !IN_PANELS.contains(&format.name) {
             continue;
         }
         kernels.gemm(&matrix, rows, &tile, 1, &mut Panels::default(), store).unwrap();
