@@ -210,6 +210,7 @@ pub fn main(formats: &[&'static Format]) -> ExitCode {
     #[cfg(unix)]
     {
         crate::alloc::when_exhausted(output::end_without_memory);
+        output::end_threads_without_memory();
         lost_file::watch();
     }
     stop::fail_writes_at_size_limit();

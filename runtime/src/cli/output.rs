@@ -134,6 +134,19 @@ pub fn end_without_memory() -> ! {
     unsafe { libc::_exit(1) }
 }
 
+/// Ends the process in the same way where a thread finds no memory to begin with: the standard library panics there, before
+/// anything of ours runs in it.
+#[cfg(unix)]
+pub fn end_threads_without_memory() {
+    let other = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.contains("allocate an alternative stack")) {
+            end_without_memory();
+        }
+        other(panic);
+    }));
+}
+
 /// Makes visible what a terminal would obey.
 pub struct Terminal<W> {
     out: W,
