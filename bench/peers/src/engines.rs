@@ -1,6 +1,7 @@
 //! The engines. One more in Rust is a file in `bin`, which `Cargo.toml` names with its crates, and a line here.
 
 use crate::prepare::LlamaBuild;
+use crate::results::Comparison;
 
 /// An engine, in a way to build and run it.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub enum Start {
     Llama(LlamaBuild),
     /// A script, run by a Python that has gguf.
     Exact,
+    /// A script, run by a Python that has mistralrs, which is asked and answers as `llama-bench`.
+    Mistral,
 }
 
 /// What the others are compared with.
@@ -36,7 +39,10 @@ pub const LLAMA_CPP: Engine =
 /// No engine, but what the weights of a file mean.
 pub const EXACT: Engine = Engine { name: "float64", start: Start::Exact, environment: &[] };
 
-/// Everyone. Candle and Realizar choose vector instructions when they are compiled.
+/// It takes text alone, so that tokens can't be given to it one by one as to a worker.
+pub const MISTRAL_RS: Engine = Engine { name: "mistral.rs", start: Start::Mistral, environment: &[] };
+
+/// Everyone that has a worker. Candle and Realizar choose vector instructions when they are compiled.
 pub const ALL: &[Engine] = &[
     OURS,
     LLAMA_CPP,
@@ -60,3 +66,14 @@ pub const ON_AVX2: &[Engine] = &[
 
 /// Those that are run beside a busy process.
 pub const DISTURBED: &[Engine] = &[OURS, LLAMA_CPP];
+
+/// Those that are compared in something.
+pub fn of(comparison: Comparison) -> impl Iterator<Item = &'static Engine> {
+    let (workers, more): (&[Engine], &[Engine]) = match comparison {
+        Comparison::Speed => (ALL, &[MISTRAL_RS]),
+        Comparison::Details => (ALL, &[]),
+        Comparison::Avx2 => (ON_AVX2, &[]),
+        Comparison::Busy => (DISTURBED, &[]),
+    };
+    workers.iter().chain(more)
+}

@@ -5,6 +5,7 @@
 //! for a while slows all. Besides it tells, with `types`, how exact Quantloom and llama.cpp are.
 
 mod engines;
+mod llama_bench;
 mod prepare;
 mod results;
 mod series;
@@ -28,30 +29,42 @@ use quantloom::tokenizer::{EncodeOptions, SpecialTokens};
 use quantloom::{Model, bench};
 use quantloom_kernels::{Isa, Supported};
 
-use engines::Engine;
+use engines::{Engine, Start};
+use llama_bench::{LlamaBench, Named};
 use prepare::{Pythons, Starter};
 use results::{Agreement, Column, Comparison, Limits, MARKERS, Machine, Markers, Results, Setting};
 use serde::de::DeserializeOwned;
 use worker::Result;
 
-/// Measures Quantloom beside llama.cpp, Candle and Realizar, in turn
+/// Measures Quantloom beside llama.cpp, Candle, Realizar, mistral.rs and any `llama-bench`, in turn
 #[derive(Parser)]
 #[command(name = "peers", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     /// What to compare; `avx2` compiles llama.cpp once more
-    #[arg(long, value_delimiter = ',', default_value = "main,busy", value_name = "WHAT,…")]
+    #[arg(long, value_delimiter = ',', default_value = "speed,details,busy", value_name = "WHAT,…")]
     compare: Vec<Comparison>,
-    /// Times that every engine has its turn
+    /// Times that every engine has its turn, those that are kept among them
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
-    /// The formats of the model for speed
-    #[arg(long, value_delimiter = ',', default_value = "Q4_0,Q8_0", value_name = "TYPE,…")]
-    formats: Vec<String>,
+    /// The types of the model for speed, and mixtures
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,MXFP4,Q4_K_M",
+        value_name = "TYPE,…"
+    )]
+    types: Vec<String>,
     /// Threads
     #[arg(long, value_delimiter = ',', default_value = "1,2", value_name = "N,…")]
     threads: Vec<usize>,
+    /// Compare the speed of a `llama-bench`, too: of another build of llama.cpp, or of a fork
+    #[arg(long, value_name = "NAME=FILE")]
+    llama_bench: Vec<Named>,
+    /// Flags for that of this name; of several such the fastest counts [default: it is run without]
+    #[arg(long, value_name = "NAME=FLAGS", allow_hyphen_values = true)]
+    llama_bench_args: Vec<Named>,
     /// Leave an engine out, which may have its turn in rounds that are added later
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
@@ -67,7 +80,7 @@ struct Cli {
     /// Where the results are kept [default: peers.json, or types.json, in the target folder]
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Add rounds, or types, to those that are kept there
+    /// Go on with what is kept there: add the rounds, or the types, that it lacks
     #[arg(long, global = true)]
     append: bool,
     /// Put the results into the project's README, too
@@ -121,22 +134,30 @@ fn run(cli: &Cli) -> Result<()> {
         return told(&types, types::MARKERS, cli);
     }
     let json = cli.json("peers.json");
-    if let Some(unknown) =
-        cli.without.iter().find(|name| !engines::ALL.iter().any(|engine| engine.name == **name))
-    {
-        let names: Vec<&str> = engines::ALL.iter().map(|engine| engine.name).collect();
-        return Err(format!("--without {unknown:?}: there are {}", names.join(", ")));
+    let benches = LlamaBench::all(&cli.llama_bench, &cli.llama_bench_args)?;
+    let engines: Vec<&str> = cli
+        .compare
+        .iter()
+        .flat_map(|&comparison| engines::of(comparison))
+        .map(|engine| engine.name)
+        .collect();
+    let names = || engines.iter().copied().chain(benches.iter().map(|bench| &bench.name[..]));
+    if let Some(unknown) = cli.without.iter().find(|without| !names().any(|name| name == **without)) {
+        return Err(format!("--without {unknown:?}: there are {}", Vec::from_iter(names()).join(", ")));
+    }
+    if let Some(taken) = benches.iter().find(|bench| names().filter(|name| *name == bench.name).count() > 1) {
+        return Err(format!("--llama-bench {:?}: another engine has that name", taken.name));
     }
     if cli.leaves_out(engines::OURS.name) {
         return Err(format!("--without {:?}: all others are held against it", engines::OURS.name));
     }
-    let plans = plans(cli)?;
+    let plans = plans(cli, &benches)?;
     let mut results =
         Results { date: String::new(), machine: machine(), agreement: Vec::new(), settings: Vec::new() };
     if cli.append && json.exists() {
         results = kept(&json, results.machine)?;
     }
-    if results.agreement.is_empty() && cli.compare.contains(&Comparison::Main) {
+    if results.agreement.is_empty() && cli.compare.contains(&Comparison::Speed) {
         results.agreement = agreement(cli, &mut starters)?;
     }
     for round in 1..=cli.rounds {
@@ -152,12 +173,15 @@ fn run(cli: &Cli) -> Result<()> {
                 }
                 None => results.settings.push_mut(plan.setting.clone()),
             };
+            if setting.limits.len() >= round {
+                continue;
+            }
             eprintln!("round {round} of {}: {}", cli.rounds, setting.title());
-            take_turns(setting, &plan.model, &mut starters, cli)?;
+            take_turns(setting, &plan.model, &mut starters, &benches, cli)?;
+            results.date = time::OffsetDateTime::now_utc().date().to_string();
+            let text = serde_json::to_string_pretty(&results).expect("results are JSON");
+            fs::write(&json, text + "\n").map_err(|error| in_file(&json, error))?;
         }
-        results.date = time::OffsetDateTime::now_utc().date().to_string();
-        let text = serde_json::to_string_pretty(&results).expect("results are JSON");
-        fs::write(&json, text + "\n").map_err(|error| in_file(&json, error))?;
     }
     told(&results, MARKERS, cli)
 }
@@ -173,51 +197,56 @@ struct Plan {
     model: PathBuf,
 }
 
-fn plans(cli: &Cli) -> Result<Vec<Plan>> {
+fn plans(cli: &Cli, benches: &[LlamaBench]) -> Result<Vec<Plan>> {
     let most = cli.threads.iter().copied().max().unwrap_or(1);
     let mut plans = Vec::new();
     for &comparison in &cli.compare {
-        let (formats, threads) = match comparison {
-            Comparison::Main => (cli.formats.clone(), cli.threads.clone()),
-            Comparison::Avx2 => (vec!["Q4_0".into()], cli.threads.clone()),
-            Comparison::Busy => (vec!["Q4_0".into()], vec![most]),
+        let some = |types: &[&str]| types.iter().map(|&ty| ty.to_owned()).collect();
+        let (types, threads): (Vec<String>, _) = match comparison {
+            Comparison::Speed => (cli.types.clone(), cli.threads.clone()),
+            Comparison::Details => (some(&["Q4_0", "Q8_0"]), vec![most]),
+            Comparison::Avx2 => (some(&["Q4_0"]), cli.threads.clone()),
+            Comparison::Busy => (some(&["Q4_0"]), vec![most]),
         };
-        for format in formats {
-            let model = prepare::speed_model(&format)?;
+        for ty in types {
+            let model = prepare::speed_model(&ty)?;
             let gguf = Gguf::open(&model).map_err(|error| error.to_string())?;
-            // The output matrix is multiplied by the last token of a prompt alone.
-            let products = gguf.tensors().iter().filter(|tensor| tensor.name().starts_with("blk."));
-            let products_per_token = products.map(|tensor| (tensor.cols() * tensor.rows()) as u64).sum();
+            let products_per_token = products_per_token(&gguf)?;
             let loaded = Model::from_gguf(gguf, isa(comparison)?, 1).map_err(|error| error.to_string())?;
-            plans.extend(threads.iter().map(|&threads| {
-                Plan {
-                    setting: Setting {
-                        comparison,
-                        format: format.clone(),
-                        threads,
-                        bytes_per_token: loaded.bytes_per_token(),
-                        products_per_token,
-                        limits: Vec::new(),
-                        engines: engines(comparison)
-                            .iter()
-                            .filter(|engine| !cli.leaves_out(engine.name))
-                            .map(|engine| Column::new(engine.name))
-                            .collect(),
-                    },
-                    model: model.clone(),
-                }
+            let benches = if comparison == Comparison::Speed { benches } else { &[] };
+            let names = engines::of(comparison).map(|engine| engine.name);
+            let names = names.chain(benches.iter().map(|bench| &bench.name[..]));
+            let columns: Vec<Column> = names.filter(|name| !cli.leaves_out(name)).map(Column::new).collect();
+            plans.extend(threads.iter().map(|&threads| Plan {
+                setting: Setting {
+                    comparison,
+                    ty: ty.clone(),
+                    threads,
+                    bytes_per_token: loaded.bytes_per_token(),
+                    products_per_token,
+                    limits: Vec::new(),
+                    engines: columns.clone(),
+                },
+                model: model.clone(),
             }));
         }
     }
     Ok(plans)
 }
 
-fn engines(comparison: Comparison) -> &'static [Engine] {
-    match comparison {
-        Comparison::Main => engines::ALL,
-        Comparison::Avx2 => engines::ON_AVX2,
-        Comparison::Busy => engines::DISTURBED,
-    }
+/// Products that a token of a prompt takes on average. The last token alone has logits, and of the others the last layer
+/// needs keys and values alone.
+fn products_per_token(gguf: &Gguf) -> Result<u64> {
+    let layers = gguf.metadata().require_u32(prepare::LAYERS).map_err(|error| error.to_string())?;
+    let last = format!("blk.{}.", layers - 1);
+    let products = gguf.tensors().iter().map(|tensor| {
+        let is_of_all = match tensor.name().strip_prefix(&last) {
+            Some(name) => name.starts_with("attn_k.") || name.starts_with("attn_v."),
+            None => tensor.name().starts_with("blk."),
+        };
+        if is_of_all { (tensor.cols() * tensor.rows()) as u64 } else { 0 }
+    });
+    Ok(products.sum())
 }
 
 /// What our kernels run on.
@@ -230,7 +259,13 @@ fn isa(comparison: Comparison) -> Result<Supported> {
 }
 
 /// One round of a setting.
-fn take_turns(setting: &mut Setting, model: &Path, starters: &mut Starters, cli: &Cli) -> Result<()> {
+fn take_turns(
+    setting: &mut Setting,
+    model: &Path,
+    starters: &mut Starters,
+    benches: &[LlamaBench],
+    cli: &Cli,
+) -> Result<()> {
     prepare::warm(model)?;
     setting.limits.push(limits(setting, model)?);
     // Nobody always follows the same one.
@@ -240,11 +275,18 @@ fn take_turns(setting: &mut Setting, model: &Path, starters: &mut Starters, cli:
         if column.not_run.is_some() || cli.leaves_out(&column.engine) {
             continue;
         }
-        let engine = engines(setting.comparison).iter().find(|engine| engine.name == column.engine);
-        let engine = engine.ok_or_else(|| format!("there is no engine {:?} any more", column.engine))?;
-        let turn = starters.get(engine).and_then(|starter| {
-            series::turn(starter, setting.comparison, model, setting.threads, cli.patience())
-        });
+        let (threads, patience) = (setting.threads, cli.patience());
+        let engine = engines::of(setting.comparison).find(|engine| engine.name == column.engine);
+        let bench = benches.iter().find(|bench| bench.name == column.engine);
+        let turn = match (engine, bench) {
+            (Some(engine), _) => starters.get(engine).and_then(|starter| match engine.start {
+                Start::Mistral => llama_bench::turn([starter.command(threads)], model, threads, patience),
+                _ => series::turn(starter, setting.comparison, model, threads, patience),
+            }),
+            (None, Some(bench)) => bench.turn(model, threads, patience),
+            // It was compared before, and is not named this time.
+            (None, None) => continue,
+        };
         match turn {
             Ok(turn) => column.add(round, turn)?,
             Err(why) => {
@@ -266,12 +308,13 @@ fn limits(setting: &Setting, model: &Path) -> Result<Limits> {
     limits().map_err(|error: quantloom::Error| error.to_string())
 }
 
-/// What every engine says of a real model: as it comes, which is Q4_1, and in the formats that are measured.
+/// What every engine that has a worker says of a real model: as it comes, which is Q4_1, and in two types more.
 fn agreement(cli: &Cli, starters: &mut Starters) -> Result<Vec<Agreement>> {
     let threads = cli.threads.iter().copied().max().unwrap_or(1);
     let mut agreement = Vec::new();
-    for format in [None].into_iter().chain(cli.formats.iter().map(|format| Some(&format[..]))) {
-        let path = prepare::real_model(format)?;
+    for ty in [None, Some("Q4_0"), Some("Q8_0")] {
+        let path = prepare::real_model(ty)?;
+        let ty = ty.unwrap_or("Q4_1");
         let model = Model::load(&path, Some(1)).map_err(|error| error.to_string())?;
         let options = EncodeOptions { add_bos: false, add_eos: false, parse_special: false };
         let prompt = model.tokenizer().encode(BEGINNING, options);
@@ -283,13 +326,12 @@ fn agreement(cli: &Cli, starters: &mut Starters) -> Result<Vec<Agreement>> {
         };
         let expected = speak(&engines::OURS)?;
         let text = model.tokenizer().decode(&expected, SpecialTokens::Skip);
-        eprintln!("{}: {BEGINNING:?} goes on {text:?}", format.unwrap_or("Q4_1"));
+        eprintln!("{ty}: {BEGINNING:?} goes on {text:?}");
         for engine in engines::ALL.iter().filter(|engine| engine.name != engines::OURS.name) {
             if !cli.leaves_out(engine.name) {
                 let outcome = series::compared(speak(engine), &expected);
                 eprintln!("{}: {outcome}", engine.name);
-                let format = format.unwrap_or("Q4_1").into();
-                agreement.push(Agreement { engine: engine.name.into(), format, outcome });
+                agreement.push(Agreement { engine: engine.name.into(), ty: ty.into(), outcome });
             }
         }
     }

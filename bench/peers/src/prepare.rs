@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quantloom::gguf::{Formats, Gguf, GgufWriter, Value};
-use quantloom::quantize::{Recipe, quantize_file};
+use quantloom::quantize::{Recipe, quantize_file, tensor_type};
 use quantloom::{bench, pull};
 
 use crate::engines::{Engine, Start};
@@ -19,6 +19,9 @@ const LLAMA: &str = "llama-cpp-python==0.3.36";
 
 /// What reads and dequantizes files for the forward pass in float64: llama.cpp's own package, of which it runs nothing.
 const GGUF: &str = "gguf==0.19.0";
+
+/// The mistral.rs that is measured, as its own project distributes it.
+const MISTRAL_RS: &str = "mistralrs==0.9.5";
 
 /// How llama.cpp is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +56,14 @@ impl Starter {
                 build.python(pythons)?,
                 vec!["-c", concat!(include_str!("serve.py"), include_str!("llama.py"))],
             ),
-            Start::Exact => {
-                let python = python("exact", "gguf", |python| {
-                    let mut pip = Command::new(python);
-                    pip.args(["-m", "pip", "install", GGUF]);
-                    pip
-                })?;
-                (python, vec!["-c", concat!(include_str!("serve.py"), include_str!("exact.py"))])
-            }
+            Start::Exact => (
+                python("exact", "gguf", |python| pip_install(python, GGUF))?,
+                vec!["-c", concat!(include_str!("serve.py"), include_str!("exact.py"))],
+            ),
+            Start::Mistral => (
+                python("mistral", "mistralrs", |python| pip_install(python, MISTRAL_RS))?,
+                vec!["-c", include_str!("mistral.py")],
+            ),
         };
         Ok(Self { program, arguments, environment: engine.environment })
     }
@@ -101,7 +104,7 @@ fn run(command: &mut Command) -> Result<()> {
     let shown = command.get_program().to_string_lossy().into_owned();
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{shown} failed ({status}) to build it")),
+        Ok(status) => Err(format!("{shown} failed ({status}) to build or install it")),
         Err(error) => Err(format!("{shown} does not run: {error}")),
     }
 }
@@ -117,6 +120,12 @@ fn python(folder: &str, module: &str, install: impl FnOnce(&Path) -> Command) ->
         run(&mut install(&python))?;
     }
     Ok(python)
+}
+
+fn pip_install(python: &Path, package: &str) -> Command {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", package]);
+    pip
 }
 
 impl LlamaBuild {
@@ -153,43 +162,50 @@ impl LlamaBuild {
     }
 }
 
-/// The model of the benchmark, TinyLlama or one of its shape, in a format.
-pub fn speed_model(format: &str) -> Result<PathBuf> {
+/// The model of the benchmark, TinyLlama or one of its shape, in a type.
+pub fn speed_model(ty: &str) -> Result<PathBuf> {
     let q4_0 = bench::default_model().map_err(|error| error.to_string())?;
     let stem = q4_0.file_stem().unwrap_or_default().to_string_lossy();
     let name = stem.trim_end_matches(".Q4_0");
-    if format == "Q4_0" { Ok(q4_0.clone()) } else { converted(&q4_0, name, format) }
+    if ty == "Q4_0" { Ok(q4_0.clone()) } else { converted(&q4_0, name, ty) }
 }
 
-/// A real model: as it comes, or in a format.
-pub fn real_model(format: Option<&str>) -> Result<PathBuf> {
+/// A real model: as it comes, or in a type.
+pub fn real_model(ty: Option<&str>) -> Result<PathBuf> {
     let model = pull::DEFAULT.fetch().map_err(|error| error.to_string())?;
-    format.map_or(Ok(model.clone()), |format| converted(&model, "SmolLM2-135M-Instruct", format))
+    ty.map_or(Ok(model.clone()), |ty| converted(&model, "SmolLM2-135M-Instruct", ty))
 }
 
-/// A model whose matrices are all in another format, made where it isn't in the cache yet.
-fn converted(source: &Path, name: &str, format: &str) -> Result<PathBuf> {
-    let path = source.with_file_name(format!("{name}.all-{format}.gguf"));
+/// A model in another type, made where it isn't in the cache yet.
+fn converted(source: &Path, name: &str, ty: &str) -> Result<PathBuf> {
+    let all = if is_mixture(ty) { "" } else { "all-" };
+    let path = source.with_file_name(format!("{name}.{all}{ty}.gguf"));
     // It gets its name when it is whole.
     if Gguf::open(&path).is_ok() {
         return Ok(path);
     }
-    quantized(source, &path, format)?;
+    eprintln!("writing {}", path.display());
+    quantized(source, &path, ty)?;
     Ok(path)
 }
 
-/// Writes a model whose matrices are all in a format.
-pub fn quantized(source: &Path, path: &Path, format: &str) -> Result<()> {
+/// Whether it is one of llama.cpp's mixtures, which chooses the type of each matrix, and no type.
+fn is_mixture(ty: &str) -> bool {
+    tensor_type(ty, &Formats::default()).is_err()
+}
+
+/// Writes a model whose matrices are all in a type, or in those of a mixture.
+pub fn quantized(source: &Path, path: &Path, ty: &str) -> Result<()> {
     let write = || {
-        let mut recipe = Recipe::new(format, &Formats::default())?;
-        (recipe.pure, recipe.requantize, recipe.unweighted) = (true, true, true);
+        let mut recipe = Recipe::new(ty, &Formats::default())?;
+        (recipe.pure, recipe.requantize, recipe.unweighted) = (!is_mixture(ty), true, true);
         quantize_file(&Gguf::open(source)?, path, &recipe, None, |_| ControlFlow::Continue(()))
     };
     write().map(drop).map_err(|error: quantloom::Error| error.to_string())
 }
 
 /// What a file says how many layers it has.
-const LAYERS: &str = "llama.block_count";
+pub const LAYERS: &str = "llama.block_count";
 
 /// Writes a model with the first of its layers alone.
 pub fn cut(source: &Path, path: &Path, layers: u32) -> Result<()> {
@@ -262,6 +278,13 @@ mod tests {
         let tensors: Vec<_> = file.tensors().iter().map(|tensor| (tensor.name(), tensor.data()[0])).collect();
         assert_eq!(tensors, [("token_embd.weight", 1), ("blk.1.a.weight", 2)]);
         assert!(cut(&path, &whole, 3).is_err(), "it has but two");
+    }
+
+    #[test]
+    fn a_mixture_is_no_type() {
+        for (ty, expected) in [("Q4_K", false), ("q4_k", false), ("IQ4_XS", false), ("Q4_K_M", true)] {
+            assert_eq!(is_mixture(ty), expected, "{ty}");
+        }
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     pub engine: String,
-    /// The model's format.
-    pub format: String,
+    /// Of the model's matrices.
+    pub ty: String,
     pub outcome: Spoken,
 }
 
@@ -50,8 +50,8 @@ pub enum Spoken {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     pub comparison: Comparison,
-    /// Of the file's matrices.
-    pub format: String,
+    /// Of the file's matrices, or the mixture that they are.
+    pub ty: String,
     pub threads: usize,
     /// Weights that one token reads.
     pub bytes_per_token: u64,
@@ -66,8 +66,10 @@ pub struct Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {
-    /// All engines, all measures
-    Main,
+    /// The speed of all engines, in every type
+    Speed,
+    /// Loading, memory and long contexts
+    Details,
     /// Quantloom and llama.cpp on AVX2 alone
     Avx2,
     /// Quantloom and llama.cpp beside a process that keeps a core busy
@@ -120,7 +122,7 @@ pub enum Measure {
 /// Tokens of a prompt.
 pub const PROMPT: usize = 512;
 /// Single tokens after a short prompt.
-pub const DECODED: usize = 128;
+pub const DECODED: usize = 64;
 /// Tokens before those of `DeepDecode`.
 pub const DEPTH: usize = 1024;
 /// Single tokens after those.
@@ -252,8 +254,7 @@ impl Display for Results {
         writeln!(
             f,
             "Measured {} on {cores} cores of \"{cpu}\" ({}), with {compiler}. Medians of the rounds, ± half the \
-             distance of their quartiles; in parentheses by how many times Quantloom is faster, or needs less, in the \
-             same rounds.\n",
+             distance of their quartiles.\n",
             self.date,
             features.join(" ")
         )?;
@@ -269,28 +270,127 @@ impl Display for Results {
         if !self.agreement.is_empty() {
             self.agreement(f)?;
         }
-        self.settings.iter().try_for_each(|setting| write!(f, "\n{setting}"))
+        let (speed, others): (Vec<&Setting>, Vec<_>) =
+            self.settings.iter().partition(|setting| setting.comparison == Comparison::Speed);
+        let mut threads: Vec<usize> = speed.iter().map(|setting| setting.threads).collect();
+        threads.sort_unstable();
+        threads.dedup();
+        for measure in [Measure::Decode, Measure::Prefill] {
+            for &threads in &threads {
+                let settings = speed.iter().copied().filter(|setting| setting.threads == threads).collect();
+                write!(f, "\n{}", Speeds { measure, threads, settings })?;
+            }
+        }
+        if !others.is_empty() {
+            writeln!(
+                f,
+                "\nIn the parentheses of the tables below: by how many times Quantloom is faster, or needs less, in the \
+                 same rounds."
+            )?;
+        }
+        others.iter().try_for_each(|setting| write!(f, "\n{setting}"))
     }
+}
+
+/// The speed of all engines in every type, on so many threads.
+struct Speeds<'a> {
+    measure: Measure,
+    threads: usize,
+    /// One of each type.
+    settings: Vec<&'a Setting>,
+}
+
+impl Display for Speeds<'_> {
+    /// A title and a table.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { measure, threads, settings } = self;
+        let mut engines: Vec<&str> = Vec::new();
+        for column in settings.iter().flat_map(|setting| &setting.engines) {
+            if !engines.contains(&&column.engine[..]) {
+                engines.push(&column.engine);
+            }
+        }
+        let limits = || settings.iter().flat_map(|setting| &setting.limits);
+        let (limit, unit, does) = match measure {
+            Measure::Prefill => {
+                (Summary::of(limits().map(|limits| limits.products / 1e9)), " GMAC/s", "multiplies")
+            }
+            _ => (Summary::of(limits().map(|limits| limits.read / 1e9)), " GB/s", "reads"),
+        };
+        let Some(limit) = limit else { return Ok(()) };
+        writeln!(
+            f,
+            "**{}, {}**; in parentheses the share of what this machine {does} in the same rounds, {}\n",
+            measure.header(),
+            in_threads(*threads),
+            Measured(limit, unit)
+        )?;
+        writeln!(f, "| | {} | Quantloom beside the fastest other |", engines.join(" | "))?;
+        writeln!(f, "|---|{}--:|", "--:|".repeat(engines.len()))?;
+        let mut spread = 0.0_f64;
+        let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
+        for setting in settings {
+            let find = |engine: &str| setting.engines.iter().find(|column| column.engine == engine);
+            let mut cells = Vec::new();
+            for engine in &engines {
+                let column = find(engine);
+                let samples = column.and_then(|column| column.samples.get(measure));
+                let summary = samples.and_then(|samples| Summary::of(samples.values().copied()));
+                spread = spread.max(summary.and_then(|summary| summary.spread).unwrap_or(0.0));
+                let share = samples.and_then(|samples| setting.share(*measure, samples));
+                let cell = summary.zip(share).map_or(String::new(), |(summary, share)| {
+                    format!("{} ({:.0} %)", Number(summary.median), share * 100.0)
+                });
+                let rounds = samples.map_or(0, BTreeMap::len);
+                let why = column.and_then(|column| column.not_run.as_deref());
+                let mut note = |text: String| match notes.iter_mut().find(|(known, _)| *known == text) {
+                    Some((_, types)) => types.push(&setting.ty),
+                    None => notes.push((text, vec![&setting.ty[..]])),
+                };
+                match why {
+                    Some(why) => note(format!("{engine} is not run: {}", cell_text(why))),
+                    None if rounds > 0 && rounds < setting.limits.len() => {
+                        note(format!("{engine} took part in {rounds} of {} rounds", setting.limits.len()));
+                    }
+                    None => {}
+                }
+                cells.push(cell);
+            }
+            let best = setting
+                .best_other(*measure)
+                .map_or(String::new(), |(name, ratio)| format!("{ratio:.2} × {name}"));
+            writeln!(f, "| {} | {} | {best} |", setting.ty, cells.join(" | "))?;
+        }
+        writeln!(f, "\nNo engine's rounds spread by more than ±{:.0} %.", spread * 100.0)?;
+        if !notes.is_empty() {
+            writeln!(f)?;
+        }
+        notes.iter().try_for_each(|(note, types)| writeln!(f, "- {}: {note}", types.join(", ")))
+    }
+}
+
+fn in_threads(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }
 
 impl Results {
     fn agreement(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut formats: Vec<&str> = Vec::new();
+        let mut types: Vec<&str> = Vec::new();
         let mut engines: Vec<&str> = Vec::new();
-        for Agreement { engine, format, .. } in &self.agreement {
-            if !formats.contains(&&format[..]) {
-                formats.push(format);
+        for Agreement { engine, ty, .. } in &self.agreement {
+            if !types.contains(&&ty[..]) {
+                types.push(ty);
             }
             if !engines.contains(&&engine[..]) {
                 engines.push(engine);
             }
         }
         writeln!(f, "\nGreedy text of SmolLM2-135M-Instruct beside Quantloom's:\n")?;
-        writeln!(f, "| | {} |", formats.join(" | "))?;
-        writeln!(f, "|---|{}", "---|".repeat(formats.len()))?;
+        writeln!(f, "| | {} |", types.join(" | "))?;
+        writeln!(f, "|---|{}", "---|".repeat(types.len()))?;
         for engine in engines {
-            let cells = formats.iter().map(|format| {
-                let spoken = self.agreement.iter().find(|one| one.engine == engine && one.format == *format);
+            let cells = types.iter().map(|ty| {
+                let spoken = self.agreement.iter().find(|one| one.engine == engine && one.ty == *ty);
                 spoken.map_or(String::new(), |spoken| spoken.outcome.to_string())
             });
             writeln!(f, "| {engine} | {} |", cells.collect::<Vec<_>>().join(" | "))?;
@@ -304,32 +404,52 @@ impl Display for Spoken {
         match self {
             Self::Same(count) => write!(f, "the same {count} tokens"),
             Self::DiffersFrom(first) => write!(f, "differs from token {first} on"),
-            Self::NotRun(why) => write!(f, "not run: {}", cell(why)),
+            Self::NotRun(why) => write!(f, "not run: {}", cell_text(why)),
         }
     }
 }
 
 /// What would end a cell does not.
-pub fn cell(text: &str) -> String {
+pub fn cell_text(text: &str) -> String {
     text.replace('|', "/").replace(char::is_control, " ")
 }
 
 impl Setting {
     /// Whether two are of the same kind, so that their rounds belong together.
     pub fn is_like(&self, other: &Self) -> bool {
-        let kind = |setting: &Self| (setting.comparison, setting.format.clone(), setting.threads);
+        let kind = |setting: &Self| (setting.comparison, setting.ty.clone(), setting.threads);
         kind(self) == kind(other)
     }
 
     pub fn title(&self) -> String {
-        let Self { comparison, format, threads, .. } = self;
-        let plural = if *threads == 1 { "" } else { "s" };
+        let Self { comparison, ty, threads, .. } = self;
         let besides = match comparison {
-            Comparison::Main => "",
+            Comparison::Speed | Comparison::Details => "",
             Comparison::Avx2 => ", AVX2 alone",
             Comparison::Busy => ", beside a process that keeps a core busy",
         };
-        format!("{format}, {threads} thread{plural}{besides}")
+        format!("{ty}, {}{besides}", in_threads(*threads))
+    }
+
+    /// The median of what part of the machine's limits samples are, each of those of its round.
+    fn share(&self, measure: Measure, samples: &BTreeMap<usize, f64>) -> Option<f64> {
+        let limit = |limits: &Limits| match measure {
+            Measure::Prefill => limits.products / self.products_per_token as f64,
+            _ => limits.read / self.bytes_per_token as f64,
+        };
+        let shares =
+            samples.iter().filter_map(|(round, speed)| Some(speed / limit(self.limits.get(round - 1)?)));
+        Summary::of(shares).map(|summary| summary.median)
+    }
+
+    /// The engine that is fastest but for the first, and how many times as fast the first is.
+    fn best_other(&self, measure: Measure) -> Option<(&str, f64)> {
+        let (first, others) = self.engines.split_first()?;
+        let median =
+            |column: &Column| Some(Summary::of(column.samples.get(&measure)?.values().copied())?.median);
+        let others = others.iter().filter_map(|column| Some((median(column)?, column)));
+        let (_, best) = others.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        Some((&best.engine, ratio(first.samples.get(&measure)?, &best.samples[&measure])?))
     }
 
     /// What the machine allows at most, where that is known.
@@ -367,7 +487,7 @@ impl Display for Setting {
         writeln!(f, "|---|{}", "--:|".repeat(measures.len()))?;
         for column in engines {
             let cells: Vec<String> = match &column.not_run {
-                Some(why) => vec![format!("not run: {}", cell(why))],
+                Some(why) => vec![format!("not run: {}", cell_text(why))],
                 None => measures.iter().map(|&measure| column.cell(measure, &engines[0])).collect(),
             };
             let empty = " |".repeat(measures.len().saturating_sub(cells.len()));
@@ -456,7 +576,17 @@ mod tests {
     }
 
     fn results() -> Results {
-        let dead = Column { not_run: Some("a | b\nc".into()), ..column("Dead", &[]) };
+        let [dead, lost] =
+            ["Dead", "Theirs"].map(|name| Column { not_run: Some("a | b\nc".into()), ..column(name, &[]) });
+        let setting = |comparison, ty: &str, engines| Setting {
+            comparison,
+            ty: ty.into(),
+            threads: 1,
+            bytes_per_token: 500_000_000,
+            products_per_token: 1000,
+            limits: vec![Limits { read: 20e9, products: 300e9 }; 3],
+            engines,
+        };
         let ours = [(Measure::Prefill, &[200.0, 210.0, 190.0][..]), (Measure::Load, &[10.0, 10.0, 10.0])];
         let theirs = [(Measure::Prefill, &[100.0, 100.0][..]), (Measure::Load, &[25.0, 25.0])];
         Results {
@@ -469,36 +599,74 @@ mod tests {
                 compiler: "rustc".into(),
             },
             agreement: vec![
-                Agreement { engine: "Theirs".into(), format: "Q4_0".into(), outcome: Spoken::Same(32) },
-                Agreement { engine: "Theirs".into(), format: "Q8_0".into(), outcome: Spoken::DiffersFrom(3) },
+                Agreement { engine: "Theirs".into(), ty: "Q4_0".into(), outcome: Spoken::Same(32) },
+                Agreement { engine: "Theirs".into(), ty: "Q8_0".into(), outcome: Spoken::DiffersFrom(3) },
             ],
-            settings: vec![Setting {
-                comparison: Comparison::Main,
-                format: "Q4_0".into(),
-                threads: 1,
-                bytes_per_token: 500,
-                products_per_token: 1000,
-                limits: vec![Limits { read: 20e9, products: 300e9 }; 3],
-                engines: vec![column("Ours", &ours), column("Theirs", &theirs), dead],
-            }],
+            settings: vec![
+                setting(
+                    Comparison::Details,
+                    "Q4_0",
+                    vec![column("Ours", &ours), column("Theirs", &theirs), dead],
+                ),
+                setting(
+                    Comparison::Speed,
+                    "Q4_0",
+                    vec![
+                        column("Ours", &[(Measure::Decode, &[20.0, 30.0, 30.0])]),
+                        column("Theirs", &[(Measure::Decode, &[10.0, 10.0, 10.0])]),
+                        column("Best", &[(Measure::Decode, &[24.0, 24.0])]),
+                    ],
+                ),
+                setting(
+                    Comparison::Speed,
+                    "Q8_0",
+                    vec![column("Ours", &[(Measure::Decode, &[20.0, 20.0, 20.0])]), lost],
+                ),
+            ],
         }
     }
 
     #[test]
-    fn a_table_tells_medians_spreads_and_ratios() {
+    fn tables_tell_medians_spreads_shares_and_ratios() {
         let expected = "\
 Measured 2030-01-02 on 2 cores of \"A CPU\" (avx2 fma), with rustc. Medians of the rounds, ± half the distance of \
-their quartiles; in parentheses by how many times Quantloom is faster, or needs less, in the same rounds.
+their quartiles.
 
 - Ours 1.2
 - Theirs 1.2
 - Dead 1.2
+- Best 1.2
 
 Greedy text of SmolLM2-135M-Instruct beside Quantloom's:
 
 | | Q4_0 | Q8_0 |
 |---|---|---|
 | Theirs | the same 32 tokens | differs from token 3 on |
+
+**decode 64, tok/s, 1 thread**; in parentheses the share of what this machine reads in the same rounds, 20.0 GB/s ±0 %
+
+| | Ours | Theirs | Best | Quantloom beside the fastest other |
+|---|--:|--:|--:|--:|
+| Q4_0 | 30.0 (75 %) | 10.0 (25 %) | 24.0 (60 %) | 1.04 × Best |
+| Q8_0 | 20.0 (50 %) |  |  |  |
+
+No engine's rounds spread by more than ±8 %.
+
+- Q4_0: Best took part in 2 of 3 rounds
+- Q8_0: Theirs is not run: a / b c
+
+**prefill 512, tok/s, 1 thread**; in parentheses the share of what this machine multiplies in the same rounds, 300 GMAC/s ±0 %
+
+| | Ours | Theirs | Best | Quantloom beside the fastest other |
+|---|--:|--:|--:|--:|
+| Q4_0 |  |  |  |  |
+| Q8_0 |  |  |  |  |
+
+No engine's rounds spread by more than ±0 %.
+
+- Q8_0: Theirs is not run: a / b c
+
+In the parentheses of the tables below: by how many times Quantloom is faster, or needs less, in the same rounds.
 
 **Q4_0, 1 thread**, 3 rounds, in which the threads read 20.0 GB/s ±0 % and multiply 300 GMAC/s ±0 %
 

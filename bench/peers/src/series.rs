@@ -36,36 +36,32 @@ pub fn turn(
     let started = Instant::now();
     let load = load(&mut worker, model, threads, DEPTH + DECODED_DEEP)?;
     prefill(&mut worker, SHORT)?;
-    if comparison == Comparison::Main {
-        let first_token = started.elapsed();
-        samples.extend([(Load, load * 1e3), (FirstToken, first_token.as_secs_f64() * 1e3)]);
-    }
+    let first_token = started.elapsed().as_secs_f64();
 
     // What is reserved, packed or started at first use is so now.
     prefill(&mut worker, PROMPT / 8)?;
-    if comparison != Comparison::Busy {
-        samples.push((Prefill, PROMPT as f64 / prefill(&mut worker, PROMPT)?));
-    }
-    prefill(&mut worker, SHORT)?;
-    let idle = DECODED as f64 / decode(&mut worker, DECODED)?;
-    samples.push((Decode, idle));
-    match comparison {
-        Comparison::Main => {
-            prefill(&mut worker, DEPTH)?;
-            samples.push((DeepDecode, DECODED_DEEP as f64 / decode(&mut worker, DECODED_DEEP)?));
-            if let Some(memory) = worker.memory() {
-                let mb = |bytes: u64| bytes as f64 / 1e6;
-                samples.extend([(PeakMemory, mb(memory.peak)), (AnonymousMemory, mb(memory.anonymous))]);
-            }
+    if comparison == Comparison::Details {
+        samples.extend([(Load, load * 1e3), (FirstToken, first_token * 1e3)]);
+        prefill(&mut worker, DEPTH)?;
+        samples.push((DeepDecode, DECODED_DEEP as f64 / decode(&mut worker, DECODED_DEEP)?));
+        if let Some(memory) = worker.memory() {
+            let mb = |bytes: u64| bytes as f64 / 1e6;
+            samples.extend([(PeakMemory, mb(memory.peak)), (AnonymousMemory, mb(memory.anonymous))]);
         }
-        Comparison::Busy => {
+    } else {
+        if comparison != Comparison::Busy {
+            samples.push((Prefill, PROMPT as f64 / prefill(&mut worker, PROMPT)?));
+        }
+        prefill(&mut worker, SHORT)?;
+        let idle = DECODED as f64 / decode(&mut worker, DECODED)?;
+        samples.push((Decode, idle));
+        if comparison == Comparison::Busy {
             prefill(&mut worker, SHORT)?;
             let busy = Busy::start()?;
             let speed = DECODED as f64 / decode(&mut worker, DECODED)?;
             drop(busy);
             samples.extend([(BusyDecode, speed), (BusyShare, speed / idle * 100.0)]);
         }
-        Comparison::Avx2 => {}
     }
     Ok(Turn { version: worker.version.clone(), notes: worker.notes.clone(), samples })
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engines::{EXACT, Engine, LLAMA_CPP, OURS};
 use crate::prepare;
-use crate::results::{Machine, Markers, cell};
+use crate::results::{Machine, Markers, cell_text};
 use crate::series;
 use crate::worker::{Result, Worker};
 use crate::{Cli, SPOKEN, Starters};
@@ -315,7 +315,7 @@ impl Display for OfType {
     /// A row of the table.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let outcome = match &self.outcome {
-            Err(why) => return write!(f, "| {} | not run: {} | | | | |", self.name, cell(why)),
+            Err(why) => return write!(f, "| {} | not run: {} | | | | |", self.name, cell_text(why)),
             Ok(outcome) => outcome,
         };
         write!(f, "| {}{} |", self.name, if outcome.dequantized_here { "*" } else { "" })?;

@@ -131,13 +131,14 @@ impl Drop for Worker {
     }
 }
 
-fn how_it_ended(status: ExitStatus) -> String {
+/// Why a program ended that should not have.
+pub fn how_it_ended(status: ExitStatus) -> String {
     match status.signal() {
-        Some(4) => "the worker was ended by an illegal instruction".into(),
-        Some(9) => "the worker was killed, perhaps for want of memory".into(),
-        Some(11) => "the worker was ended by a segmentation fault".into(),
-        Some(signal) => format!("the worker was ended by signal {signal}"),
-        None => format!("the worker ended with {status}"),
+        Some(4) => "it was ended by an illegal instruction".into(),
+        Some(9) => "it was killed, perhaps for want of memory".into(),
+        Some(11) => "it was ended by a segmentation fault".into(),
+        Some(signal) => format!("it was ended by signal {signal}"),
+        None => format!("it ended with {status}"),
     }
 }
 
@@ -160,9 +161,9 @@ mod tests {
             (r#"echo '{"done": {"seconds": 2, "tokens": [5]}}'; read _"#, Ok(vec![5])),
             (r#"echo chatter; echo '{"done": {"seconds": 2, "tokens": []}}'; read _"#, Ok(vec![])),
             (r#"echo '{"failed": "no such format"}'; read _"#, Err("no such format")),
-            ("echo 'bad magic' >&2; exit 3", Err("the worker ended with exit status: 3: bad magic")),
-            ("exit 0", Err("the worker ended with exit status: 0")),
-            ("kill -4 $$", Err("the worker was ended by an illegal instruction")),
+            ("echo 'bad magic' >&2; exit 3", Err("it ended with exit status: 3: bad magic")),
+            ("exit 0", Err("it ended with exit status: 0")),
+            ("kill -4 $$", Err("it was ended by an illegal instruction")),
             ("read _", Err("no answer within 2 s")),
         ] {
             let mut worker = started(&format!("{READY} {script}")).expect(script);
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn one_that_never_starts_is_told() {
         for (script, expected) in [
-            ("exit 1", "the worker ended with exit status: 1"),
+            ("exit 1", "it ended with exit status: 1"),
             ("read _", "no answer within 2 s"),
             (r#"echo '{"failed": "x"}'; read _"#, "the worker said Failed(\"x\") before anything was asked"),
         ] {
