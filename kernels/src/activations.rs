@@ -48,8 +48,8 @@ impl ActivationBlock {
 
     /// The block `x[i] = unit * multiples[i / 4] * q[i]`. All of a [`RUN`](Self::RUN) should have one unit, bit for bit:
     /// else formats with [`one_unit`](crate::FormatParts::one_unit) refuse the vector. `None` where a code is -128, as
-    /// kernels take codes from -127 to 127, or where `unit` has more than 14 significant bits, so that its products with
-    /// what kernels multiply it with would not be exact.
+    /// kernels take codes from -127 to 127, or where `unit` has more than 14 significant bits: kernels count on exact
+    /// products of it with multiples and with 1.5.
     pub fn new(q: [i8; 32], multiples: [u8; 8], unit: f32) -> Option<Self> {
         if q.contains(&i8::MIN) || unit.to_bits() & BELOW_UNIT != 0 {
             return None;
@@ -112,7 +112,8 @@ const MOST: f32 = 255.0;
 /// significant bits; for each four the scale is max |x| / 127, rounded up to a multiple of the unit, and
 /// q = round(x / scale), ties to even.
 ///
-/// Where there is an infinity or NaN, the unit is not finite, and so are all products with these 256 activations.
+/// Where there is an infinity or NaN, the unit is not finite, and so are all products with these 256 activations. They may be
+/// no number, too, where a magnitude is above 3·10³³.
 ///
 /// # Errors
 /// `x.len()` is not `32 * blocks.len()`.

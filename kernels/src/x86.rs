@@ -7,6 +7,19 @@ use core::arch::x86_64::*;
 
 use crate::ActivationBlock;
 
+/// A value in a register of a class, which the compiler takes for one of its own making: it knows neither that it is
+/// constant nor where it comes from.
+macro_rules! hidden {
+    ($class:ident, $value:expr) => {{
+        let mut value = $value;
+        // SAFETY: it is no instruction at all, and leaves the value as it is.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout($class) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }};
+}
+
 pub mod wide;
 
 /// 32 bytes of a block.
@@ -149,7 +162,7 @@ pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
 #[target_feature(enable = "avx2")]
 pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
     let [a, b, c, d, e, f, g, h] = index;
-    _mm256_permutevar8x32_ps(floats, hidden(_mm256_setr_epi32(a, b, c, d, e, f, g, h)))
+    _mm256_permutevar8x32_ps(floats, hidden!(ymm_reg, _mm256_setr_epi32(a, b, c, d, e, f, g, h)))
 }
 
 /// Each half becomes four times the integer of 16 bits at `A` in it, then four times the one at `B`.
@@ -158,21 +171,16 @@ pub fn permute(floats: __m256, index: [i32; 8]) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn four_of_each<const A: i16, const B: i16>(shorts: __m256i) -> __m256i {
-    // Both bytes of an integer.
-    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
-    let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
-    _mm256_shuffle_epi8(shorts, hidden(index))
+    _mm256_shuffle_epi8(shorts, hidden!(ymm_reg, index_of_four::<A, B>()))
 }
 
-/// An index of which the compiler does not know that it is constant.
+/// Of each half the bytes of the integer of 16 bits at `A` four times, then those of the one at `B`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn hidden(mut index: __m256i) -> __m256i {
-    // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(ymm_reg) index, options(pure, nomem, nostack, preserves_flags));
-    }
-    index
+fn index_of_four<const A: i16, const B: i16>() -> __m256i {
+    // Both bytes of an integer.
+    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
+    _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b)
 }
 
 /// The f16 at `OFFSET` as an f32 in every lane.
@@ -194,14 +202,7 @@ fn f16_first<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m128 {
     const { assert!(OFFSET + 2 <= N) };
     match block[OFFSET..].first_chunk() {
         // The next bytes are converted in vain: from memory that takes two shuffles less than of the f16 in all lanes.
-        Some(eight) => {
-            let mut four = _mm_cvtph_ps(_mm_cvtsi64_si128(i64::from_le_bytes(*eight)));
-            // SAFETY: it is no instruction at all; the compiler has to convert before it.
-            unsafe {
-                core::arch::asm!("/* {0} */", inout(xmm_reg) four, options(pure, nomem, nostack, preserves_flags));
-            }
-            four
-        }
+        Some(eight) => hidden!(xmm_reg, _mm_cvtph_ps(_mm_cvtsi64_si128(i64::from_le_bytes(*eight)))),
         None => {
             let bits = i16::from_le_bytes(*crate::bytes::field::<OFFSET, 2, N>(block));
             _mm_cvtph_ps(_mm_set1_epi16(bits))

@@ -50,11 +50,7 @@ pub trait Values: Copy {
 
     /// The same under each of up to [`TRIALS`] scales and minima.
     fn residuals(self, weights: Weighted, trials: &[Trial]) -> Sums<TRIALS> {
-        let mut sums = Sums::NONE;
-        for (lane, trial) in trials.iter().enumerate() {
-            sums.set(lane, self.residual(weights, trial.scale, trial.minimum));
-        }
-        sums
+        Sums::one_by_one(trials, |trial| self.residual(weights, trial.scale, trial.minimum))
     }
 
     /// Weights whose values depend on each other, consecutive ones.
@@ -218,9 +214,15 @@ impl<const L: usize> Sums<L> {
         Residual { rr: rr[lane], rv: rv[lane], r: r[lane], vv: vv[lane], v: v[lane] }
     }
 
-    fn set(&mut self, lane: usize, Residual { rr, rv, r, vv, v }: Residual) {
-        (self.rr[lane], self.rv[lane], self.r[lane]) = (rr, rv, r);
-        (self.vv[lane], self.v[lane]) = (vv, v);
+    /// A trial in each lane.
+    fn one_by_one(trials: &[Trial], residual: impl Fn(&Trial) -> Residual) -> Self {
+        let mut sums = Self::NONE;
+        for (lane, trial) in trials.iter().enumerate() {
+            let Residual { rr, rv, r, vv, v } = residual(trial);
+            (sums.rr[lane], sums.rv[lane], sums.r[lane]) = (rr, rv, r);
+            (sums.vv[lane], sums.v[lane]) = (vv, v);
+        }
+        sums
     }
 
     #[inline(always)]
@@ -375,11 +377,7 @@ fn residuals<V: Values + Single>(values: V, weighted: Weighted, trials: &[Trial]
         }
         return sums(values, weighted, &scales, &minima);
     }
-    let mut sums = Sums::NONE;
-    for (lane, trial) in trials.iter().enumerate() {
-        sums.set(lane, residual(values, weighted, trial.scale, trial.minimum));
-    }
-    sums
+    Sums::one_by_one(trials, |trial| residual(values, weighted, trial.scale, trial.minimum))
 }
 
 /// Values 1 apart, from the lowest on.

@@ -43,14 +43,9 @@ pub fn load_256<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[
 #[target_feature(enable = "avx2,avx512f")]
 pub fn broadcast_128<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
     let first = _mm512_broadcast_i32x4(load_128::<OFFSET, N>(first));
-    let mut mask = SECOND;
     // A load under a mask: the compiler, where it knew the mask, would load both and join them by a shuffle, for which
     // Intel's CPUs have one port.
-    // SAFETY: it is no instruction at all; the compiler has to take `mask` for one of its own making.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(kreg) mask, options(pure, nomem, nostack, preserves_flags));
-    }
-    _mm512_mask_broadcast_i32x4(first, mask, load_128::<OFFSET, N>(second))
+    _mm512_mask_broadcast_i32x4(first, hidden!(kreg, SECOND), load_128::<OFFSET, N>(second))
 }
 
 /// Of each block 16 bytes from one place, then 16 from another.
@@ -249,13 +244,12 @@ pub fn sixteen_codes<const SIGNED: bool>(codes: __m512i) -> __m512i {
     extended(codes, core::array::from_fn(|i| i as u16), 32)
 }
 
-/// Each half of a block's shorts becomes four times the one at `A` in it, then four times the one at `B`.
+/// Each half of a block's shorts becomes four times the one at `A` in it, then four times the one at `B`. One instruction, as
+/// in [`x86::four_of_each`](super::four_of_each).
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
 pub fn four_of_each<const A: i16, const B: i16>(shorts: __m512i) -> __m512i {
-    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
-    let index = _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b);
-    _mm512_shuffle_epi8(shorts, hidden(twice(index)))
+    _mm512_shuffle_epi8(shorts, hidden!(zmm_reg, twice(super::index_of_four::<A, B>())))
 }
 
 /// Lane i of each block becomes its lane index\[i\]. One instruction, as in [`x86::permute`](super::permute).
@@ -265,18 +259,7 @@ pub fn permute(floats: __m512, index: [i32; 8]) -> __m512 {
     let [a, b, c, d, e, f, g, h] = index;
     let first = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
     let index = join(first, _mm256_add_epi32(first, _mm256_set1_epi32(8)));
-    _mm512_permutexvar_ps(hidden(index), floats)
-}
-
-/// An index of which the compiler does not know that it is constant.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn hidden(mut index: __m512i) -> __m512i {
-    // SAFETY: it is no instruction at all; the compiler has to take `index` for one of its own making.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(zmm_reg) index, options(pure, nomem, nostack, preserves_flags));
-    }
-    index
+    _mm512_permutexvar_ps(hidden!(zmm_reg, index), floats)
 }
 
 /// The f16 at `OFFSET` of each block as an f32 in each of its lanes.

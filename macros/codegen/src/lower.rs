@@ -210,6 +210,7 @@ mod avx_vnni;
 #[cfg(test)]
 mod avx_vnni_int8;
 mod integers;
+mod registers;
 mod scalar;
 mod ways;
 

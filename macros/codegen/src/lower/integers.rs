@@ -50,7 +50,11 @@ pub fn block(
     let units = places.activations(isa, &quote!(0)).into_iter().map(|a| quote!(#a.unit()));
     let unit = isa.splat_each(&units.collect::<Vec<_>>());
     let add_minima = minima.map(|(minimum, minima)| {
-        let total = |i: usize| integers.totals(&pairs(isa, places, [2 * i, 2 * i + 1]));
+        let total = |i: usize| {
+            let references =
+                |c: usize| places.activations(isa, &quote!(#c)).into_iter().map(|a| quote!(&#a)).collect();
+            integers.totals(&pairs(&[2 * i, 2 * i + 1].map(references)))
+        };
         let totals: Vec<_> = (0..plan.format.chunks() / 2).map(total).collect();
         let sums = plan.sums(&minimum.scale, 2 * CHUNK / LANES);
         let sums = sums.into_iter().map(|runs| isa.mul(run_sums(isa, &totals, runs), quote!(unit)));
@@ -96,10 +100,9 @@ pub fn block(
     }
 }
 
-/// The `&ActivationBlock`s of two chunks of each block.
-fn pairs(isa: &dyn Isa, places: &Places, chunks: [usize; 2]) -> Vec<[TokenStream; 2]> {
-    let [first, second] = chunks.map(|c| places.activations(isa, &quote!(#c)));
-    first.iter().zip(&second).map(|(a, b)| [quote!(&#a), quote!(&#b)]).collect()
+/// Of each block what two chunks have of it.
+fn pairs([first, second]: &[Vec<TokenStream>; 2]) -> Vec<[TokenStream; 2]> {
+    first.iter().cloned().zip(second.iter().cloned()).map(Into::into).collect()
 }
 
 /// A block of code that adds two chunks of each row to its integer sums.
@@ -120,8 +123,7 @@ fn step(
     let point = zero_point(plan, isa.signed_bias());
     let [seed_1, seed_2] = [0, 1].map(|i| isa.seed(point, isa.lane_sums(&names[i])));
     let [activations_1, activations_2] = [0, 1].map(|i| isa.activations(&names[i]));
-    let pairs: Vec<_> = names[0].iter().cloned().zip(names[1].iter().cloned()).map(Into::into).collect();
-    let multiples = integers.multiples(&pairs);
+    let multiples = integers.multiples(&pairs(&names));
     let dot_1 = dot(isa, plan, quote!(seed_1), codes(isa, plan, first), quote!(activations_1));
     let dot_2 = dot(isa, plan, quote!(seed_2), codes(isa, plan, second), quote!(activations_2));
     let scaled = integers.lane_scales(quote!(scales[r]), numbers, quote!(multiples));
