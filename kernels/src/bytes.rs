@@ -2,6 +2,24 @@
 
 use half::f16;
 
+/// `f` of each. A kernel does not call `array::map`, which another unit of code generation compiles.
+#[inline(always)]
+pub fn each<T: Copy, U: Copy + Default, const N: usize>(array: [T; N], f: impl Fn(T) -> U) -> [U; N] {
+    let mut each = [U::default(); N];
+    let mut i = 0;
+    while i < N {
+        each[i] = f(array[i]);
+        i += 1;
+    }
+    each
+}
+
+/// Bytes as signed numbers.
+#[inline]
+pub fn signed<const N: usize>(bytes: &[u8; N]) -> [i8; N] {
+    each(*bytes, |byte| byte as i8)
+}
+
 /// `LEN` bytes of a block from `OFFSET` on.
 #[inline]
 pub fn field<const OFFSET: usize, const LEN: usize, const N: usize>(block: &[u8; N]) -> &[u8; LEN] {
@@ -34,6 +52,7 @@ pub fn bits<const FIRST: usize, const BITS: usize, const N: usize>(block: &[u8; 
     const { assert!(FIRST + BITS <= 8 * N && BITS <= 32) };
     let (byte, last) = (FIRST / 8, (FIRST + BITS - 1) / 8);
     // One load of a whole word, which may begin before or end after the bits.
+    #[inline]
     fn word<const WIDTH: usize>(block: &[u8], first: usize) -> (usize, [u8; WIDTH]) {
         let start = (first / 8).min(block.len() - WIDTH);
         (first - 8 * start, *block[start..].first_chunk().expect("the word ends in the block"))
@@ -110,7 +129,7 @@ pub fn even_signs(codes: u32) -> u32 {
 /// The entries of a table, as two's complement bytes; the table has one for each code.
 #[inline]
 pub fn looked_up(codes: [u8; 8], entries: &[i8]) -> [u8; 8] {
-    codes.map(|code| entries[usize::from(code)] as u8)
+    each(codes, |code| entries[usize::from(code)] as u8)
 }
 
 /// Eight scale codes from `FIRST` on, with zeros where there are fewer.
@@ -122,7 +141,13 @@ pub fn eight_of<const FIRST: usize>(codes: &[u8]) -> [u8; 8] {
 /// The same where the compiler need not know the place.
 #[inline]
 pub fn eight_at(codes: &[u8], first: usize) -> [u8; 8] {
-    ::core::array::from_fn(|i| codes.get(first + i).copied().unwrap_or(0))
+    let mut eight = [0; 8];
+    let mut i = 0;
+    while i < 8 && first + i < codes.len() {
+        eight[i] = codes[first + i];
+        i += 1;
+    }
+    eight
 }
 
 /// Eight floats from `first` on.

@@ -3,17 +3,29 @@
 /// The pairs of blocks of each row; without the last block where their number is odd.
 #[inline]
 pub fn pairs<T, const R: usize>(rows: [&[T]; R]) -> [&[[T; 2]]; R] {
-    rows.map(|row| row.as_chunks().0)
+    let mut pairs: [&[[T; 2]]; R] = [&[]; R];
+    for r in 0..R {
+        pairs[r] = rows[r].as_chunks().0;
+    }
+    pairs
 }
 
 /// The last block of each row, which has one, and `zero` for its partner.
 #[inline]
 pub fn last<T: Copy, const R: usize>(rows: [&[T]; R], zero: T) -> [[T; 2]; R] {
-    rows.map(|row| [row[row.len() - 1], zero])
+    let mut last = [[zero; 2]; R];
+    for r in 0..R {
+        last[r][0] = rows[r][rows[r].len() - 1];
+    }
+    last
 }
 
 /// Rows of one pair each.
 #[inline]
 pub fn only<T, const R: usize>(pairs: &[[T; 2]; R]) -> [&[[T; 2]]; R] {
-    pairs.each_ref().map(::core::slice::from_ref)
+    let mut only: [&[[T; 2]]; R] = [&[]; R];
+    for r in 0..R {
+        only[r] = core::slice::from_ref(&pairs[r]);
+    }
+    only
 }

@@ -6,6 +6,7 @@
 use core::arch::x86_64::*;
 
 use crate::ActivationBlock;
+use crate::bytes::each;
 
 /// A value in a register of a class, which the compiler takes for one of its own making: it knows neither that it is
 /// constant nor where it comes from.
@@ -98,7 +99,8 @@ pub fn first_trits(bytes: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) -> __m256i {
-    let [a, b, c, d] = indices.map(|index| i64::from_le_bytes(entry(book, index).map(|weight| weight as u8)));
+    let [a, b, c, d] =
+        each(indices, |index| i64::from_le_bytes(each(entry(book, index), |weight| weight as u8)));
     _mm256_setr_epi64x(a, b, c, d)
 }
 
@@ -107,7 +109,7 @@ pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) ->
 #[target_feature(enable = "avx2")]
 pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) -> __m256i {
     let [a, b, c, d, e, f, g, h] =
-        indices.map(|index| i32::from_le_bytes(entry(book, index).map(|weight| weight as u8)));
+        each(indices, |index| i32::from_le_bytes(each(entry(book, index), |weight| weight as u8)));
     _mm256_setr_epi32(a, b, c, d, e, f, g, h)
 }
 
@@ -151,7 +153,7 @@ pub fn negate_masked(codes: __m256i, signs: u32) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn numbers(codes: [u8; 8], table: &[f32; 256]) -> __m256 {
-    load(&codes.map(|code| table[usize::from(code)]))
+    load(&each(codes, |code| table[usize::from(code)]))
 }
 
 /// Lane i becomes lane index\[i\].
@@ -179,7 +181,7 @@ pub fn four_of_each<const A: i16, const B: i16>(shorts: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn index_of_four<const A: i16, const B: i16>() -> __m256i {
     // Both bytes of an integer.
-    let [a, b] = [A, B].map(|i| 2 * i + ((2 * i + 1) << 8));
+    let [a, b] = each([A, B], |i| 2 * i + ((2 * i + 1) << 8));
     _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b)
 }
 
@@ -244,7 +246,7 @@ pub fn load_steps(a: &ActivationBlock) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_pair(a: &ActivationBlock, b: &ActivationBlock) -> __m256i {
-    let [a, b] = [a, b].map(|block| i64::from_le_bytes(*block.multiples()));
+    let [a, b] = each([a, b], |block| i64::from_le_bytes(*block.multiples()));
     _mm256_cvtepu8_epi16(_mm_set_epi64x(b, a))
 }
 

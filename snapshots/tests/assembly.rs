@@ -3,10 +3,7 @@
 
 mod reviewed;
 
-use quantloom_snapshots::assembly::{
-    self, Ceiling, Exception,
-    Invariant::{Call, Stack},
-};
+use quantloom_snapshots::assembly::{self, Ceiling, Exception, Invariant::Stack};
 use quantloom_snapshots::assert_snapshots;
 use reviewed::REVIEWED;
 
@@ -31,7 +28,7 @@ const CEILINGS: &[Ceiling] = &[
     ("mxfp4_dequantize", &[("scalar", 250), ("avx2_fma", 29)]),
     ("q4_k_dot", &[("scalar", 1950), ("avx2_fma", 118), ("avx_vnni", 119), ("avx512_vnni", 114)]),
     ("q4_k_gemv", &[("scalar", 1950), ("avx2_fma", 101), ("avx_vnni", 107), ("avx512_vnni", 95)]),
-    ("q4_k_dequantize", &[("scalar", 970), ("avx2_fma", 258)]),
+    ("q4_k_dequantize", &[("scalar", 1650), ("avx2_fma", 258)]),
     ("q6_k_dot", &[("scalar", 2100), ("avx2_fma", 136), ("avx_vnni", 130), ("avx512_vnni", 120)]),
     ("q6_k_gemv", &[("scalar", 2100), ("avx2_fma", 119), ("avx_vnni", 121), ("avx512_vnni", 104)]),
     ("q6_k_dequantize", &[("scalar", 1350), ("avx2_fma", 266)]),
@@ -41,8 +38,6 @@ const CEILINGS: &[Ceiling] = &[
 /// their codes are where.
 #[rustfmt::skip]
 const EXCEPTIONS: &[Exception] = &[
-    ("q4_k_dot_scalar", Call, "the sum of a minimum's lanes is a recursive function, called for each of 8 groups"),
-    ("q4_k_gemv_scalar", Call, "the same"),
     ("q4_k_dot_avx2_fma", Stack, "3 constants are loaded from the stack, where they might as well be"),
     ("q4_k_dot_avx_vnni", Stack, "3 constants"),
     ("q4_k_gemv_avx2_fma", Stack, "constants, and sums and scales of 4 rows, faster than 2 rows that all fit registers"),

@@ -177,8 +177,10 @@ impl Weighted<'_> {
 #[inline(always)]
 pub fn each<const L: usize>(element: impl Fn(usize) -> f32) -> [f32; L] {
     let mut lanes = [0.0; L];
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane = element(i);
+    let mut i = 0;
+    while i < L {
+        lanes[i] = element(i);
+        i += 1;
     }
     lanes
 }

@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 
 use super::{load_32, load_64, load_128};
 use crate::ActivationBlock;
+use crate::bytes::each;
 
 /// The lanes of the second block among sixteen.
 const SECOND: __mmask16 = 0xFF00;
@@ -55,9 +56,8 @@ pub fn load_128s<const LOW: usize, const HIGH: usize, const N: usize>(
     first: &[u8; N],
     second: &[u8; N],
 ) -> __m512i {
-    let [first, second] =
-        [first, second].map(|block| _mm256_set_m128i(load_128::<HIGH, N>(block), load_128::<LOW, N>(block)));
-    join(first, second)
+    let both = |block| _mm256_set_m128i(load_128::<HIGH, N>(block), load_128::<LOW, N>(block));
+    join(both(first), both(second))
 }
 
 /// 8 bytes of each block, four times.
@@ -75,11 +75,11 @@ pub fn load_64s<const A: usize, const B: usize, const C: usize, const D: usize, 
     first: &[u8; N],
     second: &[u8; N],
 ) -> __m512i {
-    let [first, second] = [first, second].map(|block| {
+    let four = |block| {
         let (c, d) = (load_64::<C, N>(block), load_64::<D, N>(block));
         _mm256_setr_epi64x(load_64::<A, N>(block), load_64::<B, N>(block), c, d)
-    });
-    join(first, second)
+    };
+    join(four(first), four(second))
 }
 
 /// Of each block eight times 4 bytes.
@@ -99,12 +99,12 @@ pub fn load_32s<
     first: &[u8; N],
     second: &[u8; N],
 ) -> __m512i {
-    let [first, second] = [first, second].map(|block| {
+    let eight = |block| {
         let [a, b, c] = [load_32::<A, N>(block), load_32::<B, N>(block), load_32::<C, N>(block)];
         let [d, e, f] = [load_32::<D, N>(block), load_32::<E, N>(block), load_32::<F, N>(block)];
         _mm256_setr_epi32(a, b, c, d, e, f, load_32::<G, N>(block), load_32::<H, N>(block))
-    });
-    join(first, second)
+    };
+    join(eight(first), eight(second))
 }
 
 /// For each bit of 4 bytes of each block a byte: `set` where there is one, or 0.
@@ -115,8 +115,8 @@ pub fn spread_bits<const OFFSET: usize, const N: usize>(
     second: &[u8; N],
     set: i8,
 ) -> __m512i {
-    let [first, second] = [first, second].map(|block| load_32::<OFFSET, N>(block) as u32);
-    _mm512_maskz_set1_epi8(both(first, second), set)
+    let bits = |block| load_32::<OFFSET, N>(block) as u32;
+    _mm512_maskz_set1_epi8(both(bits(first), bits(second)), set)
 }
 
 /// Bits for the codes of one block, then for those of the other.
@@ -190,15 +190,15 @@ pub fn load_multiples(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn multiples(blocks: [&ActivationBlock; 4]) -> __m256i {
-    let [a, b, c, d] = blocks.map(|block| i64::from_le_bytes(*block.multiples()));
+    let [a, b, c, d] = each(blocks, |block| i64::from_le_bytes(*block.multiples()));
     _mm256_setr_epi64x(a, b, c, d)
 }
 
 /// Shorts: the bytes at 16 places, then those so much `further`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn extended(bytes: __m512i, places: [u16; 16], further: i16) -> __m512i {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = places.map(|place| place as i16);
+fn extended(bytes: __m512i, places: [i16; 16], further: i16) -> __m512i {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = places;
     let first = _mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
     let index = join(first, _mm256_add_epi16(first, _mm256_set1_epi16(further)));
     _mm512_maskz_permutexvar_epi8(0x5555_5555_5555_5555, index, bytes)
@@ -213,10 +213,9 @@ pub fn load_totals(
     next_a: &ActivationBlock,
     next_b: &ActivationBlock,
 ) -> __m512 {
-    let [first, second] =
-        [[a, b], [next_a, next_b]].map(|[a, b]| _mm256_set_m128i(super::load_sums(b), super::load_sums(a)));
+    let sums = |a, b| _mm256_set_m128i(super::load_sums(b), super::load_sums(a));
     let multiples = _mm512_cvtepu8_epi16(multiples([a, b, next_a, next_b]));
-    _mm512_cvtepi32_ps(_mm512_madd_epi16(join(first, second), multiples))
+    _mm512_cvtepi32_ps(_mm512_madd_epi16(join(sums(a, b), sums(next_a, next_b)), multiples))
 }
 
 /// Lanes: eight of each block's 32 codes, the `EIGHTH`-th such run.
@@ -241,7 +240,7 @@ pub fn sixteen_codes<const SIGNED: bool>(codes: __m512i) -> __m512i {
         let eights = _mm512_setr_epi64(0, 1, 4, 5, 0, 0, 0, 0);
         return _mm512_cvtepi8_epi16(_mm512_castsi512_si256(_mm512_permutexvar_epi64(eights, codes)));
     }
-    extended(codes, core::array::from_fn(|i| i as u16), 32)
+    extended(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], 32)
 }
 
 /// Each half of a block's shorts becomes four times the one at `A` in it, then four times the one at `B`. One instruction, as
@@ -266,8 +265,8 @@ pub fn permute(floats: __m512, index: [i32; 8]) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx2,f16c,avx512f")]
 pub fn splat_f16<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512 {
-    let [first, second] = [first, second].map(|block| super::f16_first::<OFFSET, N>(block));
-    _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(first), SECOND, second)
+    let f16 = |block| super::f16_first::<OFFSET, N>(block);
+    _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(f16(first)), SECOND, f16(second))
 }
 
 /// A float in each lane of one block, and another in each of the other.

@@ -106,6 +106,9 @@ primitives! { $
         fn products() -> Products;
         /// `use` declarations at the head of a kernel.
         fn prelude() -> TokenStream;
+        /// Whether each chunk of a block of usual length has a piece of code of its own. Where it has not, a loop picks scales
+        /// from memory.
+        fn unrolls() -> bool;
         /// What single blocks are worked on with, if codes, lanes and floats of two consecutive blocks of a row share a register
         /// here, one after the other. Arguments that stand for what there is of each block are two then.
         fn of_one_block() -> Option<&'static dyn Isa>;
@@ -293,7 +296,7 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         }
         None => {
             let load_minima = minima.as_ref().map(|(_, minima)| per_row(minima));
-            let add_minima = minima.as_ref().filter(|_| !plan.has_loops()).map(|(minimum, minima)| {
+            let add_minima = minima.as_ref().filter(|_| !has_loops(isa, plan)).map(|(minimum, minima)| {
                 let a = of_each_block(isa, "a");
                 let total = |c: usize| {
                     let total = isa.mul(isa.floats(isa.lane_sums(&a)), isa.steps(&a));
@@ -435,7 +438,6 @@ fn let_each(names: &[TokenStream], values: TokenStream) -> TokenStream {
 }
 
 /// Where the sums of rows and the activations of a block are.
-/// Where the sums of rows and the activations of a block are.
 struct Places<'p> {
     vectors: Vectors,
     /// Selects the sum of row `r` with vector `t`.
@@ -477,7 +479,7 @@ impl Places<'_> {
 /// for each block, and entries of codebooks are loaded one by one, by indices for which general registers are few.
 fn of_rows<'i>(isa: &'i dyn Isa, plan: &Plan) -> &'i dyn Isa {
     let has_entries = matches!(plan.format.weight.value, Value::Codebook { .. });
-    if plan.has_loops() || has_entries { of_blocks(isa) } else { isa }
+    if has_loops(isa, plan) || has_entries { of_blocks(isa) } else { isa }
 }
 
 /// What blocks are dequantized and expanded with, one by one.
@@ -500,7 +502,7 @@ pub fn rows_at_once(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     match block_sums(isa, plan) {
         Some(_) if vectors == 1 => 4,
         Some(_) => 2,
-        None => rows_that_fit(plan, isa.registers(), vectors),
+        None => rows_that_fit(isa, plan, vectors),
     }
 }
 
@@ -511,11 +513,11 @@ pub fn rows_at_once(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
 /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
 /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
 /// shift, for trits and signs what they are computed with; for group scales those of its lanes.
-fn rows_that_fit(plan: &Plan, registers: usize, vectors: usize) -> usize {
+fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     const STEP: usize = 6;
-    let first = &plan.loops[0].chunks[0];
+    let first = &loops(isa, plan)[0].chunks[0];
     let planes = first.codes.planes() - 1;
-    let scales = if plan.has_loops() { 1 } else { plan.scale_vectors(&plan.scale) };
+    let scales = if has_loops(isa, plan) { 1 } else { plan.scale_vectors(&plan.scale) };
     let per_row = vectors + scales + planes;
     // Signs are spread over bytes, tested, and applied.
     let signs = if first.signs.is_some() { 3 } else { 0 };
@@ -523,7 +525,7 @@ fn rows_that_fit(plan: &Plan, registers: usize, vectors: usize) -> usize {
         STEP + 2 * planes + constants(plan, &first.codes) + signs + usize::from(plan.scale.group.is_some());
     // Indices of entries are computed in general registers, which have no room for those of more rows.
     let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
-    [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= registers).unwrap_or(1)
+    [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= isa.registers()).unwrap_or(1)
 }
 
 /// Vectors that only some ways to codes need.
@@ -596,7 +598,7 @@ fn floats(
     let Places { index, each, let_blocks, .. } = places;
     let (a, acc) = (of_each_block(isa, "a"), quote!(acc #index));
     let point = zero_point(plan, isa.signed_bias());
-    for_chunks(plan, |chunk| {
+    for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let activations = isa.activations(&a);
         let sums = isa.lane_sums(&a);
@@ -609,7 +611,7 @@ fn floats(
         let scale = scales.of_dot(chunk, &quote!([r]));
         let product = isa.scaled(quote!(dot), quote!(steps), quote!(offset));
         let add = isa.fma(quote!(product), scale, acc.clone(), false);
-        let minimum = minima.filter(|_| plan.has_loops());
+        let minimum = minima.filter(|_| has_loops(isa, plan));
         let sums = (point != 0 || minimum.is_some()).then(|| quote!(let sums = #sums;));
         let (totals, add_minimum) = minimum
             .map(|(minimum, minima)| {
@@ -669,7 +671,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     };
     let load_scales = per_block(&scales);
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
-    let steps = for_chunks(plan, |chunk| {
+    let steps = for_chunks(isa, plan, |chunk| {
         let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
         let eighths = (0..CHUNK / LANES).map(|k| {
@@ -691,7 +693,8 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
             #prelude
             let (blocks, _) = blocks.as_chunks::<#bytes>();
             let (out, _) = out.as_chunks_mut::<#len>();
-            for (block, out) in ::core::iter::Iterator::zip(blocks.iter(), out.iter_mut()) {
+            for b in 0..::core::cmp::Ord::min(blocks.len(), out.len()) {
+                let (block, out) = (&blocks[b], &mut out[b]);
                 let (out, _) = out.as_chunks_mut::<8>();
                 #load_scales
                 #load_minima
@@ -735,7 +738,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         let pick = [0, CHUNK / 2].map(|half| match scales.scale.group {
             Some(group) if scales.in_memory => {
                 let index = group_index(chunk, group, half);
-                quote!(#array.as_flattened()[#index])
+                quote!(#array[#index])
             }
             group => {
                 let group = group.map_or(0, |group| (chunk.number * CHUNK + half) / group.size);
@@ -746,7 +749,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         let [low, high] = pick;
         quote!([#low, #high])
     };
-    let steps = for_chunks(plan, |chunk| {
+    let steps = for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let windows = windows(isa, plan, chunk);
         let codes = codes(isa, plan, chunk);
@@ -757,7 +760,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
         let minima = minima.as_ref().map(|(minimum, minima)| {
             let minima = halves(&minimum_array, minima, chunk);
             if minimum.subtract {
-                quote!(out[#c].minima = #minima.map(|minimum| -minimum);)
+                quote!(let [low, high] = #minima; out[#c].minima = [-low, -high];)
             } else {
                 quote!(out[#c].minima = #minima;)
             }
@@ -770,7 +773,8 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
             #prelude
             let (blocks, _) = row.as_chunks::<#bytes>();
             let (out, _) = out.as_chunks_mut::<#chunks>();
-            for (block, out) in ::core::iter::Iterator::zip(blocks.iter(), out.iter_mut()) {
+            for b in 0..::core::cmp::Ord::min(blocks.len(), out.len()) {
+                let (block, out) = (&blocks[b], &mut out[b]);
                 #load_scales
                 #load_minima
                 #steps
@@ -779,9 +783,20 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     }
 }
 
+/// The loops over a block's chunks.
+fn loops<'p>(isa: &dyn Isa, plan: &'p Plan) -> &'p [Loop] {
+    if isa.unrolls() { &plan.loops } else { &plan.short_loops }
+}
+
+/// Whether some chunks are worked on in a loop. Group scales and minima are then kept in memory, as registers have no index,
+/// and a minimum is added chunk by chunk.
+fn has_loops(isa: &dyn Isa, plan: &Plan) -> bool {
+    loops(isa, plan).iter().any(|of_loop| of_loop.turns > 1)
+}
+
 /// The steps of all chunks, of which some are in loops over the turn `i`.
-fn for_chunks(plan: &Plan, step: impl Fn(&Chunk) -> TokenStream) -> TokenStream {
-    let loops = plan.loops.iter().map(|Loop { turns, chunks }| {
+fn for_chunks(isa: &dyn Isa, plan: &Plan, step: impl Fn(&Chunk) -> TokenStream) -> TokenStream {
+    let loops = loops(isa, plan).iter().map(|Loop { turns, chunks }| {
         let steps = chunks.iter().map(&step);
         if *turns == 1 { quote!(#(#steps)*) } else { quote!(for i in 0..#turns { #(#steps)* }) }
     });
@@ -936,7 +951,7 @@ struct Scales<'a> {
     isa: &'a dyn Isa,
     plan: &'a Plan<'a>,
     scale: &'a Scale<'a>,
-    /// Whether they are group scales in one array, `[vectors, 8]`, which loops pick from.
+    /// Whether they are group scales in one array, which loops pick from.
     in_memory: bool,
     /// The variables that hold them: one for each vector, or one of an array.
     names: Vec<proc_macro2::Ident>,
@@ -944,7 +959,7 @@ struct Scales<'a> {
 
 impl<'a> Scales<'a> {
     fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, scale: &'a Scale<'a>) -> Self {
-        let in_memory = plan.has_loops() && scale.group.is_some();
+        let in_memory = has_loops(isa, plan) && scale.group.is_some();
         let names = if in_memory {
             vec![format_ident!("{name}_array")]
         } else {
@@ -955,8 +970,8 @@ impl<'a> Scales<'a> {
 
     /// Memory for the array: with a vector more, so that eight floats can be loaded from any group on.
     fn memory(&self) -> TokenStream {
-        let vectors = self.plan.scale_vectors(self.scale) + 1;
-        quote!([[0.0; 8]; #vectors])
+        let floats = LANES * (self.plan.scale_vectors(self.scale) + 1);
+        quote!([0.0; #floats])
     }
 
     /// Statements that compute the array; `index` selects the row.
@@ -965,7 +980,7 @@ impl<'a> Scales<'a> {
         let (name, base, vectors) = (&self.names[0], self.base(blocks), self.plan.scale_vectors(self.scale));
         let codes = all_scale_codes(self.plan, group, block);
         let value = self.value(group, &[quote!(kernels::bytes::eight_at(codes, 8 * v))]);
-        let store = self.isa.store(quote!(#name #index[v]), value);
+        let store = self.isa.store(quote!(#name #index.as_chunks_mut::<8>().0[v]), value);
         quote! {
             #base
             let codes = #codes;
@@ -1063,9 +1078,9 @@ impl<'a> Scales<'a> {
         let lane_groups: [u8; LANES] =
             std::array::from_fn(|lane| ((first + lane * per_lane) / size - first / size) as u8);
         if lane_groups == [0; LANES] {
-            return isa.splat(quote!(#name #index.as_flattened()[#at]));
+            return isa.splat(quote!(#name #index[#at]));
         }
-        let eight = isa.load(quote!(kernels::bytes::eight_floats(#name #index.as_flattened(), #at)));
+        let eight = isa.load(quote!(kernels::bytes::eight_floats(&#name #index, #at)));
         if lane_groups == [0, 1, 2, 3, 4, 5, 6, 7] { eight } else { isa.permute(eight, lane_groups) }
     }
 }
@@ -1139,7 +1154,7 @@ fn prefetch(isa: &dyn Isa, plan: &Plan) -> Option<TokenStream> {
     if isa.prefetch(&place, quote!(0)).is_empty() {
         return None;
     }
-    let prefetches = if plan.has_loops() {
+    let prefetches = if has_loops(isa, plan) {
         let prefetch = isa.prefetch(&place, quote!(#AHEAD + 64 * line));
         quote!(for line in 0..#lines { #prefetch })
     } else {

@@ -27,6 +27,8 @@ pub struct Plan<'f> {
     /// All chunks in the order in which they are worked on: those that share bytes follow each other, so that these
     /// are loaded once and need no register for long.
     pub loops: Vec<Loop>,
+    /// The same in as few pieces of code as loops can make of them.
+    pub short_loops: Vec<Loop>,
     pub scale: Scale<'f>,
     pub minimum: Option<Minimum<'f>>,
     /// How a block is summed in integers, where its codes and scales leave room for that.
@@ -175,9 +177,10 @@ pub fn plan(format: &Format) -> Plan<'_> {
         .as_ref()
         .map(|minimum| Minimum { scale: scale(format, &minimum.product), subtract: minimum.subtract });
     let block_sums = block_sums(format, &chunks);
-    let loops = loops::loops(chunks, format.bytes());
+    let short_loops = loops::loops(&chunks, format.bytes(), 1);
+    let loops = loops::loops(&chunks, format.bytes(), UNROLLED);
     let scale = scale(format, &format.weight.scale);
-    Plan { format, loops, scale, minimum, block_sums, quantizer: quantizer(format) }
+    Plan { format, loops, short_loops, scale, minimum, block_sums, quantizer: quantizer(format) }
 }
 
 /// A constant costs nothing where the table of a number of 8 bits takes it in, the block's before the groups'.
@@ -221,12 +224,6 @@ impl ChunkCodes {
 }
 
 impl Plan<'_> {
-    /// Whether some chunks are worked on in a loop. Group scales and minima are then kept in memory, as registers have no
-    /// index, and a minimum is added chunk by chunk.
-    pub fn has_loops(&self) -> bool {
-        self.format.chunks() > UNROLLED
-    }
-
     /// In how many parts a chunk has scales of its own, 1 or 2, which is what panels of `gemm` hold; or why there is no
     /// `gemm`.
     pub fn panel_groups(&self) -> Result<usize, String> {

@@ -33,7 +33,7 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
             }
             (FieldType::I8, _) => {
                 let count = field.bytes();
-                quote!(kernels::bytes::field::<#offset, #count, #bytes>(bytes).map(|byte| byte as i8))
+                quote!(kernels::bytes::signed(kernels::bytes::field::<#offset, #count, #bytes>(bytes)))
             }
         }
     });

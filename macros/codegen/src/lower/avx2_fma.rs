@@ -31,6 +31,10 @@ impl Isa for Avx2Fma {
         4
     }
 
+    fn unrolls(&self) -> bool {
+        true
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: Some("vpmaddubsw"), signed: Some("vpmaddubsw") }
     }

@@ -38,7 +38,7 @@ impl Isa for Avx512Vbmi {
 
     take_over! {
         Avx512Vnni,
-        vectors, prefetch, entries, dot_signed, store_codes, load, store
+        vectors, unrolls, prefetch, entries, dot_signed, store_codes, load, store
     }
 
     take_over! {

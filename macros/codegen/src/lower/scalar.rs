@@ -30,6 +30,11 @@ impl Isa for Scalar {
         1
     }
 
+    /// The compiler makes vectors of each loop over lanes, for minutes in all if there is one for each chunk.
+    fn unrolls(&self) -> bool {
+        false
+    }
+
     fn products(&self) -> Products {
         Products { unsigned: None, signed: None }
     }

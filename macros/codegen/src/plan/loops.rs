@@ -19,13 +19,13 @@ pub struct Moves(pub Vec<usize>);
 /// Bytes that can be loaded from the place of a plane, however few it takes.
 const LOAD: usize = 16;
 
-/// The most chunks that are worked on without a loop, and the most in one turn: those of GGUF's largest blocks.
+/// The most chunks that vector kernels work on without a loop, and the most in one turn: those of GGUF's largest blocks.
 pub const UNROLLED: usize = 8;
 
-/// All chunks of a block of so many bytes, in loops where there are more than [`UNROLLED`].
-pub fn loops(chunks: Vec<Chunk>, bytes: usize) -> Vec<Loop> {
-    if chunks.len() <= UNROLLED {
-        return vec![Loop { turns: 1, chunks }];
+/// All chunks of a block of so many bytes, in loops where there are more than `unrolled`.
+pub fn loops(chunks: &[Chunk], bytes: usize, unrolled: usize) -> Vec<Loop> {
+    if chunks.len() <= unrolled {
+        return vec![Loop { turns: 1, chunks: chunks.to_vec() }];
     }
     let mut shapes = Vec::new();
     let placed: Vec<_> = chunks.iter().map(|chunk| Placed::of(chunk, bytes, &mut shapes)).collect();
