@@ -276,8 +276,8 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
         let (declared, set) = if scales.in_memory {
             (scales.memory(), scales.fill(&quote!([r]), &blocks))
         } else {
-            let (base, values) = (scales.base(&blocks), scales.values(&blocks));
-            (quote!(#zero), quote!(#base #(#names[r] = #values;)*))
+            let (shared, values) = (scales.shared(&blocks), scales.values(&blocks));
+            (quote!(#zero), quote!(#shared #(#names[r] = #values;)*))
         };
         quote! {
             #(let mut #names = [#declared; R];)*
@@ -666,8 +666,8 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
             let (memory, fill) = (scales.memory(), scales.fill(&quote!(), &blocks));
             return quote!(#(let mut #names = #memory;)* #fill);
         }
-        let (base, values) = (scales.base(&blocks), scales.values(&blocks));
-        quote!(#base #(let #names = #values;)*)
+        let (shared, values) = (scales.shared(&blocks), scales.values(&blocks));
+        quote!(#shared #(let #names = #values;)*)
     };
     let load_scales = per_block(&scales);
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
@@ -721,11 +721,11 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
             let (memory, fill, names) = (scales.memory(), scales.fill(&quote!(), &blocks), &scales.names);
             return quote!(#(let mut #names = #memory;)* #fill #(let #array = #names;)*);
         }
-        let (names, base, values) = (&scales.names, scales.base(&blocks), scales.values(&blocks));
+        let (names, shared, values) = (&scales.names, scales.shared(&blocks), scales.values(&blocks));
         let vectors = names.len();
         let store = names.iter().enumerate().map(|(v, name)| isa.store(quote!(#array[#v]), quote!(#name)));
         quote! {
-            #base
+            #shared
             #(let #names = #values;)*
             let mut #array = [[0.0; 8]; #vectors];
             #(#store)*
@@ -979,7 +979,7 @@ impl<'a> Scales<'a> {
         let (Some(group), [block]) = (self.scale.group, blocks) else { return quote!() };
         let (name, base, vectors) = (&self.names[0], self.base(blocks), self.plan.scale_vectors(self.scale));
         let codes = all_scale_codes(self.plan, group, block);
-        let value = self.value(group, &[quote!(kernels::bytes::eight_at(codes, 8 * v))]);
+        let value = self.value(group, self.eight(group, &[quote!(kernels::bytes::eight_at(codes, 8 * v))]));
         let store = self.isa.store(quote!(#name #index.as_chunks_mut::<8>().0[v]), value);
         quote! {
             #base
@@ -990,7 +990,25 @@ impl<'a> Scales<'a> {
         }
     }
 
-    /// A statement that computes what all of them share.
+    /// Statements that compute what all of them share.
+    fn shared(&self, blocks: &[TokenStream]) -> TokenStream {
+        let base = self.base(blocks);
+        let codes = self.planes().map(|planes| {
+            let bits = planes.iter().map(|plane| self.isa.plane(blocks, self.plan.format.bytes(), plane));
+            let codes = bits.reduce(|a, b| self.isa.or(a, b));
+            quote!(let codes = #codes;)
+        });
+        quote!(#base #codes)
+    }
+
+    /// The planes of the groups' codes, where all are taken out of the block together.
+    fn planes(&self) -> Option<&[Plane]> {
+        let group = self.scale.group?;
+        let is_linear = matches!(group.value, ScaleValue::Linear { .. });
+        self.scale.group_planes.as_deref().filter(|_| is_linear)
+    }
+
+    /// A statement that computes the product of the block's factors.
     fn base(&self, blocks: &[TokenStream]) -> TokenStream {
         let isa = self.isa;
         let splat = |of: &dyn Fn(&TokenStream) -> TokenStream| {
@@ -1013,29 +1031,40 @@ impl<'a> Scales<'a> {
     fn values(&self, blocks: &[TokenStream]) -> Vec<TokenStream> {
         let Some(group) = self.scale.group else { return vec![quote!(d)] };
         let value = |v| {
-            let eights = blocks.iter().map(|block| scale_codes(self.plan, group, v, block));
-            self.value(group, &eights.collect::<Vec<_>>())
+            if self.planes().is_some() {
+                let signed = self.plan.format.codes[group.code].signed;
+                let zero = code_zero(group);
+                return self.value(group, self.isa.floats(self.isa.widen(quote!(codes), v, signed, zero)));
+            }
+            let eights: Vec<_> = blocks.iter().map(|block| scale_codes(self.plan, group, v, block)).collect();
+            self.value(group, self.eight(group, &eights))
         };
         (0..self.names.len()).map(value).collect()
     }
 
-    /// The scales of eight groups of each block by their codes.
-    fn value(&self, group: &GroupScale, eights: &[TokenStream]) -> TokenStream {
-        let isa = self.isa;
-        let codes = &self.plan.format.codes[group.code];
-        let scales = match &group.value {
-            ScaleValue::Linear { factor: 1, zero } => isa.scales(eights, codes.signed, *zero),
-            ScaleValue::Linear { factor, zero } => {
-                let (factor, more) = (*factor as f32, -*zero as f32);
-                let codes = isa.scales(eights, codes.signed, 0);
-                isa.fma(isa.splat(quote!(#factor)), codes, isa.splat(quote!(#more)), false)
-            }
+    /// Floats for eight codes of each block, as bytes: numbers, or what is linear in them.
+    fn eight(&self, group: &GroupScale, eights: &[TokenStream]) -> TokenStream {
+        let (isa, signed) = (self.isa, self.plan.format.codes[group.code].signed);
+        match &group.value {
+            ScaleValue::Linear { .. } => isa.scales(eights, signed, code_zero(group)),
             ScaleValue::Table { entries } => {
                 let looked_up =
                     eights.iter().map(|eight| quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*])));
                 isa.scales(&looked_up.collect::<Vec<_>>(), true, 0)
             }
             ScaleValue::Number(ty) => isa.numbers(eights, numbers(*ty, self.scale.group_constant)),
+        }
+    }
+
+    /// The scales of eight groups of each block, of which `eight` are floats for the codes.
+    fn value(&self, group: &GroupScale, eight: TokenStream) -> TokenStream {
+        let isa = self.isa;
+        let scales = match &group.value {
+            ScaleValue::Linear { factor, zero } if *factor != 1 => {
+                let (factor, more) = (*factor as f32, -*zero as f32);
+                isa.fma(isa.splat(quote!(#factor)), eight, isa.splat(quote!(#more)), false)
+            }
+            _ => eight,
         };
         if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
     }
@@ -1082,6 +1111,14 @@ impl<'a> Scales<'a> {
         }
         let eight = isa.load(quote!(kernels::bytes::eight_floats(&#name #index, #at)));
         if lane_groups == [0, 1, 2, 3, 4, 5, 6, 7] { eight } else { isa.permute(eight, lane_groups) }
+    }
+}
+
+/// What is taken off a code while it is an integer: the zero point, where nothing is multiplied with the code before.
+fn code_zero(group: &GroupScale) -> i32 {
+    match group.value {
+        ScaleValue::Linear { factor: 1, zero } => zero,
+        _ => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use self::loops::UNROLLED;
 pub use self::loops::{Loop, Moves};
 use self::quantizer::{Quantizer, quantizer};
 use crate::model::{
-    CHUNK, Codes, Cut, FieldType, Format, GroupScale, Product, SIGNS, ScaleValue, Term, Value,
+    CHUNK, Codes, Cut, FieldType, Format, GroupScale, Piece, Product, SIGNS, ScaleValue, Term, Value,
 };
 
 pub mod block_sums;
@@ -17,6 +17,9 @@ pub mod quantizer;
 
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
 pub const LANES: usize = 8;
+
+/// Bytes that an instruction picks from.
+const WINDOW: usize = 16;
 
 /// Group scales are held in vectors of this many floats.
 const SCALES_PER_VECTOR: usize = 8;
@@ -43,6 +46,10 @@ pub struct Scale<'f> {
     pub group: Option<&'f GroupScale>,
     /// What the table of the groups' numbers is multiplied by, where they have one.
     pub group_constant: f32,
+    /// Where the codes of the groups come from, if each is joined from several runs of bits and all have the same ones: the first
+    /// code at the first place of each plane. Codes of one run are taken one by one, which is as fast or faster (with AVX2
+    /// on Zen 3 IQ2_S and IQ1_S are by a tenth, while IQ4_XS is slower by a seventh).
+    pub group_planes: Option<Vec<Plane>>,
 }
 
 /// What is added to the weights of a group, or subtracted.
@@ -147,6 +154,15 @@ impl Picked {
 }
 
 impl Plane {
+    /// Whether the bytes of each half lie within 16 of a block of `len`.
+    fn has_windows(&self, len: usize) -> bool {
+        len >= WINDOW
+            && self.bytes.as_chunks::<{ CHUNK / 2 }>().0.iter().all(|half| {
+                let first = half.iter().copied().min().unwrap_or(0).min(len - WINDOW);
+                half.iter().all(|&byte| byte < first + WINDOW)
+            })
+    }
+
     fn first_byte(&self) -> usize {
         self.bytes.into_iter().min().unwrap_or(0)
     }
@@ -203,7 +219,66 @@ fn scale<'f>(format: &'f Format, product: &'f Product) -> Scale<'f> {
     if constant != 1.0 {
         block.push(Factor::Constant(constant));
     }
-    Scale { block, group, group_constant }
+    let group_planes = group.and_then(|group| group_planes(format, &format.codes[group.code]));
+    Scale { block, group, group_constant, group_planes }
+}
+
+/// The planes of the codes of groups, which stand at their places again and again.
+fn group_planes(format: &Format, codes: &Codes) -> Option<Vec<Plane>> {
+    let cuts = |piece: &Piece| -> Vec<_> {
+        let cut = |term: &Term| match term.cut {
+            Cut::Bits { bits, position, .. } => Some((bits, position)),
+            Cut::Trit { .. } => None,
+        };
+        piece.terms.iter().map(cut).collect()
+    };
+    let first = cuts(&codes.pieces[0]);
+    let is_part = |cut: &Option<(usize, usize)>| cut.is_some_and(|(bits, position)| position + bits <= 8);
+    let alike = codes.pieces.iter().all(|piece| cuts(piece) == first);
+    if first.len() == 1 || codes.len() > CHUNK || !alike || !first.iter().all(is_part) {
+        return None;
+    }
+    let plane = |plane: usize| {
+        let element = |i: usize| i % codes.len();
+        let bits = first[plane].map_or(0, |(bits, _)| bits);
+        let in_one_byte = places(format, codes, plane, element).iter().all(|(_, within)| within + bits <= 8);
+        let plane = bits_of_codes(format, codes, plane, element)?;
+        (in_one_byte && plane.has_windows(format.bytes())).then_some(plane)
+    };
+    (0..first.len()).map(plane).collect()
+}
+
+/// The bits of one plane of codes, of which `element` tells which is at each place; `None` for digits of the base 3.
+fn bits_of_codes(
+    format: &Format,
+    codes: &Codes,
+    plane: usize,
+    element: impl Fn(usize) -> usize,
+) -> Option<Plane> {
+    let places = places(format, codes, plane, element);
+    match codes.pieces[0].terms[plane].cut {
+        Cut::Trit { .. } => None,
+        Cut::Bits { bits, position, .. } => {
+            let shifts = places.map(|(_, within)| within as i32 - position as i32);
+            let mask = (((1_u32 << bits) - 1) << position) as u8;
+            Some(Plane { bytes: places.map(|(byte, _)| byte), shifts, moves: Moves::default(), mask })
+        }
+    }
+}
+
+/// For each place the byte of the block that has the plane of the code, and where within.
+fn places(
+    format: &Format,
+    codes: &Codes,
+    plane: usize,
+    element: impl Fn(usize) -> usize,
+) -> [(usize, usize); CHUNK] {
+    std::array::from_fn(|i| {
+        let (piece, e) = codes.piece_of(element(i));
+        let term = &piece.terms[plane];
+        let place = piece.locate(term, e);
+        (format.fields[term.field].offset + place.byte, place.within)
+    })
 }
 
 impl ChunkCodes {
@@ -283,28 +358,12 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
     if let Value::Codebook { weights, .. } = format.weight.value {
         return ChunkCodes::Entries(picked(format, codes, chunk, CHUNK / weights));
     }
-    // Of one plane, for each weight: byte of the block, and place within.
-    let places = |plane: usize| -> [(usize, usize); CHUNK] {
-        std::array::from_fn(|i| {
-            let (piece, e) = codes.piece_of(chunk * CHUNK + i);
-            let term = &piece.terms[plane];
-            let place = piece.locate(term, e);
-            (format.fields[term.field].offset + place.byte, place.within)
-        })
-    };
-    let planes = codes.pieces[0].terms.iter().enumerate().map(|(plane, term)| match term.cut {
-        Cut::Trit { .. } => None,
-        Cut::Bits { bits, position, .. } => {
-            let places = places(plane);
-            let shifts = places.map(|(_, within)| within as i32 - position as i32);
-            let mask = (((1_u32 << bits) - 1) << position) as u8;
-            Some(Plane { bytes: places.map(|(byte, _)| byte), shifts, moves: Moves::default(), mask })
-        }
-    });
+    let element = |i: usize| chunk * CHUNK + i;
+    let planes = (0..codes.pieces[0].terms.len()).map(|plane| bits_of_codes(format, codes, plane, element));
     match planes.collect() {
         Some(planes) => ChunkCodes::Planes(planes),
         None => {
-            let places = places(0);
+            let places = places(format, codes, 0, element);
             let powers = places.map(|(_, power)| power as u8);
             let bytes = places.map(|(byte, _)| byte);
             let bytes = Plane { bytes, shifts: [0; CHUNK], moves: Moves::default(), mask: u8::MAX };
