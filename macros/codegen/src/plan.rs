@@ -48,7 +48,7 @@ pub struct Scale<'f> {
     pub group_constant: f32,
     /// Where the codes of the groups come from, if each is joined from several runs of bits and all have the same ones: the first
     /// code at the first place of each plane. Codes of one run are taken one by one, which is as fast or faster (with AVX2
-    /// on Zen 3 IQ2_S and IQ1_S are by a tenth, while IQ4_XS is slower by a seventh).
+    /// on Zen 3 IQ2_S is by a tenth, while IQ4_XS is slower by a seventh).
     pub group_planes: Option<Vec<Plane>>,
 }
 
