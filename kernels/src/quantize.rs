@@ -110,7 +110,10 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
             // Values a step apart are a step's multiple of values 1 apart.
             let scale = Product { factor: shape.scale.factor * step, ..shape.scale };
             let fit = Fit::search(values, weights, importance, scale, shape.minimum, [S, M]);
-            (fit.numbers(), fit.codes(|value| number.bits(step * value) as u8))
+            let lowest = number.limits().0 / step;
+            // The lowest of two's complement has the code 128.
+            let first = if *number == Number::I8 { 128 } else { 0 };
+            (fit.numbers(), fit.codes(|value| (value - lowest) as i32 as u8 ^ first))
         }
         Values::Table(table) => {
             let fit = Fit::search(table, weights, importance, shape.scale, shape.minimum, [S, M]);

@@ -172,9 +172,16 @@ impl Number {
 
     /// `value`, which is such a number, and its neighbours where these are far enough to be worth a look.
     pub(super) fn around(self, value: f32) -> impl Iterator<Item = f32> {
-        let is_coarse = self.is_coarse(value);
-        let neighbours = [true, false].map(|below| if is_coarse { self.next(value, below) } else { None });
-        std::iter::once(value).chain(neighbours.into_iter().flatten())
+        let (mut found, mut count) = ([value; 3], 1);
+        if self.is_coarse(value) {
+            for below in [true, false] {
+                if let Some(next) = self.next(value, below) {
+                    found[count] = next;
+                    count += 1;
+                }
+            }
+        }
+        found.into_iter().take(count)
     }
 
     /// The bits of `value`, which is such a number.

@@ -448,7 +448,7 @@ pub struct Table {
     /// As many as differ; a code of each.
     len: usize,
     entries: [f32; Self::MAX],
-    /// Halfway from each entry to the next.
+    /// Halfway from each entry to the next; infinite after the last.
     middles: [f32; Self::MAX],
     codes: [u8; Self::MAX],
     /// The values of all codes.
@@ -468,7 +468,7 @@ impl Table {
         let mut table = Self {
             len: 0,
             entries: [0.0; Self::MAX],
-            middles: [0.0; Self::MAX],
+            middles: [f32::INFINITY; Self::MAX],
             codes: [0; Self::MAX],
             values: [0; Self::MAX],
         };
@@ -566,7 +566,9 @@ impl Single for &Table {
     #[inline(always)]
     fn nearest<const L: usize>(self, targets: [f32; L]) -> [f32; L] {
         let mut values = [self.entries[0]; L];
-        for (&middle, &above) in self.middles.iter().zip(&self.entries()[1..]) {
+        // As many steps for every table: the compiler makes vectors of a loop without branches.
+        for entry in 1..Table::MAX {
+            let (middle, above) = (self.middles[entry - 1], self.entries[entry]);
             values = each(|i| if targets[i] > middle { above } else { values[i] });
         }
         values
