@@ -2,22 +2,24 @@
 
 use half::f16;
 
-/// `f` of each. A kernel does not call `array::map`, which another unit of code generation compiles.
+/// An array from its elements, which the compiler makes vectors of. Kernels call neither `array::from_fn` nor `map`: in long
+/// ones, or where another unit of code generation compiles these, they stay calls. It is a `while`, as the compiler takes
+/// twice as long for the iterator of a `for`.
 #[inline(always)]
-pub fn each<T: Copy, U: Copy + Default, const N: usize>(array: [T; N], f: impl Fn(T) -> U) -> [U; N] {
-    let mut each = [U::default(); N];
+pub fn each<T: Copy + Default, const N: usize>(element: impl Fn(usize) -> T) -> [T; N] {
+    let mut array = [T::default(); N];
     let mut i = 0;
     while i < N {
-        each[i] = f(array[i]);
+        array[i] = element(i);
         i += 1;
     }
-    each
+    array
 }
 
 /// Bytes as signed numbers.
 #[inline]
 pub fn signed<const N: usize>(bytes: &[u8; N]) -> [i8; N] {
-    each(*bytes, |byte| byte as i8)
+    each(|i| bytes[i] as i8)
 }
 
 /// `LEN` bytes of a block from `OFFSET` on.
@@ -129,7 +131,7 @@ pub fn even_signs(codes: u32) -> u32 {
 /// The entries of a table, as two's complement bytes; the table has one for each code.
 #[inline]
 pub fn looked_up(codes: [u8; 8], entries: &[i8]) -> [u8; 8] {
-    each(codes, |code| entries[usize::from(code)] as u8)
+    each(|i| entries[usize::from(codes[i])] as u8)
 }
 
 /// Eight scale codes from `FIRST` on, with zeros where there are fewer.

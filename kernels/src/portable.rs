@@ -4,6 +4,7 @@
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::ActivationBlock;
+use crate::bytes::each;
 
 /// 32 bytes of codes.
 pub type Codes = [u8; 32];
@@ -11,19 +12,6 @@ pub type Codes = [u8; 32];
 pub type Lanes = [i32; 8];
 /// Eight floats.
 pub type Floats = [f32; 8];
-
-/// An array from its elements. `array::from_fn` and `map` stay calls where the compiler finds a kernel long
-/// enough; a loop never does. It is a `while`, as the compiler takes twice as long for the iterator of a `for`.
-#[inline(always)]
-fn each<T: Copy + Default, const N: usize>(element: impl Fn(usize) -> T) -> [T; N] {
-    let mut array = [T::default(); N];
-    let mut i = 0;
-    while i < N {
-        array[i] = element(i);
-        i += 1;
-    }
-    array
-}
 
 /// Two, four or eight runs of consecutive bytes, each shifted (right, or left by a negative amount) and masked.
 #[inline(always)]

@@ -3,10 +3,9 @@
 use std::ops::Range;
 
 use super::grid::{Octet, Search};
-use super::values::{
-    LANES, Lanes, Residual, Single, Sums, TRIALS, Trial, Values, Weighted, each, on_any_vectors,
-};
+use super::values::{LANES, Lanes, Residual, Single, Sums, TRIALS, Trial, Values, Weighted, on_any_vectors};
 use super::{Number, Numbers, Product};
+use crate::bytes::each;
 
 /// Rounds over all groups and the numbers of the block; most blocks need two.
 const ROUNDS: usize = 4;

@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::values::{LANES, Lanes, Residual, Values, Weighted, each, on_any_vectors, remainder};
+use super::values::{LANES, Lanes, Residual, Values, Weighted, on_any_vectors, remainder};
+use crate::bytes::each;
 
 /// So many rows at once: a vector of AVX-512, two of AVX2.
 const ROWS: usize = 16;

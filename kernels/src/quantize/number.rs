@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use half::f16;
 
-use super::values::{Table, each};
+use super::values::Table;
+use crate::bytes::each;
 use crate::numbers;
 
 /// How a number is stored.

@@ -3,6 +3,7 @@
 use std::ops::{AddAssign, Range};
 
 use super::number::{Number, round};
+use crate::bytes::each;
 
 /// So many weights at once: a vector of AVX2, two of the plainest x86-64.
 pub const LANES: usize = 8;
@@ -171,18 +172,6 @@ impl Weighted<'_> {
     pub fn inverse(scale: f32) -> f32 {
         if scale.abs() < 1e-25 { 0.0 } else { 1.0 / scale }
     }
-}
-
-/// A lane of an array at a time: loops are what the compiler makes vectors of.
-#[inline(always)]
-pub fn each<const L: usize>(element: impl Fn(usize) -> f32) -> [f32; L] {
-    let mut lanes = [0.0; L];
-    let mut i = 0;
-    while i < L {
-        lanes[i] = element(i);
-        i += 1;
-    }
-    lanes
 }
 
 /// The sums of a [`Residual`], of each lane apart.

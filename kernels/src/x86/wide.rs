@@ -190,7 +190,7 @@ pub fn load_multiples(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn multiples(blocks: [&ActivationBlock; 4]) -> __m256i {
-    let [a, b, c, d] = each(blocks, |block| i64::from_le_bytes(*block.multiples()));
+    let [a, b, c, d] = each(|i| i64::from_le_bytes(*blocks[i].multiples()));
     _mm256_setr_epi64x(a, b, c, d)
 }
 
