@@ -111,8 +111,9 @@ pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) ->
     _mm256_setr_epi32(a, b, c, d, e, f, g, h)
 }
 
-/// The bytes of an entry of a codebook, by an index that the compiler computes for itself and in its turn: it would compute many in one
-/// vector, and taking each out again costs more than that saves (IQ3_S is 1.6 times as fast without on Sapphire Rapids).
+/// The bytes of an entry of a codebook, by an index that the compiler computes for itself and in its turn: it would compute
+/// many in one vector, and taking each out again costs more than that saves (IQ3_S is 1.6 times as fast without on Sapphire
+/// Rapids).
 #[inline]
 fn entry<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N], index: usize) -> [u8; WEIGHTS] {
     let mut alone = index;

@@ -1005,7 +1005,9 @@ impl<'a> Scales<'a> {
     fn planes(&self) -> Option<&[Plane]> {
         let group = self.scale.group?;
         let is_linear = matches!(group.value, ScaleValue::Linear { .. });
-        self.scale.group_planes.as_deref().filter(|_| is_linear)
+        let bytes = self.plan.format.bytes();
+        let together = |planes: &&[Plane]| planes.iter().all(|plane| ways::windows(plane, bytes).is_some());
+        self.scale.group_planes.as_deref().filter(|_| is_linear).filter(together)
     }
 
     /// A statement that computes the product of the block's factors.

@@ -18,9 +18,6 @@ pub mod quantizer;
 /// 32-bit lanes of a dot product over one chunk; each sums four weights.
 pub const LANES: usize = 8;
 
-/// Bytes that an instruction picks from.
-const WINDOW: usize = 16;
-
 /// Group scales are held in vectors of this many floats.
 const SCALES_PER_VECTOR: usize = 8;
 
@@ -154,15 +151,6 @@ impl Picked {
 }
 
 impl Plane {
-    /// Whether the bytes of each half lie within 16 of a block of `len`.
-    fn has_windows(&self, len: usize) -> bool {
-        len >= WINDOW
-            && self.bytes.as_chunks::<{ CHUNK / 2 }>().0.iter().all(|half| {
-                let first = half.iter().copied().min().unwrap_or(0).min(len - WINDOW);
-                half.iter().all(|&byte| byte < first + WINDOW)
-            })
-    }
-
     fn first_byte(&self) -> usize {
         self.bytes.into_iter().min().unwrap_or(0)
     }
@@ -242,8 +230,7 @@ fn group_planes(format: &Format, codes: &Codes) -> Option<Vec<Plane>> {
         let element = |i: usize| i % codes.len();
         let bits = first[plane].map_or(0, |(bits, _)| bits);
         let in_one_byte = places(format, codes, plane, element).iter().all(|(_, within)| within + bits <= 8);
-        let plane = bits_of_codes(format, codes, plane, element)?;
-        (in_one_byte && plane.has_windows(format.bytes())).then_some(plane)
+        bits_of_codes(format, codes, plane, element).filter(|_| in_one_byte)
     };
     (0..first.len()).map(plane).collect()
 }
