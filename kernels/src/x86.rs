@@ -21,6 +21,25 @@ macro_rules! hidden {
     }};
 }
 
+/// `vpdpwssd`, in an encoding: the intrinsic may become two instructions, as the sums are there earlier then. There is no
+/// time to win here, as other rows are worked on meanwhile.
+macro_rules! vpdpwssd {
+    ($instruction:literal, $class:ident, $sums:expr, $a:expr, $b:expr) => {{
+        let mut sums = $sums;
+        // SAFETY: the function's target features have the instruction, which reads and writes these registers alone.
+        unsafe {
+            core::arch::asm!(
+                concat!($instruction, " {0}, {1}, {2}"),
+                inout($class) sums,
+                in($class) $a,
+                in($class) $b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        sums
+    }};
+}
+
 pub mod wide;
 
 /// 32 bytes of a block.
@@ -203,13 +222,39 @@ pub fn splat_f16<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256
 fn f16_first<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m128 {
     const { assert!(OFFSET + 2 <= N) };
     match block[OFFSET..].first_chunk() {
-        // The next bytes are converted in vain: from memory that takes two shuffles less than of the f16 in all lanes.
-        Some(eight) => hidden!(xmm_reg, _mm_cvtph_ps(_mm_cvtsi64_si128(i64::from_le_bytes(*eight)))),
+        Some(eight) => four_f16(eight),
         None => {
             let bits = i16::from_le_bytes(*crate::bytes::field::<OFFSET, 2, N>(block));
             _mm_cvtph_ps(_mm_set1_epi16(bits))
         }
     }
+}
+
+/// Four f16 as floats: where one is needed, the others are converted in vain, but from memory that takes two shuffles less than
+/// of the one in all lanes.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn four_f16(bytes: &[u8; 8]) -> __m128 {
+    hidden!(xmm_reg, _mm_cvtph_ps(_mm_cvtsi64_si128(i64::from_le_bytes(*bytes))))
+}
+
+/// The f16 at `OFFSET` and others near it, for all of which these are the same four, as floats: it is in [`lane_of_f16`].
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn f16s_around<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m128 {
+    const { assert!(OFFSET + 2 <= N) };
+    match block[OFFSET - 2 * lane_of_f16(OFFSET, N)..].first_chunk() {
+        Some(eight) => four_f16(eight),
+        None => f16_first::<OFFSET, N>(block),
+    }
+}
+
+/// The place of the f16 at `offset` of `len` bytes among four, the first of which is at a multiple of 8 or the last at the end.
+const fn lane_of_f16(offset: usize, len: usize) -> usize {
+    let multiple = offset / 8 * 8;
+    let first = if multiple + 8 <= len { multiple } else { len.saturating_sub(8) };
+    // Not in the middle of two.
+    if (offset - first).is_multiple_of(2) && first + 8 <= len { (offset - first) / 2 } else { 0 }
 }
 
 /// The 32 activations of a block.
@@ -404,6 +449,20 @@ pub fn run_sums_8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> __m256 {
 #[target_feature(enable = "avx2")]
 fn half_sums([a, b, c, d]: [__m256; 4]) -> __m256 {
     _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d))
+}
+
+/// Lanes: sums + the sums of each two products of shorts, by AVX-512.
+#[inline]
+#[target_feature(enable = "avx512vnni,avx512vl")]
+pub fn add_products(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    vpdpwssd!("{{evex}} vpdpwssd", ymm_reg, sums, a, b)
+}
+
+/// The same by AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avxvnni")]
+pub fn add_products_avx(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    vpdpwssd!("{{vex}} vpdpwssd", ymm_reg, sums, a, b)
 }
 
 /// The sum of all lanes.

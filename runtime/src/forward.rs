@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// delay the others little.
 const CHUNKS_PER_THREAD: usize = 4;
 /// Rows that kernels take at once of one token.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 /// Tokens that a thread takes at a time where each has its own work: norms, rotations, and attention, which converts
 /// keys and values once for all of them. Eight query heads of 16 tokens keep a converted tile busy for some twenty
 /// times as long as its conversion takes.

@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{load_32, load_64, load_128};
+use super::{load_32, load_64};
 use crate::ActivationBlock;
 use crate::bytes::each;
 
@@ -43,10 +43,25 @@ pub fn load_256<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
 pub fn broadcast_128<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
-    let first = _mm512_broadcast_i32x4(load_128::<OFFSET, N>(first));
+    let first = _mm512_broadcast_i32x4(super::load_128::<OFFSET, N>(first));
     // A load under a mask: the compiler, where it knew the mask, would load both and join them by a shuffle, for which
     // Intel's CPUs have one port.
-    _mm512_mask_broadcast_i32x4(first, hidden!(kreg, SECOND), load_128::<OFFSET, N>(second))
+    _mm512_mask_broadcast_i32x4(first, hidden!(kreg, SECOND), super::load_128::<OFFSET, N>(second))
+}
+
+/// 16 bytes of each block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load_128<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m256i {
+    _mm256_set_m128i(super::load_128::<OFFSET, N>(second), super::load_128::<OFFSET, N>(first))
+}
+
+/// The bytes at 32 places, then those so much `FURTHER`.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512vbmi")]
+pub fn gather<const FURTHER: i8>(bytes: __m512i, places: __m256i) -> __m512i {
+    let index = join(places, _mm256_add_epi8(places, _mm256_set1_epi8(FURTHER)));
+    _mm512_permutexvar_epi8(index, bytes)
 }
 
 /// Of each block 16 bytes from one place, then 16 from another.
@@ -56,7 +71,7 @@ pub fn load_128s<const LOW: usize, const HIGH: usize, const N: usize>(
     first: &[u8; N],
     second: &[u8; N],
 ) -> __m512i {
-    let both = |block| _mm256_set_m128i(load_128::<HIGH, N>(block), load_128::<LOW, N>(block));
+    let both = |block| _mm256_set_m128i(super::load_128::<HIGH, N>(block), super::load_128::<LOW, N>(block));
     join(both(first), both(second))
 }
 
@@ -201,7 +216,15 @@ fn extended(bytes: __m512i, places: [i16; 16], further: i16) -> __m512i {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = places;
     let first = _mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
     let index = join(first, _mm256_add_epi16(first, _mm256_set1_epi16(further)));
-    _mm512_maskz_permutexvar_epi8(0x5555_5555_5555_5555, index, bytes)
+    extended_bytes(0x5555_5555_5555_5555, index, bytes)
+}
+
+/// The bytes at `index` where `mask` has a bit, and 0 elsewhere. One instruction: the compiler, where it knew the mask, would
+/// permute zeros, too, by one that Intel's CPUs make three of.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn extended_bytes(mask: __mmask64, index: __m512i, bytes: __m512i) -> __m512i {
+    _mm512_maskz_permutexvar_epi8(hidden!(kreg, mask), index, bytes)
 }
 
 /// The sums of eight activations each of two activation blocks for each block of weights, in units.
@@ -229,7 +252,7 @@ pub fn eight_codes<const EIGHTH: usize, const SIGNED: bool>(codes: __m512i) -> _
     let first =
         _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(8 * EIGHTH as i32));
     let index = join(first, _mm256_add_epi32(first, _mm256_set1_epi32(32)));
-    _mm512_maskz_permutexvar_epi8(0x1111_1111_1111_1111, index, codes)
+    extended_bytes(0x1111_1111_1111_1111, index, codes)
 }
 
 /// Shorts: the first 16 of each block's 32 codes.
@@ -265,8 +288,11 @@ pub fn permute(floats: __m512, index: [i32; 8]) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx2,f16c,avx512f")]
 pub fn splat_f16<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512 {
-    let f16 = |block| super::f16_first::<OFFSET, N>(block);
-    _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(f16(first)), SECOND, f16(second))
+    // Two that are neighbours have the same place, and are converted once.
+    let f16s = |block| _mm512_castps128_ps512(super::f16s_around::<OFFSET, N>(block));
+    let lane = super::lane_of_f16(OFFSET, N) as i32;
+    let index = join(_mm256_set1_epi32(lane), _mm256_set1_epi32(16 + lane));
+    _mm512_permutex2var_ps(f16s(first), index, f16s(second))
 }
 
 /// A float in each lane of one block, and another in each of the other.
@@ -298,6 +324,13 @@ pub fn run_sums_4([a, b, c, d]: [__m512; 4]) -> __m512 {
 #[target_feature(enable = "avx512f")]
 pub fn run_sums_8([a, b, c, d, e, f, g, h]: [__m512; 8]) -> __m512 {
     run_sums_2([run_sums_4([a, b, c, d]), run_sums_4([e, f, g, h])])
+}
+
+/// Lanes: sums + the sums of each two products of shorts. One instruction, as in [`x86::add_products`](super::add_products).
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    vpdpwssd!("vpdpwssd", zmm_reg, sums, a, b)
 }
 
 /// The sum of all lanes.

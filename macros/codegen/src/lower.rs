@@ -28,9 +28,6 @@ pub const ALL: &[&dyn Isa] = &[
     &avx512_vbmi::Avx512Vbmi,
 ];
 
-/// What makes a signed byte an unsigned one.
-pub const BIAS: i32 = 128;
-
 /// The bits of [`OFFSET`] as an f32. An integer of at most 22 bits added to them gives those of the offset plus the integer:
 /// sums that begin with it need no conversion to a float.
 const OFFSET_BITS: i32 = 0x4B40_0000;
@@ -132,14 +129,14 @@ primitives! { $
         fn lane_sums(a: &[TokenStream]) -> TokenStream;
         /// Floats: the scales of four activations each.
         fn steps(a: &[TokenStream]) -> TokenStream;
-        /// [`BIAS`] where products take unsigned codes only, so that signed ones are biased and the seed takes the bias
-        /// out again; 0 where there is `dot_signed`.
-        fn signed_bias() -> i32;
+        /// The largest code that `dot_unsigned` takes, where it is cheaper than `dot_signed`: codes of both signs are raised to
+        /// unsigned ones then, if that keeps them below, and the seed takes off again what was added. 0 where it is not.
+        fn unsigned_limit() -> i32;
         /// Lanes: -zero · sums.
         fn seed(zero: i32, sums: TokenStream) -> TokenStream;
         /// Lanes: -zero · sums, and what [`scaled`](Self::scaled) takes off again.
         fn seed_of_floats(zero: i32, sums: TokenStream) -> TokenStream;
-        /// Lanes: seed + Σ₄ codes · activations, codes unsigned: at most 127, or 255 where `signed_bias` is [`BIAS`].
+        /// Lanes: seed + Σ₄ codes · activations, codes unsigned: at most 127, or `unsigned_limit` where that is more.
         fn dot_unsigned(seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream;
         /// Codes: each minus `zero`, of which 8 bits are kept.
         fn minus(codes: TokenStream, zero: i32) -> TokenStream;
@@ -190,8 +187,8 @@ primitives! { $
 primitives! { $
     /// The primitives for blocks that are summed in integers.
     trait Integers: Sync, take_over_integers {
-        /// Codes: the bits of one plane of the codes of scales and minima.
-        fn group_plane(blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream;
+        /// Codes: those of scales and minima, the bits of all their planes.
+        fn group_codes(blocks: &[TokenStream], planes: &[GroupPlane]) -> TokenStream;
         /// Shorts, 16 × i16 of each block: its first 16 codes, minus `zero`.
         fn shorts(codes: TokenStream, signed: bool, zero: i32) -> TokenStream;
         /// Shorts: the steps of two `&ActivationBlock`s of each block in units, four lanes of each in turn.
@@ -451,6 +448,14 @@ struct Places<'p> {
 }
 
 impl Places<'_> {
+    /// Selects what there is for vector `t`.
+    fn of_vector(&self) -> TokenStream {
+        match self.vectors {
+            Vectors::One => quote!(),
+            Vectors::Several => quote!([t]),
+        }
+    }
+
     /// Sums of all rows and vectors that are `zero`.
     fn sums(&self, zero: &TokenStream) -> TokenStream {
         match self.vectors {
@@ -494,14 +499,11 @@ fn block_sums<'p>(isa: &dyn Isa, plan: &'p Plan) -> Option<(&'p BlockSums, &'sta
 
 /// How many rows are multiplied in one pass with so many vectors.
 ///
-/// In integers 4, though 16 registers spill: what a step needs of the activations is made once for all of them. On Zen 5
-/// K-quants are 1.1 to 1.2 times as fast with 4 rows as with 2 or 1 that fit. With several vectors 4 rows are more code
-/// than the compiler unrolls, and sums that it picks by an index are in memory: a third of the speed.
+/// In integers 8: what a block needs of the activations is made once for all of them, and each row is worked on by itself.
 pub fn rows_at_once(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     let isa = of_rows(isa, plan);
     match block_sums(isa, plan) {
-        Some(_) if vectors == 1 => 4,
-        Some(_) => 2,
+        Some(_) => 8,
         None => rows_that_fit(isa, plan, vectors),
     }
 }
@@ -523,9 +525,14 @@ fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     let signs = if first.signs.is_some() { 3 } else { 0 };
     let step =
         STEP + 2 * planes + constants(plan, &first.codes) + signs + usize::from(plan.scale.group.is_some());
-    // Indices of entries are computed in general registers, which have no room for those of more rows.
-    let most = if matches!(first.codes, ChunkCodes::Entries(_)) { 2 } else { 4 };
-    [4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= isa.registers()).unwrap_or(1)
+    let most = match first.codes {
+        // Indices of entries are computed in general registers, which have no room for those of more rows.
+        ChunkCodes::Entries(_) => 2,
+        // Where 4 rows are much code already, and share what comes from the activations with enough.
+        _ if plan.format.chunks() > 4 => 4,
+        _ => 8,
+    };
+    [8, 4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= isa.registers()).unwrap_or(1)
 }
 
 /// Vectors that only some ways to codes need.
@@ -541,19 +548,39 @@ fn constants(plan: &Plan, codes: &ChunkCodes) -> usize {
     }
 }
 
-/// Lanes: seed + Σ₄ codes · activations.
+/// Lanes: seed + Σ₄ codes · activations, for the codes of a chunk.
 fn dot(
     isa: &dyn Isa,
     plan: &Plan,
+    chunk: &Chunk,
     seed: TokenStream,
-    codes: TokenStream,
     activations: TokenStream,
 ) -> TokenStream {
-    match (is_signed(plan), isa.signed_bias()) {
-        (false, _) => isa.dot_unsigned(seed, codes, activations),
-        (true, 0) => isa.dot_signed(seed, codes, activations),
-        (true, bias) => isa.dot_unsigned(seed, isa.minus(codes, -bias), activations),
+    match raised(isa, plan) {
+        Some(by) => isa.dot_unsigned(seed, codes(isa, plan, chunk, by), activations),
+        None => isa.dot_signed(seed, codes(isa, plan, chunk, 0), activations),
     }
+}
+
+/// How much is added to codes, or to what they stand for, so that a product takes them as unsigned; `None` where it takes
+/// them with their signs.
+fn raised(isa: &dyn Isa, plan: &Plan) -> Option<i32> {
+    if !is_signed(plan) {
+        return Some(0);
+    }
+    let (least, most) = match &plan.format.weight.value {
+        Value::Table { entries, .. } => {
+            let entries = || entries.iter().map(|&entry| i32::from(entry));
+            // With signs beside the table there is the negative of each.
+            let negated = plan.format.weight.signs.is_some().then(|| entries().map(|entry| -entry));
+            let values = || entries().chain(negated.clone().into_iter().flatten());
+            (values().min().unwrap_or(0), values().max().unwrap_or(0))
+        }
+        Value::Linear { .. } | Value::Codebook { .. } => (i8::MIN.into(), i8::MAX.into()),
+    };
+    // A power of two: the seed is a shift then.
+    let by = if least < 0 { least.unsigned_abs().next_power_of_two() as i32 } else { 0 };
+    (most + by <= isa.unsigned_limit()).then_some(by)
 }
 
 /// Floats: the sums over eight groups, whose runs of `totals` are given by [`Plan::sums`].
@@ -597,7 +624,7 @@ fn floats(
 ) -> TokenStream {
     let Places { index, each, let_blocks, .. } = places;
     let (a, acc) = (of_each_block(isa, "a"), quote!(acc #index));
-    let point = zero_point(plan, isa.signed_bias());
+    let point = zero_point(plan) + raised(isa, plan).unwrap_or(0);
     for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let activations = isa.activations(&a);
@@ -606,8 +633,7 @@ fn floats(
         let steps = isa.steps(&a);
         let offset = isa.offset(quote!(steps)).map(|offset| quote!(let offset = #offset;));
         let windows = windows(isa, plan, chunk);
-        let codes = codes(isa, plan, chunk);
-        let dot = dot(isa, plan, quote!(seed), codes, quote!(activations));
+        let dot = dot(isa, plan, chunk, quote!(seed), quote!(activations));
         let scale = scales.of_dot(chunk, &quote!([r]));
         let product = isa.scaled(quote!(dot), quote!(steps), quote!(offset));
         let add = isa.fma(quote!(product), scale, acc.clone(), false);
@@ -673,7 +699,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
     let steps = for_chunks(isa, plan, |chunk| {
         let windows = windows(isa, plan, chunk);
-        let codes = codes(isa, plan, chunk);
+        let codes = codes(isa, plan, chunk, 0);
         let eighths = (0..CHUNK / LANES).map(|k| {
             let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
             let none = quote!();
@@ -752,8 +778,8 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let steps = for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let windows = windows(isa, plan, chunk);
-        let codes = codes(isa, plan, chunk);
-        let zero = zero_point(plan, 0);
+        let codes = codes(isa, plan, chunk, 0);
+        let zero = zero_point(plan);
         let signed = if zero == 0 { codes } else { isa.minus(codes, zero) };
         let store = isa.store_codes(quote!(out[#c].codes), signed);
         let scales = halves(&scale_array, &scales, chunk);
@@ -869,17 +895,16 @@ fn window(isa: &dyn Isa, chunk: &Chunk, moves: &Moves) -> Vec<TokenStream> {
     }
 }
 
-/// What is taken off a code, which is `bias` above itself where it is signed.
-pub fn zero_point(plan: &Plan, bias: i32) -> i32 {
-    let zero = match plan.format.weight.value {
+/// What is taken off a code.
+fn zero_point(plan: &Plan) -> i32 {
+    match plan.format.weight.value {
         Value::Linear { zero } => zero,
         Value::Table { .. } | Value::Codebook { .. } => 0,
-    };
-    zero + if is_signed(plan) { bias } else { 0 }
+    }
 }
 
 /// Whether what codes stand for has two signs before a zero point is taken off.
-pub fn is_signed(plan: &Plan) -> bool {
+fn is_signed(plan: &Plan) -> bool {
     plan.format.weight_codes().signed || !matches!(plan.format.weight.value, Value::Linear { .. })
 }
 
@@ -893,8 +918,8 @@ pub fn max_abs_code(plan: &Plan) -> TokenStream {
     quote!(#max_abs_code)
 }
 
-/// The codes of a chunk, looked up where the format has a table or a codebook.
-fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
+/// The codes of a chunk, looked up where the format has a table or a codebook, and raised by so much.
+fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32) -> TokenStream {
     let plane = |plane: &Plane| {
         let blocks = window(isa, chunk, &plane.moves);
         isa.plane(&blocks, window_bytes(plan, &plane.moves), plane)
@@ -915,9 +940,13 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
     };
     let values = match &plan.format.weight.value {
         Value::Linear { .. } | Value::Codebook { .. } => codes,
+        Value::Table { entries, .. } if chunk.signs.is_none() => {
+            let entries: Vec<i8> = entries.iter().map(|&entry| (i32::from(entry) + raised) as i8).collect();
+            return isa.lookup(codes, &entries);
+        }
         Value::Table { entries, .. } => isa.lookup(codes, entries),
     };
-    match (&chunk.signs, &plan.format.weight.signs) {
+    let values = match (&chunk.signs, &plan.format.weight.signs) {
         (Some(code), Some(signs)) => {
             let codes = picked(isa, chunk, code);
             let signs = codes.iter().map(|code| {
@@ -930,7 +959,8 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk) -> TokenStream {
             isa.negate(values, &signs.collect::<Vec<_>>())
         }
         _ => values,
-    }
+    };
+    if raised == 0 { values } else { isa.minus(values, -raised) }
 }
 
 /// One code of each block, a `usize`.
@@ -1213,7 +1243,7 @@ mod tests {
     fn an_instruction_set_states_what_differs() {
         let tokens = || quote!(x);
         assert_eq!(AvxVnniInt8.registers(), 16);
-        assert_eq!(AvxVnniInt8.signed_bias(), 0);
+        assert_eq!(AvxVnniInt8.unsigned_limit(), 0);
         let signed = AvxVnniInt8.dot_signed(tokens(), tokens(), tokens()).to_string();
         assert!(signed.contains("_mm256_dpbssd_epi32"), "{signed}");
         let unsigned = AvxVnniInt8.dot_unsigned(tokens(), tokens(), tokens()).to_string();

@@ -4,7 +4,7 @@
 //! chunk come from the same 16 bytes, one broadcast load and one `vpsrlvq` with a count per half place
 //! all 32 codes, and the load is free of shuffles. `vpshufb` serves value tables and scattered bits.
 
-use super::registers::{Registers, index_or_zero, one_of, table};
+use super::registers::{Registers, one_of, table};
 use super::*;
 
 pub struct Avx2Fma;
@@ -141,8 +141,8 @@ impl Isa for Avx2Fma {
         quote!(x86::numbers(#(#codes),*, #table))
     }
 
-    fn signed_bias(&self) -> i32 {
-        0
+    fn unsigned_limit(&self) -> i32 {
+        127
     }
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
@@ -205,13 +205,18 @@ impl Integers for Avx2Fma {
         multiples, lane_scales, totals
     }
 
-    fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
-        let mut codes = picked(&blocks[0], &plane.windows, index_or_zero(plane));
-        if plane.factors.iter().any(|&factor| factor != 1) {
-            let factors = plane.factors.map(|factor| Literal::i16_unsuffixed(factor.into()));
-            codes = quote!(_mm256_mullo_epi16(#codes, _mm256_setr_epi16(#(#factors),*)));
-        }
-        YMM.group_masked(YMM.shifted(codes, plane.shift as i32), plane)
+    fn group_codes(&self, blocks: &[TokenStream], planes: &[GroupPlane]) -> TokenStream {
+        let of_plane = |plane: &GroupPlane| {
+            // An index below 0 gives 0, where there is no code.
+            let index = plane.index.map(|index| index.map_or(-1, |index| index as i8));
+            let mut codes = picked(&blocks[0], &plane.windows, index);
+            if plane.factors.iter().any(|&factor| factor != 1) {
+                let factors = plane.factors.map(|factor| Literal::i16_unsuffixed(factor.into()));
+                codes = quote!(_mm256_mullo_epi16(#codes, _mm256_setr_epi16(#(#factors),*)));
+            }
+            YMM.group_masked(YMM.shifted(codes, plane.shift as i32), plane)
+        };
+        planes.iter().map(of_plane).reduce(|a, b| self.or(a, b)).unwrap_or_default()
     }
 
     fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {

@@ -7,7 +7,7 @@
 //! layout. A bit for each code becomes a mask.
 
 use super::avx512_vnni::Avx512Vnni;
-use super::registers::{Registers, index_or_zero, one_of, table};
+use super::registers::{Registers, one_of, table};
 use super::ways::{self, Way};
 use super::*;
 
@@ -32,6 +32,7 @@ impl Isa for Avx512Vbmi {
                 "avx512vnni",
                 "avx512dq",
                 "avx512vbmi",
+                "gfni",
             ],
         }
     }
@@ -88,7 +89,7 @@ impl Isa for Avx512Vbmi {
             }
             (Way::Bits { .. } | Way::Shuffle { .. }, None) => unreachable!("their ways are windows"),
         };
-        ZMM.masked(each_shifted(bytes, plane.shifts), plane.mask)
+        bits(bytes, plane)
     }
 
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
@@ -101,8 +102,8 @@ impl Isa for Avx512Vbmi {
         quote!(wide::join_floats(x86::numbers(#low, #table), x86::numbers(#high, #table)))
     }
 
-    fn signed_bias(&self) -> i32 {
-        BIAS
+    fn unsigned_limit(&self) -> i32 {
+        255
     }
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
@@ -134,10 +135,21 @@ impl Integers for Avx512Vbmi {
         multiples, lane_scales, totals
     }
 
-    fn group_plane(&self, blocks: &[TokenStream], plane: &GroupPlane) -> TokenStream {
-        let codes = picked(blocks, &plane.windows, index_or_zero(plane));
-        let shifts = std::array::from_fn(|i| plane.shift as i32 - plane.factors[i / 2].ilog2() as i32);
-        ZMM.group_masked(each_shifted(codes, shifts), plane)
+    fn group_codes(&self, blocks: &[TokenStream], planes: &[GroupPlane]) -> TokenStream {
+        let joined = |planes: &[GroupPlane]| {
+            let (bytes, places) = gathered(blocks, planes)?;
+            let of_plane = |(plane, places): (&GroupPlane, &[usize; CHUNK])| {
+                let shift = |i: usize| plane.shift as i32 - plane.factors[i / 2].ilog2() as i32;
+                let first = std::array::from_fn(|i| 8 * places[i] as i32 + shift(i));
+                ZMM.group_masked(multishifted(quote!(bytes), first), plane)
+            };
+            let codes = planes.iter().zip(&places).map(of_plane).reduce(|a, b| self.or(a, b));
+            Some(quote!({ let bytes = #bytes; #codes }))
+        };
+        joined(planes).unwrap_or_else(|| {
+            let each = planes.chunks(1).filter_map(joined);
+            each.reduce(|a, b| self.or(a, b)).unwrap_or_default()
+        })
     }
 
     fn shorts(&self, codes: TokenStream, signed: bool, zero: i32) -> TokenStream {
@@ -145,7 +157,7 @@ impl Integers for Avx512Vbmi {
     }
 
     fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
-        quote!(_mm512_dpwssd_epi32(#sums, _mm512_packs_epi32(#a, #b), #scales))
+        quote!(wide::add_products(#sums, _mm512_packs_epi32(#a, #b), #scales))
     }
 }
 
@@ -168,6 +180,41 @@ fn picked(blocks: &[TokenStream], offsets: &[usize; 2], index: [i8; CHUNK]) -> T
     quote!(_mm512_shuffle_epi8(#windows, wide::twice(_mm256_setr_epi8(#(#index),*))))
 }
 
+/// The bytes from which all of `planes` take the codes of scales and minima, eight for each eight codes, and which of these each
+/// code of each plane takes; `None` where they need more than eight, or windows at other places.
+fn gathered(blocks: &[TokenStream], planes: &[GroupPlane]) -> Option<(TokenStream, Vec<[usize; CHUNK]>)> {
+    const EIGHT: usize = 8;
+    let [low, high] = planes.first()?.windows;
+    if planes.iter().any(|plane| plane.windows != [low, high]) {
+        return None;
+    }
+    // Where the bytes of the first block are once its windows are loaded, and how much further those of the second are.
+    let (windows, half, further) = if low == high {
+        (quote!(_mm512_castsi256_si512(wide::load_128::<#low, _>(#(#blocks),*))), 0, 16_i8)
+    } else {
+        (quote!(wide::load_128s::<#low, #high, _>(#(#blocks),*)), 16, 32)
+    };
+    let mut places = vec![[0; CHUNK]; planes.len()];
+    let mut index = Vec::new();
+    for first in (0..CHUNK).step_by(EIGHT) {
+        let mut eight: Vec<u8> = Vec::new();
+        for (plane, places) in planes.iter().zip(&mut places) {
+            for i in first..first + EIGHT {
+                let Some(byte) = plane.index[i] else { continue };
+                places[i] = eight.iter().position(|&other| other == byte).unwrap_or_else(|| {
+                    eight.push(byte);
+                    eight.len() - 1
+                });
+            }
+        }
+        eight.resize_with((eight.len() <= EIGHT).then_some(EIGHT)?, || 0);
+        index.extend(eight.into_iter().map(|byte| usize::from(byte) + first / (CHUNK / 2) * half));
+    }
+    let index = index.into_iter().map(|byte| Literal::i8_unsuffixed(byte as i8));
+    let bytes = quote!(wide::gather::<#further>(#windows, _mm256_setr_epi8(#(#index),*)));
+    Some((bytes, places))
+}
+
 /// The offset of 4 bytes whose bits are those of the codes, one after the other.
 fn word_of_bits(Plane { bytes, shifts, mask, .. }: &Plane) -> Option<usize> {
     let within = |i: usize| shifts[i] + mask.trailing_zeros() as i32;
@@ -175,21 +222,32 @@ fn word_of_bits(Plane { bytes, shifts, mask, .. }: &Plane) -> Option<usize> {
     (mask.is_power_of_two() && (0..CHUNK).all(fits)).then_some(bytes[0])
 }
 
-/// Each byte shifted by its own amount.
-fn each_shifted(bytes: TokenStream, shifts: [i32; CHUNK]) -> TokenStream {
-    let quarters: [i32; 4] = std::array::from_fn(|quarter| shifts[quarter * (CHUNK / 4)]);
-    if shifts.iter().all(|&shift| shift == shifts[0]) {
-        return ZMM.shifted(bytes, shifts[0]);
+/// The bits of a plane out of the bytes that its codes have them in.
+fn bits(bytes: TokenStream, Plane { shifts, mask, .. }: &Plane) -> TokenStream {
+    const EIGHT: usize = 8;
+    if shifts.iter().all(|&shift| shift == 0) {
+        return ZMM.masked(bytes, *mask);
     }
-    if (0..CHUNK).all(|i| shifts[i] == quarters[i / (CHUNK / 4)]) && quarters.iter().all(|&shift| shift >= 0)
-    {
-        // Unlike the multishift it has more than one port on Intel's CPUs.
-        let amounts = quarters.map(|shift| Literal::i64_unsuffixed(shift.into()));
-        return quote!(_mm512_srlv_epi64(#bytes, wide::twice(_mm256_setr_epi64x(#(#amounts),*))));
+    let (eights, _) = shifts.as_chunks::<EIGHT>();
+    if eights.iter().any(|eight| eight.iter().any(|&shift| shift != eight[0])) {
+        let first = std::array::from_fn(|i| (EIGHT * (i % EIGHT)) as i32 + shifts[i]);
+        return ZMM.masked(multishifted(bytes, first), *mask);
     }
-    // The first of the eight bits that each takes out of the eight bytes around it.
-    let first = std::array::from_fn::<_, CHUNK, _>(|i| {
-        Literal::i8_unsuffixed((8 * (i as i32 % 8) + shifts[i]).rem_euclid(64) as i8)
+    // One instruction moves and masks bits of eight bytes. Its matrix has a byte for each bit of the results, the highest
+    // first: which bit of a byte it is.
+    let matrices = eights.iter().map(|eight| {
+        let from = |bit: i32| (mask >> bit & 1) * 1_u8.checked_shl((bit + eight[0]) as u32).unwrap_or(0);
+        let matrix = i64::from_be_bytes(std::array::from_fn(|bit| from(bit as i32)));
+        Literal::i64_unsuffixed(matrix)
     });
+    quote!(_mm512_gf2p8affine_epi64_epi8::<0>(#bytes, wide::twice(_mm256_setr_epi64x(#(#matrices),*))))
+}
+
+/// Eight bits for each byte, from the `first` of those in the eight bytes around it.
+fn multishifted(bytes: TokenStream, first: [i32; CHUNK]) -> TokenStream {
+    if (0..CHUNK).all(|i| first[i] == 8 * (i as i32 % 8)) {
+        return bytes;
+    }
+    let first = first.map(|first| Literal::i8_unsuffixed(first.rem_euclid(64) as i8));
     quote!(_mm512_multishift_epi64_epi8(wide::twice(_mm256_setr_epi8(#(#first),*)), #bytes))
 }

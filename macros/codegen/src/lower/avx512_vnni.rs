@@ -21,7 +21,7 @@ impl Isa for Avx512Vnni {
     take_over! {
         AvxVnni,
         vectors, unrolls, products, prelude, of_one_block, prefetch, plane, or, lookup, trits, entries, activations,
-        lane_sums, steps, signed_bias, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
+        lane_sums, steps, unsigned_limit, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
         offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
         run_sums, sum, store
     }
@@ -46,10 +46,10 @@ impl Isa for Avx512Vnni {
 impl Integers for Avx512Vnni {
     take_over_integers! {
         AvxVnni,
-        group_plane, shorts, multiples, lane_scales, totals
+        group_codes, shorts, multiples, lane_scales, totals
     }
 
     fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
-        quote!(_mm256_dpwssd_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
+        quote!(x86::add_products(#sums, _mm256_packs_epi32(#a, #b), #scales))
     }
 }

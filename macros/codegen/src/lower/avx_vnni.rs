@@ -29,8 +29,8 @@ impl Isa for AvxVnni {
         Products { unsigned: Some("vpdpbusd"), signed: Some("vpdpbusd") }
     }
 
-    fn signed_bias(&self) -> i32 {
-        BIAS
+    fn unsigned_limit(&self) -> i32 {
+        255
     }
 
     fn dot_unsigned(&self, seed: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
@@ -45,10 +45,10 @@ impl Isa for AvxVnni {
 impl Integers for AvxVnni {
     take_over_integers! {
         Avx2Fma,
-        group_plane, shorts, multiples, lane_scales, totals
+        group_codes, shorts, multiples, lane_scales, totals
     }
 
     fn add_scaled(&self, sums: TokenStream, [a, b]: [TokenStream; 2], scales: TokenStream) -> TokenStream {
-        quote!(_mm256_dpwssd_avx_epi32(#sums, _mm256_packs_epi32(#a, #b), #scales))
+        quote!(x86::add_products_avx(#sums, _mm256_packs_epi32(#a, #b), #scales))
     }
 }

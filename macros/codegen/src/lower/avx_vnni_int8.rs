@@ -28,7 +28,7 @@ impl Isa for AvxVnniInt8 {
         Products { unsigned: Some("vpdpbusd"), signed: Some("vpdpbssd") }
     }
 
-    fn signed_bias(&self) -> i32 {
+    fn unsigned_limit(&self) -> i32 {
         0
     }
 
@@ -44,6 +44,6 @@ impl Isa for AvxVnniInt8 {
 impl Integers for AvxVnniInt8 {
     take_over_integers! {
         AvxVnni,
-        group_plane, shorts, multiples, lane_scales, add_scaled, totals
+        group_codes, shorts, multiples, lane_scales, add_scaled, totals
     }
 }

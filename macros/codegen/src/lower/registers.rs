@@ -238,11 +238,6 @@ pub fn table(entries: &[i8]) -> TokenStream {
     quote!(_mm_setr_epi8(#(#entries),*))
 }
 
-/// The index of a byte for each code, which gives 0 where there is none: an index below 0.
-pub fn index_or_zero(GroupPlane { index, .. }: &GroupPlane) -> [i8; CHUNK] {
-    index.map(|index| index.map_or(-1, |index| index as i8))
-}
-
 /// The offset that all of them are.
 pub fn one_of(offsets: &[usize]) -> Option<usize> {
     offsets.iter().all(|offset| *offset == offsets[0]).then_some(offsets[0])

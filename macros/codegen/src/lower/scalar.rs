@@ -123,7 +123,7 @@ impl Isa for Scalar {
         quote!(portable::steps(#(#a),*))
     }
 
-    fn signed_bias(&self) -> i32 {
+    fn unsigned_limit(&self) -> i32 {
         0
     }
 
