@@ -307,8 +307,17 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 quote!(#each { #add })
             });
             let load_scales = per_row(&scales);
+            let signs = even_signs(isa, plan, &blocks).map(|signs| {
+                quote! {
+                    let mut signs = [[0; #chunks]; R];
+                    for r in 0..R {
+                        #let_blocks
+                        signs[r] = #signs;
+                    }
+                }
+            });
             let steps = floats(isa, plan, &scales, minima.as_ref(), &places);
-            quote!(#load_minima #add_minima #load_scales #steps)
+            quote!(#load_minima #add_minima #load_scales #signs #steps)
         }
     };
     let (sums, sum) = (places.sums(&zero), isa.sum(acc));
@@ -528,8 +537,8 @@ fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     let most = match first.codes {
         // Indices of entries are computed in general registers, which have no room for those of more rows.
         ChunkCodes::Entries(_) => 2,
-        // Where 4 rows are much code already, and share what comes from the activations with enough.
-        _ if plan.format.chunks() > 4 => 4,
+        // Four rows of long blocks are much code already, and share enough; minima of eight have no registers.
+        _ if plan.format.chunks() > 4 || plan.minimum.is_some() => 4,
         _ => 8,
     };
     [8, 4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= isa.registers()).unwrap_or(1)
@@ -556,9 +565,10 @@ fn dot(
     seed: TokenStream,
     activations: TokenStream,
 ) -> TokenStream {
+    let signs = quote!(signs[r]);
     match raised(isa, plan) {
-        Some(by) => isa.dot_unsigned(seed, codes(isa, plan, chunk, by), activations),
-        None => isa.dot_signed(seed, codes(isa, plan, chunk, 0), activations),
+        Some(by) => isa.dot_unsigned(seed, codes(isa, plan, chunk, by, &signs), activations),
+        None => isa.dot_signed(seed, codes(isa, plan, chunk, 0, &signs), activations),
     }
 }
 
@@ -696,10 +706,11 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
         quote!(#shared #(let #names = #values;)*)
     };
     let load_scales = per_block(&scales);
+    let signs = even_signs(isa, plan, &blocks).map(|signs| quote!(let signs = #signs;));
     let load_minima = minima.as_ref().map(|(_, minima)| per_block(minima));
     let steps = for_chunks(isa, plan, |chunk| {
         let windows = windows(isa, plan, chunk);
-        let codes = codes(isa, plan, chunk, 0);
+        let codes = codes(isa, plan, chunk, 0, &quote!(signs));
         let eighths = (0..CHUNK / LANES).map(|k| {
             let value = isa.floats(isa.widen(quote!(codes), k, signed, zero));
             let none = quote!();
@@ -724,6 +735,7 @@ pub fn dequantize(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> Toke
                 let (out, _) = out.as_chunks_mut::<8>();
                 #load_scales
                 #load_minima
+                #signs
                 #steps
             }
         }
@@ -759,6 +771,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     };
     let (scale_array, minimum_array) = (quote!(scales), quote!(minima));
     let load_scales = stored(&scale_array, &scales);
+    let signs = even_signs(isa, plan, &blocks).map(|signs| quote!(let signs = #signs;));
     let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, minima));
     let halves = |array: &TokenStream, scales: &Scales, chunk: &Chunk| {
         let pick = [0, CHUNK / 2].map(|half| match scales.scale.group {
@@ -778,7 +791,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let steps = for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let windows = windows(isa, plan, chunk);
-        let codes = codes(isa, plan, chunk, 0);
+        let codes = codes(isa, plan, chunk, 0, &quote!(signs));
         let zero = zero_point(plan);
         let signed = if zero == 0 { codes } else { isa.minus(codes, zero) };
         let store = isa.store_codes(quote!(out[#c].codes), signed);
@@ -803,6 +816,7 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
                 let (block, out) = (&blocks[b], &mut out[b]);
                 #load_scales
                 #load_minima
+                #signs
                 #steps
             }
         }
@@ -918,8 +932,42 @@ pub fn max_abs_code(plan: &Plan) -> TokenStream {
     quote!(#max_abs_code)
 }
 
-/// The codes of a chunk, looked up where the format has a table or a codebook, and raised by so much.
-fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32) -> TokenStream {
+/// Even signs of all chunks of a block, a `[u32; chunks]`, where there are such: computed together, as the compiler makes vectors
+/// of them. `None` in loops, where each chunk computes its own.
+fn even_signs(isa: &dyn Isa, plan: &Plan, blocks: &[TokenStream]) -> Option<TokenStream> {
+    let [block] = blocks else { return None };
+    if has_loops(isa, plan) || !plan.format.weight.signs.as_ref()?.even {
+        return None;
+    }
+    let mut chunks: Vec<&Chunk> = loops(isa, plan).iter().flat_map(|of_loop| &of_loop.chunks).collect();
+    chunks.sort_by_key(|chunk| chunk.number);
+    let count = chunks.len();
+    let sevens = chunks.iter().filter_map(|chunk| Some(sevens(chunk.signs.as_ref()?, block)));
+    Some(quote!({
+        let sevens = [#(#sevens),*];
+        kernels::bytes::each::<u32, #count>(|c| kernels::bytes::even_signs(sevens[c]))
+    }))
+}
+
+/// Codes of 7 bits, each in a byte of its own: a `u32`.
+fn sevens(Picked(runs): &Picked, block: &TokenStream) -> TokenStream {
+    const SEVEN: usize = 7;
+    let run = |run: &BitRun, position: usize| {
+        let BitRun { first, bits, .. } = run;
+        let run = quote!(kernels::bytes::bits::<#first, #bits, _>(#block) as u32);
+        if position == 0 { run } else { quote!((#run) << #position) }
+    };
+    if runs.iter().all(|run| run.position / SEVEN == (run.position + run.bits - 1) / SEVEN) {
+        let runs = runs.iter().map(|each| run(each, each.position + each.position / SEVEN));
+        return quote!(#(#runs)|*);
+    }
+    let runs = runs.iter().map(|each| run(each, each.position));
+    quote!(kernels::bytes::spread_sevens(#(#runs)|*))
+}
+
+/// The codes of a chunk, looked up where the format has a table or a codebook, and raised by so much. Even signs of a block's
+/// chunks are in `even`, where they are computed together.
+fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32, even: &TokenStream) -> TokenStream {
     let plane = |plane: &Plane| {
         let blocks = window(isa, chunk, &plane.moves);
         isa.plane(&blocks, window_bytes(plan, &plane.moves), plane)
@@ -947,11 +995,15 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32) -> TokenStream 
         Value::Table { entries, .. } => isa.lookup(codes, entries),
     };
     let values = match (&chunk.signs, &plan.format.weight.signs) {
+        (Some(_), Some(signs)) if signs.even && isa.blocks() == 1 && !has_loops(isa, plan) => {
+            let c = chunk.number;
+            isa.negate(values, &[quote!(#even[#c])])
+        }
         (Some(code), Some(signs)) => {
             let codes = picked(isa, chunk, code);
             let signs = codes.iter().map(|code| {
                 if signs.even {
-                    quote!(kernels::bytes::even_signs((#code) as u32))
+                    quote!(kernels::bytes::even_signs(kernels::bytes::spread_sevens((#code) as u32)))
                 } else {
                     quote!((#code) as u32)
                 }
