@@ -41,17 +41,17 @@ const CEILINGS: &[Ceiling] = &[
 const EXCEPTIONS: &[Exception] = &[
     ("q4_k_dot_avx2_fma", Stack, "3 constants are loaded from the stack, where they might as well be"),
     ("q4_k_dot_avx_vnni", Stack, "3 constants"),
-    ("q4_k_gemv_avx2_fma", Stack, "constants, and sums and scales of 4 rows, faster than 2 rows that all fit registers"),
+    ("q4_k_gemv_avx2_fma", Stack, "what 8 rows share of the activations, their places and their sums"),
     ("q4_k_gemv_avx_vnni", Stack, "the same"),
-    ("q4_k_gemv_avx512_vnni", Stack, "some of the steps of 256 activations, loaded again for the products of each chunk"),
-    ("q4_k_gemv_avx512_vbmi", Stack, "steps, seeds and sums of the activations of 2 blocks, which 4 rows share"),
+    ("q4_k_gemv_avx512_vnni", Stack, "the same"),
+    ("q4_k_gemv_avx512_vbmi", Stack, "the same"),
     ("q4_k_dequantize_avx2_fma", Stack, "3 masks"),
     ("q6_k_dot_avx2_fma", Stack, "4 indices"),
     ("q6_k_dot_avx_vnni", Stack, "4 indices"),
-    ("q6_k_gemv_avx2_fma", Stack, "indices, and sums and scales of 4 rows, faster than fewer rows that all fit registers"),
+    ("q6_k_gemv_avx2_fma", Stack, "the same"),
     ("q6_k_gemv_avx_vnni", Stack, "the same"),
-    ("q6_k_gemv_avx512_vnni", Stack, "bytes of high bits and scales of 4 rows"),
-    ("q6_k_gemv_avx512_vbmi", Stack, "the same, and constants"),
+    ("q6_k_gemv_avx512_vnni", Stack, "the same"),
+    ("q6_k_gemv_avx512_vbmi", Stack, "the same"),
     ("q6_k_dequantize_avx2_fma", Stack, "4 indices"),
 ];
 

@@ -2,9 +2,9 @@
 //! made once for a block is made once for two.
 //!
 //! A half of a register has the block's 32 codes, its eight lanes or its eight floats. What comes from the same place of
-//! both blocks is loaded by a broadcast and one under a mask. Bytes that lie scattered are brought to their places by
-//! `vpshufb`, and `vpmultishiftqb` takes eight bits for each from anywhere in eight of them: two instructions for any
-//! layout. A bit for each code becomes a mask.
+//! both blocks is loaded by a broadcast and one under a mask. Bits that have the same place in eight neighbours are moved and
+//! masked by one `vgf2p8affineqb`. Bytes that lie scattered are brought to their places by `vpshufb`, and `vpmultishiftqb`
+//! takes eight bits for each from anywhere in eight of them. A bit for each code becomes a mask.
 
 use super::avx512_vnni::Avx512Vnni;
 use super::registers::{Registers, one_of, table};
@@ -20,7 +20,7 @@ impl Isa for Avx512Vbmi {
         &Target {
             name: "avx512_vbmi",
             variant: "Avx512Vbmi",
-            summary: "512-bit vpdpbusd and byte permutations: Intel since Ice Lake, AMD since Zen 4",
+            summary: "512-bit vpdpbusd, permutations of bytes and of bits: Intel since Ice Lake, AMD since Zen 4",
             arch: Some("x86_64"),
             features: &[
                 "avx2",
@@ -199,9 +199,9 @@ fn gathered(blocks: &[TokenStream], planes: &[GroupPlane]) -> Option<(TokenStrea
     for first in (0..CHUNK).step_by(EIGHT) {
         let mut eight: Vec<u8> = Vec::new();
         for (plane, places) in planes.iter().zip(&mut places) {
-            for i in first..first + EIGHT {
-                let Some(byte) = plane.index[i] else { continue };
-                places[i] = eight.iter().position(|&other| other == byte).unwrap_or_else(|| {
+            for (place, byte) in places[first..][..EIGHT].iter_mut().zip(&plane.index[first..]) {
+                let Some(byte) = *byte else { continue };
+                *place = eight.iter().position(|&other| other == byte).unwrap_or_else(|| {
                     eight.push(byte);
                     eight.len() - 1
                 });
@@ -233,14 +233,15 @@ fn bits(bytes: TokenStream, Plane { shifts, mask, .. }: &Plane) -> TokenStream {
         let first = std::array::from_fn(|i| (EIGHT * (i % EIGHT)) as i32 + shifts[i]);
         return ZMM.masked(multishifted(bytes, first), *mask);
     }
-    // One instruction moves and masks bits of eight bytes. Its matrix has a byte for each bit of the results, the highest
-    // first: which bit of a byte it is.
-    let matrices = eights.iter().map(|eight| {
-        let from = |bit: i32| (mask >> bit & 1) * 1_u8.checked_shl((bit + eight[0]) as u32).unwrap_or(0);
-        let matrix = i64::from_be_bytes(std::array::from_fn(|bit| from(bit as i32)));
-        Literal::i64_unsuffixed(matrix)
-    });
+    let matrices = eights.iter().map(|eight| Literal::i64_unsuffixed(matrix(eight[0], *mask) as i64));
     quote!(_mm512_gf2p8affine_epi64_epi8::<0>(#bytes, wide::twice(_mm256_setr_epi64x(#(#matrices),*))))
+}
+
+/// The bits of `mask` of a byte that is shifted to the right, or to the left by a negative amount, as a matrix of
+/// `vgf2p8affineqb`: its byte 7 - i has the bits whose sum is bit i of the result, and here that is one of them.
+fn matrix(shift: i32, mask: u8) -> u64 {
+    let from = |bit: i32| (mask >> bit & 1) * 1_u8.checked_shl((bit + shift) as u32).unwrap_or(0);
+    u64::from_be_bytes(std::array::from_fn(|bit| from(bit as i32)))
 }
 
 /// Eight bits for each byte, from the `first` of those in the eight bytes around it.
@@ -250,4 +251,31 @@ fn multishifted(bytes: TokenStream, first: [i32; CHUNK]) -> TokenStream {
     }
     let first = first.map(|first| Literal::i8_unsuffixed(first.rem_euclid(64) as i8));
     quote!(_mm512_multishift_epi64_epi8(wide::twice(_mm256_setr_epi8(#(#first),*)), #bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matrix;
+
+    /// What `vgf2p8affineqb` is documented to do with a byte.
+    fn product(matrix: u64, byte: u8) -> u8 {
+        let bit = |i: usize| ((matrix.to_le_bytes()[7 - i] & byte).count_ones() as u8 & 1) << i;
+        (0..8).map(bit).sum()
+    }
+
+    #[test]
+    fn a_matrix_shifts_and_masks() {
+        for (shift, mask) in
+            (-7..=7).flat_map(|shift| [1, 3, 12, 15, 0x10, 0x30, 255].map(|mask| (shift, mask)))
+        {
+            for byte in 0..=255 {
+                let shifted = if shift < 0 { u32::from(byte) << -shift } else { u32::from(byte) >> shift };
+                assert_eq!(
+                    product(matrix(shift, mask), byte),
+                    shifted as u8 & mask,
+                    "{byte} >> {shift} & {mask}"
+                );
+            }
+        }
+    }
 }
