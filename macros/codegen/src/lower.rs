@@ -1290,25 +1290,25 @@ mod tests {
     use super::avx_vnni_int8::AvxVnniInt8;
     use super::*;
 
-    /// What a block of 32 weights holds, and by how much its values are raised by AVX2, AVX-VNNI and an instruction set whose
+    /// What a block of 64 weights holds, and by how much its values are raised by AVX2, AVX-VNNI and an instruction set whose
     /// products take signs.
     type Raised = (&'static str, &'static str, [Option<i32>; 3]);
 
     #[rustfmt::skip]
     const RAISED: &[Raised] = &[
-        ("unsigned codes", "qs: [u8; 16], q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (q - 8);", [Some(0); 3]),
-        ("signed bytes", "qs: [i8; 32], w = d * qs;", [None, Some(128), None]),
-        ("a table that spans 24", "qs: [u8; 8], table T = [-12, 0, 3, 12]; q[i: 8, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [Some(16), Some(16), None]),
-        ("one that spans 240", "qs: [u8; 8], table T = [-127, 0, 3, 113]; q[i: 8, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [None, Some(128), None]),
-        ("one of which every entry is unsigned", "qs: [u8; 8], table T = [0, 1, 3, 127]; q[i: 8, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [Some(0), Some(0), None]),
-        ("one up to 100 and down to -20", "qs: [u8; 8], table T = [-20, 0, 3, 100]; q[i: 8, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [None, Some(32), None]),
-        ("signs beside a table", "ss: [u8; 4], qs: [u8; 8], table T = [1, 2, 3, 4]; q[i: 8, k: 4] = qs[i] >> 2 * k & 3; w = d * signs(ss) * T[q];", [Some(4), Some(4), None]),
+        ("unsigned codes", "qs: [u8; 32], q[h: 2, i: 32] = qs[i] >> 4 * h & 15; w = d * (q - 8);", [Some(0); 3]),
+        ("signed bytes", "qs: [i8; 64], w = d * qs;", [None, Some(128), None]),
+        ("a table that spans 24", "qs: [u8; 16], table T = [-12, 0, 3, 12]; q[i: 16, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [Some(16), Some(16), None]),
+        ("one that spans 240", "qs: [u8; 16], table T = [-127, 0, 3, 113]; q[i: 16, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [None, Some(128), None]),
+        ("one of which every entry is unsigned", "qs: [u8; 16], table T = [0, 1, 3, 127]; q[i: 16, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [Some(0), Some(0), None]),
+        ("one up to 100 and down to -20", "qs: [u8; 16], table T = [-20, 0, 3, 100]; q[i: 16, k: 4] = qs[i] >> 2 * k & 3; w = d * T[q];", [None, Some(32), None]),
+        ("signs beside a table", "ss: [u8; 8], qs: [u8; 16], table T = [1, 2, 3, 4]; q[i: 16, k: 4] = qs[i] >> 2 * k & 3; w = d * signs(ss) * T[q];", [Some(4), Some(4), None]),
     ];
 
     #[test]
     fn values_are_raised_where_they_fit() {
         for (name, body, expected) in RAISED {
-            let declaration = format!("pub block Case[32] {{ d: f16, {body} }}");
+            let declaration = format!("pub block Case[64] {{ d: f16, {body} }}");
             let declarations: crate::parse::Declarations = syn::parse_str(&declaration).expect(name);
             let formats = crate::check::check(&declarations);
             let formats = formats.unwrap_or_else(|errors| panic!("{name}: {}", errors[0]));
