@@ -11,8 +11,8 @@ use reviewed::REVIEWED;
 /// table must grant. With more than one row in an iteration the overhead is shared, and `gemv` is below `dot`.
 ///
 /// Of Q4_K and Q6_K a block is 256 weights, of the others 32. In their `gemv` a loop over 8 rows stands inside that over
-/// blocks: what is counted is what all rows share, and one row (with AVX-512 two). Scalar dot products are counted by the iteration, 4, 2, 4 and 1
-/// rows of them in `gemv`; they have some room for the compiler's own choice of vectors.
+/// blocks: what is counted is what all rows share, and one row (with AVX-512 two). Scalar dot products are counted by the
+/// iteration, 4, 2, 4 and 1 rows of them in `gemv`; they have some room for the compiler's own choice of vectors.
 #[rustfmt::skip]
 const CEILINGS: &[Ceiling] = &[
     ("q4_0_dot", &[("scalar", 270), ("avx2_fma", 20), ("avx_vnni", 18)]),

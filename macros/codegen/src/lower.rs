@@ -130,7 +130,7 @@ primitives! { $
         /// Floats: the scales of four activations each.
         fn steps(a: &[TokenStream]) -> TokenStream;
         /// The largest code that `dot_unsigned` takes, where it is cheaper than `dot_signed`: codes of both signs are raised to
-        /// unsigned ones then, if that keeps them below, and the seed takes off again what was added. 0 where it is not.
+        /// unsigned ones then, if they stay within it, and the seed takes off again what was added. 0 where it is not cheaper.
         fn unsigned_limit() -> i32;
         /// Lanes: -zero · sums.
         fn seed(zero: i32, sums: TokenStream) -> TokenStream;
@@ -634,7 +634,7 @@ fn floats(
 ) -> TokenStream {
     let Places { index, each, let_blocks, .. } = places;
     let (a, acc) = (of_each_block(isa, "a"), quote!(acc #index));
-    let point = zero_point(plan) + raised(isa, plan).unwrap_or(0);
+    let point = product_zero_point(isa, plan);
     for_chunks(isa, plan, |chunk| {
         let (numbered, c) = (numbered(chunk), number(chunk));
         let activations = isa.activations(&a);
@@ -909,6 +909,11 @@ fn window(isa: &dyn Isa, chunk: &Chunk, moves: &Moves) -> Vec<TokenStream> {
     }
 }
 
+/// What is taken off a code as a product takes it.
+fn product_zero_point(isa: &dyn Isa, plan: &Plan) -> i32 {
+    zero_point(plan) + raised(isa, plan).unwrap_or(0)
+}
+
 /// What is taken off a code.
 fn zero_point(plan: &Plan) -> i32 {
     match plan.format.weight.value {
@@ -936,7 +941,7 @@ pub fn max_abs_code(plan: &Plan) -> TokenStream {
 /// of them. `None` in loops, where each chunk computes its own.
 fn even_signs(isa: &dyn Isa, plan: &Plan, blocks: &[TokenStream]) -> Option<TokenStream> {
     let [block] = blocks else { return None };
-    if has_loops(isa, plan) || !plan.format.weight.signs.as_ref()?.even {
+    if !has_even_signs_together(isa, plan) {
         return None;
     }
     let mut chunks: Vec<&Chunk> = loops(isa, plan).iter().flat_map(|of_loop| &of_loop.chunks).collect();
@@ -947,6 +952,12 @@ fn even_signs(isa: &dyn Isa, plan: &Plan, blocks: &[TokenStream]) -> Option<Toke
         let sevens = [#(#sevens),*];
         kernels::bytes::each::<u32, #count>(|c| kernels::bytes::even_signs(sevens[c]))
     }))
+}
+
+/// Whether even signs of a block are computed together.
+fn has_even_signs_together(isa: &dyn Isa, plan: &Plan) -> bool {
+    let has_even = plan.format.weight.signs.as_ref().is_some_and(|signs| signs.even);
+    has_even && isa.blocks() == 1 && !has_loops(isa, plan)
 }
 
 /// Codes of 7 bits, each in a byte of its own: a `u32`.
@@ -995,7 +1006,7 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32, even: &TokenStr
         Value::Table { entries, .. } => isa.lookup(codes, entries),
     };
     let values = match (&chunk.signs, &plan.format.weight.signs) {
-        (Some(_), Some(signs)) if signs.even && isa.blocks() == 1 && !has_loops(isa, plan) => {
+        (Some(_), Some(_)) if has_even_signs_together(isa, plan) => {
             let c = chunk.number;
             isa.negate(values, &[quote!(#even[#c])])
         }

@@ -207,7 +207,10 @@ fn gathered(blocks: &[TokenStream], planes: &[GroupPlane]) -> Option<(TokenStrea
                 });
             }
         }
-        eight.resize_with((eight.len() <= EIGHT).then_some(EIGHT)?, || 0);
+        if eight.len() > EIGHT {
+            return None;
+        }
+        eight.resize(EIGHT, 0);
         index.extend(eight.into_iter().map(|byte| usize::from(byte) + first / (CHUNK / 2) * half));
     }
     let index = index.into_iter().map(|byte| Literal::i8_unsuffixed(byte as i8));

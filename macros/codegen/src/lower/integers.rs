@@ -8,7 +8,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::{Integers, Isa, Places, Scales, Vectors, dot, of_each_block, raised, run_sums, zero_point};
+use super::{Integers, Isa, Places, Scales, Vectors, dot, of_each_block, product_zero_point, run_sums};
 use crate::model::{CHUNK, GroupScale};
 use crate::plan::block_sums::{BlockSums, linear};
 use crate::plan::{Chunk, LANES, Minimum, Plan};
@@ -154,7 +154,7 @@ impl Shared<'_> {
 
     /// What is taken off each code.
     fn point(&self) -> i32 {
-        zero_point(self.plan) + raised(self.isa, self.plan).unwrap_or(0)
+        product_zero_point(self.isa, self.plan)
     }
 
     /// Statements that compute all of them.
