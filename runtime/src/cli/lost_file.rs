@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use libc::{c_int, c_void, sigaction, sighandler_t, siginfo_t};
 
+use super::output::end_with;
 use super::stop::{action, replace_action};
 use crate::gguf::mapped_file_at;
 
@@ -42,11 +43,6 @@ extern "C" fn handle(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void
         return;
     };
     const AFTER: &[u8] = b": the file was cut short, or its disk failed, while it was in use; \
-        --no-mmap reads a file that other programs write to\n";
-    for part in [b"error: ", name, AFTER] {
-        // SAFETY: `part` is that many bytes. There is nowhere to tell that it can't be written.
-        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
-    }
-    // SAFETY: it runs nothing of this process any more.
-    unsafe { libc::_exit(1) }
+        --no-mmap reads a file that other programs write to";
+    end_with(&[name, AFTER])
 }

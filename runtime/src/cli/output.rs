@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::str;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::escape::Visible;
 
@@ -126,12 +128,27 @@ pub fn note(line: impl Display) {
 /// Ends the process with one line of error where there is no memory even for small things. It allocates nothing.
 #[cfg(unix)]
 pub fn end_without_memory() -> ! {
-    const LINE: &[u8] =
-        b"error: there is no memory left: close other programs, or raise this process's limit\n";
-    // SAFETY: `LINE` is that many bytes.
-    unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) };
-    // SAFETY: it runs nothing of this process any more.
-    unsafe { libc::_exit(1) }
+    end_with(&[b"there is no memory left: close other programs, or raise this process's limit"])
+}
+
+/// Ends the process with one line of error, whose text is `parts`, and status 1. A handler of signals may call it. Threads
+/// that meet the same end at once tell it once.
+#[cfg(unix)]
+pub fn end_with(parts: &[&[u8]]) -> ! {
+    static IS_ENDING: AtomicBool = AtomicBool::new(false);
+    if !IS_ENDING.swap(true, Ordering::Relaxed) {
+        let line = [b"error: ".as_slice()].into_iter().chain(parts.iter().copied()).chain([b"\n".as_slice()]);
+        for part in line {
+            // SAFETY: `part` is that many bytes. There is nowhere to tell that it can't be written.
+            unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+        }
+        // SAFETY: it runs nothing of this process any more.
+        unsafe { libc::_exit(1) }
+    }
+    loop {
+        // SAFETY: it waits for a signal; the thread that came first ends this one as well.
+        unsafe { libc::pause() };
+    }
 }
 
 /// Ends the process in the same way where a thread finds no memory to begin with: the standard library panics there, before
