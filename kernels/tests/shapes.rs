@@ -21,6 +21,7 @@ const EXCEPTIONS: &[(&str, f64, &str)] = &[
     ("| 7 bits - 64 | f16 | ± ", 1.16, FINE),
     ("| 4 bits - 8 | f16 | + e8m0 |", 1.06, COARSE),
     ("| 4 bits - 12 | f16 | + f16 · (u4 - 8) per 16 |", 1.1, COARSE),
+    ("| 4 bits - 12 | f16 | - 0.5 · [ue4m3] per 16 |", 1.03, COARSE),
     ("| 4 bits | f16 · u4 per 16 | - f32 |", 1.25, "σ = 1e-7 has few numbers of f16 for scales"),
     ("| 4 bits | f16 · u4 per 16 | ± ", 1.12, PAIRED),
     ("| 4 bits | f16 | + f16 · (u4 - 8) per 16 |", 1.03, COARSE),

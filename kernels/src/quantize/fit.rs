@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::grid::{Octet, Search};
-use super::values::{LANES, Lanes, Residual, Single, Sums, TRIALS, Trial, Values, Weighted, on_any_vectors};
+use super::values::{
+    Correction, Found, LANES, Lanes, Residual, Single, TRIALS, Trials, Values, Weighted, most,
+    on_any_vectors, solve, sum,
+};
 use super::{Number, Numbers, Product};
 use crate::bytes::each;
 
@@ -105,12 +108,12 @@ impl<V: Values, const N: usize> Fit<V, N> {
         [scales, minima]: [usize; 2],
     ) -> Self {
         let finite = |w: f32| if w.is_nan() { 0.0 } else { w.clamp(f32::MIN, f32::MAX) };
-        let furthest = weights.iter().fold(0.0_f32, |far, &w| far.max(finite(w).abs()));
+        let furthest = most(N, |i| finite(weights[i]).abs());
         // The exponent alone; not so low that a constant in its units is infinite.
         let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(LEAST_UNIT);
         let weights = weights.map(|w| finite(w) / unit);
         let importance = importance.map_or([1.0; N], |importance| {
-            let most = importance.iter().fold(0.0_f32, |most, &p| most.max(finite(p)));
+            let most = most(N, |i| finite(importance[i]));
             // What has no importance is rounded as well as can be had for nothing.
             importance.map(|p| if most > 0.0 { (finite(p) / most).max(1e-6) } else { 1.0 })
         });
@@ -121,7 +124,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let mixed = values.unit() > cell;
         let magnitude = furthest / unit;
         let few = weights.iter().all(|&w| w == 0.0 || w.abs() == magnitude);
-        let power: f32 = weights.iter().zip(&importance).map(|(w, p)| p * w * w).sum();
+        let power = sum(N, |i| importance[i] * weights[i] * weights[i]);
         let negligible = NEGLIGIBLE * power;
         let fine = has_more_steps(values, if scale.product.group.is_some() { 64.0 } else { 32.0 });
         let mut fit = Self {
@@ -308,6 +311,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         /// So many of the best scales are settled.
         const SETTLED: usize = 4;
         const ROUNDS: usize = 4;
+        /// Finely to where few weights lie outside.
+        const INSIDE: [f32; 20] = [
+            -0.5, -0.3, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 3.6, 4.3,
+            5.0, 6.0,
+        ];
 
         let parts = parts(range, minima.len());
         let widest = parts
@@ -316,7 +324,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
             .fold(0.0, |far: f32, s| if s.abs() > far.abs() { s } else { far });
         let (low, high) = self.values.limits();
         let codes = (high - low) / self.values.gap();
-        let scales = insides(codes).map(|inside| codes / (codes + 2.0 * inside)).chain([0.3, 0.4, 0.5, 0.6]);
+        let scales = insides(&INSIDE, 1.3, codes).map(|inside| codes / (codes + 2.0 * inside));
+        let scales = scales.chain([0.3, 0.4, 0.5, 0.6]);
         let error_of = |found: &[Alone]| found.iter().map(|alone| alone.error).sum::<f32>();
         let mut trials: Vec<(f32, Vec<Alone>)> = Vec::new();
         for share in scales {
@@ -443,7 +452,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             let before = error;
             self.improve_groups();
             error = self.improve_block();
-            if error >= 0.999 * before {
+            if error >= 0.98 * before {
                 break;
             }
         }
@@ -685,12 +694,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let target = minimum.at(g) + rest.r / self.total_importance(range.clone());
                 let nearest = minimum.nearest(number, target);
                 let around = minimum.around(number, minimum.groups[g], self.further);
-                let codes: Vec<f32> = around.chain(number.around(nearest)).collect();
+                let codes: Vec<f32> =
+                    around.as_slice().iter().copied().chain(number.around(nearest)).collect();
                 let (mut best, mut least) = (minimum.groups[g], f32::INFINITY);
                 let trials = codes.iter().map(|&code| [None, Some(minimum.with(code))]);
-                self.try_out(range, trials, |i, rest| {
-                    if rest.rr < least {
-                        (best, least) = (codes[i], rest.rr);
+                self.try_out(range, trials, |i, error| {
+                    if error < least {
+                        (best, least) = (codes[i], error);
                     }
                 });
                 if let Some(minimum) = &mut self.minimum {
@@ -703,35 +713,43 @@ impl<V: Values, const N: usize> Fit<V, N> {
     /// The neighbours of the number of a group's scale, and of its minimum where these are the same weights'.
     fn improve_scale(&mut self, g: usize, number: Number) {
         let range = self.scale.range(g);
-        let scales: Vec<f32> = self.scale.around(number, self.scale.groups[g], self.further).collect();
-        let (mut best, mut least) = (scales[0], f32::INFINITY);
-        let trials = scales.iter().map(|&scale| [Some(self.scale.with(scale)), None]);
+        let now = self.scale.groups[g];
+        let scales = self.scale.around(number, now, self.further);
         let paired = self.minimum.as_ref().filter(|minimum| minimum.count == self.scale.count);
         let Some((minimum, numbers)) = paired.and_then(|minimum| Some((minimum, minimum.product.group?)))
         else {
-            self.try_out(range, trials, |i, rest| {
-                if rest.rr < least {
-                    (best, least) = (scales[i], rest.rr);
+            let trials = scales.as_slice().iter().map(|&scale| [Some(self.scale.with(scale)), None]);
+            let (mut best, mut least) = (now, f32::INFINITY);
+            self.try_out(range, trials, |i, error| {
+                if error < least {
+                    (best, least) = (scales.numbers[i], error);
                 }
             });
             self.scale.groups[g] = best;
             return;
         };
-        let mut best = (best, minimum.groups[g]);
+        let rest = self.residual(range.clone(), None, None);
         let total = self.total_importance(range.clone());
-        let mut pairs: Vec<(f32, f32)> = Vec::new();
-        self.try_out(range.clone(), trials, |i, rest| {
-            if i == 0 {
-                least = rest.rr;
+        // The first is what they are.
+        let mut pairs = [(now, minimum.groups[g]); 1 + 3 * Nearby::MOST];
+        let mut count = 1;
+        for &scale in scales.as_slice() {
+            // The best minimum for the codes that are, if the scale were this one.
+            let change = self.scale.with(scale) - self.scale.with(now);
+            let best = minimum.at(g) + (rest.r - change * rest.v) / total;
+            let nearest = numbers.nearest(minimum.number_for(best));
+            for &code in minimum.around(numbers, nearest, false).as_slice() {
+                pairs[count] = (scale, code);
+                count += 1;
             }
-            let nearest = numbers.nearest(minimum.number_for(minimum.at(g) + rest.r / total));
-            pairs.extend(minimum.around(numbers, nearest, false).map(|code| (scales[i], code)));
-        });
-        let trials =
-            pairs.iter().map(|&(scale, code)| [Some(self.scale.with(scale)), Some(minimum.with(code))]);
-        self.try_out(range, trials, |i, rest| {
-            if rest.rr < least {
-                (best, least) = (pairs[i], rest.rr);
+        }
+        let trials = pairs[..count]
+            .iter()
+            .map(|&(scale, code)| [Some(self.scale.with(scale)), Some(minimum.with(code))]);
+        let (mut best, mut least) = (pairs[0], f32::INFINITY);
+        self.try_out(range, trials, |i, error| {
+            if error < least {
+                (best, least) = (pairs[i], error);
             }
         });
         self.scale.groups[g] = best.0;
@@ -878,30 +896,44 @@ impl<V: Values, const N: usize> Fit<V, N> {
         sum
     }
 
-    /// Looks at what is left of the weights in `range` under other scales and minima, as [`residual`](Self::residual) has
-    /// them.
+    /// Looks at the error of the weights in `range` under other scales and minima, as [`residual`](Self::residual) has it.
     fn try_out(
         &self,
         range: Range<usize>,
         trials: impl Iterator<Item = [Option<f32>; 2]>,
-        mut look: impl FnMut(usize, Residual),
+        mut look: impl FnMut(usize, f32),
     ) {
-        if self.mixed || self.cell < range.len() {
-            for (i, [scale, minimum]) in trials.enumerate() {
-                look(i, self.residual(range.clone(), scale, minimum));
+        let mut look_at = |first: usize, trials: &[[Option<f32>; 2]]| {
+            let mut errors = [0.0; TRIALS];
+            if self.mixed {
+                for (error, &[scale, minimum]) in errors.iter_mut().zip(trials) {
+                    *error = self.residual(range.clone(), scale, minimum).rr;
+                }
+            } else {
+                for start in range.clone().step_by(self.cell) {
+                    let (scale_now, minimum_now) = (self.scale.of(start), self.minimum_of(start));
+                    let mut of_cell = Trials::NONE;
+                    for &[scale, minimum] in trials {
+                        of_cell.push(scale.unwrap_or(scale_now), minimum.unwrap_or(minimum_now));
+                    }
+                    self.values.add_errors(self.group(start..start + self.cell), &of_cell, &mut errors);
+                }
             }
-            return;
+            errors.iter().take(trials.len()).enumerate().for_each(|(i, &error)| look(first + i, error));
+        };
+        let mut waiting = [[None; 2]; TRIALS];
+        let (mut count, mut first) = (0, 0);
+        trials.for_each(|trial| {
+            waiting[count] = trial;
+            count += 1;
+            if count == TRIALS {
+                look_at(first, &waiting);
+                (first, count) = (first + TRIALS, 0);
+            }
+        });
+        if count > 0 {
+            look_at(first, &waiting[..count]);
         }
-        let (scale_now, minimum_now) = (self.scale.of(range.start), self.minimum_of(range.start));
-        let trials = trials.enumerate().map(|(series, [scale, minimum])| Trial {
-            scale: scale.unwrap_or(scale_now),
-            minimum: minimum.unwrap_or(minimum_now),
-            series,
-        });
-        try_each(self.values, self.group(range), Correction::None, trials, |together, lane| {
-            look(together.trials[lane].series, together.rests.lane(lane));
-            true
-        });
     }
 
     /// The numbers found, as they are stored.
@@ -977,18 +1009,26 @@ impl<const N: usize> Factor<N> {
     }
 
     /// `number`, one of a group, and those next to it, or some `further` ones too, that keep weights finite.
-    fn around(&self, numbers: Number, number: f32, further: bool) -> impl Iterator<Item = f32> {
-        /// As many to either side.
-        const FURTHER: usize = 8;
-
+    fn around(&self, numbers: Number, number: f32, further: bool) -> Nearby {
         let (unit, most) = (self.with(1.0), self.most);
-        let is_finite = move |other: &f32| *other == number || (unit * other).abs() <= most;
-        let side = move |below: bool| {
-            let next = if further { numbers.next(number, below) } else { None };
-            // Those next to it are among the first already.
-            std::iter::successors(next, move |&n| numbers.next(n, below)).take(FURTHER).skip(1)
+        let reach = match (further, numbers.is_coarse(number)) {
+            (true, _) => Nearby::FURTHER,
+            (false, true) => 1,
+            (false, false) => 0,
         };
-        numbers.around(number).chain(side(true)).chain(side(false)).filter(is_finite)
+        let mut found = Nearby { numbers: [number; Nearby::MOST], count: 1 };
+        for below in [true, false] {
+            let mut last = number;
+            for _ in 0..reach {
+                let Some(next) = numbers.next(last, below) else { break };
+                last = next;
+                if (unit * next).abs() <= most {
+                    found.numbers[found.count] = next;
+                    found.count += 1;
+                }
+            }
+        }
+        found
     }
 
     /// Whether the numbers that are, or those of groups, lie far apart.
@@ -1191,6 +1231,22 @@ on_any_vectors! {
     }
 }
 
+/// A number of a group and some that lie around it.
+struct Nearby {
+    numbers: [f32; Self::MOST],
+    count: usize,
+}
+
+impl Nearby {
+    /// As many to either side where the first choice may be poor.
+    const FURTHER: usize = 8;
+    const MOST: usize = 1 + 2 * Self::FURTHER;
+
+    fn as_slice(&self) -> &[f32] {
+        &self.numbers[..self.count]
+    }
+}
+
 impl Reach {
     /// The signs to try: 0 for any.
     fn signs(self) -> &'static [f32] {
@@ -1206,8 +1262,11 @@ impl Reach {
 /// The scale of `sign` (0 for any) that leaves least of the weights.
 ///
 /// Of scales that bring the furthest weight near the outermost value the best, each corrected by least squares; of few
-/// values, or where much weighs little, it lies far outside.
+/// values, or where much weighs little, it lies far outside. Then the best of those around it.
 fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fine: bool) -> Alone {
+    /// The square of the furthest weight, in mean squares.
+    const ALONE: f32 = 12.0;
+
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
     let furthest = largest.max(-smallest);
@@ -1232,49 +1291,30 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
     {
         wholes[if positive.0 < -negative.0 { 1 } else { 0 }] = None;
     }
-    let light = weighted.is_furthest_light();
-    for (scale, limit) in wholes.into_iter().flatten() {
-        let trials = values.trials();
-        // Less than a distance to either side.
-        let near = (-trials..=trials).map(|step| limit + step as f32 / (trials + 1) as f32 * values.gap());
-        // Where the furthest weight weighs little, the best scale may leave it far outside.
-        let most = if light { 64.0 } else { 16.0 } * limit;
-        let far = std::iter::successors(Some(limit + values.gap()), |landing| Some(landing * 1.1))
-            .take_while(|&landing| landing < most);
-        let landings = near.map(|landing| (0, landing)).chain(far.map(|landing| (1, landing)));
-        let trials = landings
-            .map(|(series, landing)| Trial { scale: scale * limit / landing, minimum: 0.0, series })
-            // Otherwise the gap is wider than the limit.
-            .filter(|trial| trial.scale * sign >= 0.0);
-        try_each(values, weighted, Correction::Scale, trials, |together, lane| {
-            if together.rests.vv[lane] == 0.0 {
-                return true;
-            }
-            let error = together.corrected.error[lane];
-            let goes_on = error < 1.5 * best.error;
-            if error < best.error {
-                best = together.alone(lane);
-            }
-            goes_on || light || together.trials[lane].series == 0
-        });
+    // The best scale may leave such a weight far outside.
+    let is_alone = furthest * furthest * weighted.total_importance() > ALONE * nothing.rr;
+    let light = is_alone || weighted.is_furthest_light(furthest);
+    if V::AT_ONCE > 1 {
+        near_and_far_together(values, weighted, sign, &wholes, light, &mut best);
+    } else {
+        for whole in wholes.into_iter().flatten() {
+            near_and_far_in_turn(values, weighted, sign, whole, light, &mut best);
+        }
     }
     if few {
         let scales = values.magnitudes().into_iter().flat_map(|value| {
             let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
             signs.map(move |trial| trial * furthest / value)
         });
-        let trials = scales.map(|scale| Trial { scale, ..Trial::default() });
-        try_each(values, weighted, Correction::None, trials, |together, lane| {
-            if together.corrected.error[lane] < best.error {
-                best = together.alone(lane);
-            }
+        try_each(values, weighted, Correction::None, scales.map(|scale| (0, scale)), |_, found| {
+            found.better_than(&mut best, sign);
             true
         });
     }
-    if fine || is_lopsided((low, high)) {
+    if is_lopsided((low, high)) || (fine && V::AT_ONCE == 1) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
         // the furthest weight is on.
-        let ratio = if fine { 0.998 } else { 0.96 };
+        let ratio = if fine { 0.996 } else { 0.96 };
         let nearer = match (fine, low * high < 0.0) {
             (true, _) => high.max(-low) / 0.55,
             (false, true) => high.min(-low),
@@ -1285,52 +1325,158 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             let scales =
                 std::iter::successors(Some(sign * 2.0 * furthest / nearer), |scale| Some(scale * ratio))
                     .take_while(|scale| scale.abs() * high.max(-low) > least);
-            let trials = scales.map(|scale| Trial { scale, ..Trial::default() });
-            try_each(values, weighted, Correction::Scale, trials, |together, lane| {
-                let Corrected { scale, error, .. } = together.corrected;
-                if together.rests.vv[lane] > 0.0 && error[lane] < best.error && scale[lane] * sign >= 0.0 {
-                    best = together.alone(lane);
-                }
+            try_each(values, weighted, Correction::Scale, scales.map(|scale| (0, scale)), |_, found| {
+                found.better_than(&mut best, sign);
                 true
             });
         }
     }
-    settle(values, weighted, Correction::Scale, &mut [best])
+    if V::AT_ONCE > 1 {
+        around_scale(values, weighted, sign, fine, &mut best);
+    }
+    settle(values, weighted, Correction::Scale, best)
+}
+
+/// Tries scales under which the furthest weight comes near the outermost value or further outside, all at once. `wholes` are
+/// scales that take all weights in, and the limit that one of these becomes.
+fn near_and_far_together<V: Values>(
+    values: V,
+    weighted: Weighted,
+    sign: f32,
+    wholes: &[Option<(f32, f32)>; 2],
+    light: bool,
+    best: &mut Alone,
+) {
+    /// How far from the outermost value, in distances from it to the next; fewer where two signs share the lanes.
+    const NEAR: &[f32] = &[-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75];
+    const FEWER_NEAR: &[f32] = &[-2.0 / 3.0, -1.0 / 3.0, 0.0, 1.0 / 3.0, 2.0 / 3.0];
+    /// How many times as far out as the place where a value more would be.
+    const FAR: &[f32] = &[1.0, 1.3, 1.7, 2.2, 2.8, 3.6, 4.7, 6.1, 8.0];
+    const FEWER_FAR: &[f32] = &[1.0, 1.3, 1.7];
+    const FURTHER: [f32; TRIALS] =
+        [1.3, 1.7, 2.2, 2.8, 3.6, 4.7, 6.1, 8.0, 10.0, 13.0, 17.0, 22.0, 28.0, 36.0, 47.0, 61.0];
+    const { assert!(NEAR.len() + FAR.len() == TRIALS && FEWER_NEAR.len() + FEWER_FAR.len() == TRIALS / 2) };
+
+    let (near, far) = if wholes.contains(&None) { (NEAR, FAR) } else { (FEWER_NEAR, FEWER_FAR) };
+    let wholes =
+        || wholes.iter().flatten().map(|&(scale, limit)| (scale * limit, limit, limit + values.gap()));
+    let (mut weights, mut landings, mut count) = ([0.0; TRIALS], [1.0; TRIALS], 0);
+    for (furthest, limit, beyond) in wholes() {
+        let near = near.iter().map(|step| limit + step * values.gap());
+        for landing in near.chain(far.iter().map(|ratio| ratio * beyond)) {
+            (weights[count], landings[count]) = (furthest, landing);
+            count += 1;
+        }
+    }
+    let trials = Trials::new(each(|i| weights[i] / landings[i]), [0.0; TRIALS], count);
+    let mut look_at = |trials, times| {
+        let mut found = Found::new(trials);
+        values.correct(weighted, Correction::Scale, times, &mut found);
+        found.better_than(best, sign);
+    };
+    // Where those around the best are tried as well, these need no more than to be near.
+    look_at(trials, if batches_around(values, false) > 0 { 1 } else { V::CORRECTIONS });
+    if light {
+        // The best scale may leave the furthest weight far outside.
+        for (furthest, _, beyond) in wholes() {
+            let scales = each(|i| furthest / (beyond * FURTHER[i]));
+            look_at(Trials::new(scales, [0.0; TRIALS], TRIALS), V::CORRECTIONS);
+        }
+    }
+}
+
+/// Tries scales under which the furthest weight comes near the outermost value, then further and further outside, one after
+/// the other until they are poor.
+fn near_and_far_in_turn<V: Values>(
+    values: V,
+    weighted: Weighted,
+    sign: f32,
+    (scale, limit): (f32, f32),
+    light: bool,
+    best: &mut Alone,
+) {
+    let trials = values.trials();
+    // Less than a distance to either side.
+    let near = (-trials..=trials).map(|step| limit + step as f32 / (trials + 1) as f32 * values.gap());
+    // Where the furthest weight weighs little, the best scale may leave it far outside.
+    let most = if light { 64.0 } else { 16.0 } * limit;
+    let far = std::iter::successors(Some(limit + values.gap()), |landing| Some(landing * 1.1))
+        .take_while(|&landing| landing < most);
+    let landings = near.map(|landing| (0, landing)).chain(far.map(|landing| (1, landing)));
+    let trials = landings
+        .map(|(series, landing)| (series, scale * limit / landing))
+        // Otherwise the gap is wider than the limit.
+        .filter(|(_, scale)| scale * sign >= 0.0);
+    try_each(values, weighted, Correction::Scale, trials, |series, found| {
+        let goes_on = series == 0 || light || found.errors[0] < 1.5 * best.error;
+        found.better_than(best, sign);
+        goes_on
+    });
+}
+
+/// So many times [`TRIALS`] scales around the best are tried: of many values it is chance which is best.
+fn batches_around<V: Values>(values: V, fine: bool) -> usize {
+    if fine { 5 } else { usize::from(has_more_steps(values, 16.0)) }
+}
+
+/// Tries scales around the best.
+fn around_scale<V: Values>(values: V, weighted: Weighted, sign: f32, fine: bool, best: &mut Alone) {
+    /// The least, as a share of the best, and how far they reach.
+    const LEAST: f32 = 0.92;
+    const REACH: f32 = 0.3;
+
+    let centre = best.scale;
+    let batches = batches_around(values, fine);
+    for batch in 0..batches {
+        let along = |i: usize| (i * batches + batch) as f32 / (TRIALS * batches) as f32;
+        let scales = each(|i| centre * (LEAST + REACH * along(i)));
+        let mut found = Found::new(Trials::new(scales, [0.0; TRIALS], TRIALS));
+        values.correct(weighted, Correction::Scale, 1, &mut found);
+        found.better_than(best, sign);
+    }
 }
 
 /// The scale and the minimum of `sign` (0 for any) that leave least of the weights.
 ///
-/// Of ranges that end up to some distances inside that of the weights the best.
+/// Of ranges that end up to some distances inside that of the weights the best; then the best of those around it.
 ///
 /// A `thorough` search tries more of them and settles the best few.
 fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, thorough: bool) -> Alone {
     /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
-    const INSIDE: [f32; 10] = [-0.3, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0];
+    const INSIDE: [f32; 4] = [-0.2, 0.3, 0.9, 2.0];
+    const FIRST_INSIDE: [f32; 4] = [-0.2, 0.4, 1.3, 3.5];
     /// Scales for values that are not even, as shares of the one under which the range of values is that of weights.
     const SHARES: [f32; 18] =
         [0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.2, 1.3, 1.45, 1.6];
-    /// So many of the best are settled; more of many values, where it is chance which is best.
-    const SETTLED: usize = 6;
-    const MANY_SETTLED: usize = 32;
+    /// So many of the best are settled; more of many values, where it is chance which is best, and where none are tried around
+    /// the best.
+    const SETTLED: usize = 2;
+    const MORE_SETTLED: usize = 8;
+    const MOST_SETTLED: usize = 32;
 
     let (low, high) = values.limits();
-    let (smallest, _) = weighted.extremes();
+    let extremes = weighted.extremes();
+    let (smallest, _) = extremes;
     let allowed = |minimum: f32| minimum * sign >= 0.0;
     let correction = Correction::ScaleAndMinimum { sign, total: weighted.total_importance() };
     let constant = if allowed(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
-    let mut best = vec![Alone { scale: 0.0, minimum: constant, error: rest.rr, rest }];
-    let settled = match (thorough, has_many(values)) {
-        (false, _) => 1,
+    let mut best = Alone { scale: 0.0, minimum: constant, error: rest.rr, rest };
+    // Of a thorough search the best of all.
+    let mut several: Vec<Alone> = Vec::new();
+    let settled = match (values.are_even(), has_many(values)) {
         (true, false) => SETTLED,
-        (true, true) => MANY_SETTLED,
+        (true, true) | (false, false) => MORE_SETTLED,
+        (false, true) => MOST_SETTLED,
     };
-    let mut try_out = |found: Alone| {
-        keep(&mut best, settled, found, |alone| alone.error);
-        found.error < 2.0 * best[0].error
+    let all: Vec<f32>;
+    let inside = if thorough {
+        all = insides(&FIRST_INSIDE, 2.0, high - low).collect();
+        &all[..]
+    } else {
+        &INSIDE
     };
-    let inside: Vec<f32> = if thorough { insides(high - low).collect() } else { INSIDE.to_vec() };
-    for (smallest, largest) in weighted.bodies(thorough) {
+    for (smallest, largest) in weighted.bodies(extremes, thorough) {
         if smallest >= largest && constant == smallest {
             continue;
         }
@@ -1338,33 +1484,89 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
         let top = if largest > bottom { largest } else { 0.0 };
         if !values.are_even() {
             for share in SHARES {
-                try_out(best_minimum(values, weighted, share * (top - bottom) / (high - low), sign));
+                let found = best_minimum(values, weighted, share * (top - bottom) / (high - low), sign);
+                if thorough {
+                    keep(&mut several, settled, found, |alone| alone.error);
+                } else if found.error < best.error {
+                    best = found;
+                }
             }
             continue;
         }
-        let distances = inside.iter().enumerate();
-        let distances =
-            distances.flat_map(|from_bottom| inside.iter().map(move |from_top| (from_bottom, from_top)));
-        let trials = distances.map(|((series, from_bottom), from_top)| {
-            let scale = (top - bottom) / (high - low + from_bottom + from_top);
-            Trial { scale, minimum: bottom + scale * (from_bottom - low), series }
-        });
-        try_each(values, weighted, correction, trials, |together, lane| try_out(together.alone(lane)));
+        let mut look_at = |from_bottom: &[f32; TRIALS], from_top: &[f32; TRIALS], count: usize| {
+            let scales = each(|i| (top - bottom) / (high - low + from_bottom[i] + from_top[i]));
+            let minima = each(|i| bottom + scales[i] * (from_bottom[i] - low));
+            let mut found = Found::new(Trials::new(scales, minima, count));
+            values.correct(weighted, correction, 1, &mut found);
+            if thorough {
+                for lane in 0..count {
+                    let most = several.get(settled - 1).map_or(f32::INFINITY, |alone| alone.error);
+                    if found.errors[lane] < most {
+                        keep(&mut several, settled, found.alone(lane), |alone| alone.error);
+                    }
+                }
+            } else {
+                found.better_than(&mut best, 0.0);
+            }
+        };
+        let (mut from_bottom, mut from_top, mut count) = ([0.0; TRIALS], [0.0; TRIALS], 0);
+        for &bottom in inside {
+            for &top in inside {
+                (from_bottom[count], from_top[count]) = (bottom, top);
+                count += 1;
+                if count == TRIALS {
+                    look_at(&from_bottom, &from_top, count);
+                    count = 0;
+                }
+            }
+        }
+        if count > 0 {
+            look_at(&from_bottom, &from_top, count);
+        }
     }
-    settle(values, weighted, correction, &mut best)
+    if values.are_even() {
+        let centre = *several.first().unwrap_or(&best);
+        around_scale_and_minimum(values, weighted, correction, centre, &mut best);
+    }
+    let settled = several.into_iter().chain([best]).map(|alone| settle(values, weighted, correction, alone));
+    settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(best)
 }
 
-/// How far inside the range of weights that of so many `steps` of values may end, in steps: finely to where few weights lie
-/// outside, and from there on by ratio, up to a third of it.
-fn insides(steps: f32) -> impl Iterator<Item = f32> {
-    const FINELY: [f32; 20] = [
-        -0.5, -0.3, -0.1, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 3.6, 4.3, 5.0,
-        6.0,
-    ];
-    const RATIO: f32 = 1.3;
+/// Tries scales and minima around those of `centre`.
+fn around_scale_and_minimum<V: Values>(
+    values: V,
+    weighted: Weighted,
+    correction: Correction,
+    centre: Alone,
+    best: &mut Alone,
+) {
+    /// So many scales, each with as many minima.
+    const SIDE: usize = 4;
+    /// From one scale to the next the range of values grows by so many distances; from one minimum to the next it moves by so
+    /// many.
+    const GROWS: f32 = 1.5;
+    const MOVES: f32 = 0.4;
+    const { assert!(SIDE * SIDE == TRIALS) };
 
-    let far = std::iter::successors(Some(6.0 * RATIO), |inside| Some(inside * RATIO));
-    FINELY.into_iter().chain(far.take_while(move |&inside| inside < steps / 3.0))
+    let (low, high) = values.limits();
+    let from_centre = |step: usize| step as f32 - (SIDE - 1) as f32 / 2.0;
+    let scales = each(|i| centre.scale * (1.0 + GROWS / (high - low) * from_centre(i % SIDE)));
+    // The middle of the range stays, or moves.
+    let middle = (low + high) / 2.0;
+    let minima = each(|i| {
+        centre.minimum + (centre.scale - scales[i]) * middle + centre.scale * MOVES * from_centre(i / SIDE)
+    });
+    let mut found = Found::new(Trials::new(scales, minima, TRIALS));
+    values.correct(weighted, correction, 2, &mut found);
+    found.better_than(best, 0.0);
+}
+
+/// How far inside the range of weights that of so many `steps` of values may end, in steps: at these places, and from there
+/// on each time so much further, up to a third of it.
+fn insides(near: &[f32], ratio: f32, steps: f32) -> impl Iterator<Item = f32> {
+    let last = near.last().copied().unwrap_or_default();
+    let far = std::iter::successors(Some(last * ratio), move |inside| Some(inside * ratio));
+    near.iter().copied().chain(far.take_while(move |&inside| inside < steps / 3.0))
 }
 
 /// The minimum of `sign` (0 for any) that leaves least of the weights under `scale`.
@@ -1377,7 +1579,7 @@ fn best_minimum<V: Values>(values: V, weighted: Weighted, scale: f32, sign: f32)
     let total = weighted.total_importance();
     let allowed = |minimum: f32| if minimum * sign >= 0.0 { minimum } else { 0.0 };
     let mut best = Alone { error: f32::INFINITY, ..Alone::default() };
-    for (smallest, largest) in weighted.bodies(true) {
+    for (smallest, largest) in weighted.bodies(weighted.extremes(), true) {
         for step in 0..=STEPS {
             let along = step as f32 / STEPS as f32;
             let mut minimum = allowed((1.0 - along) * (smallest - from) + along * (largest - to));
@@ -1397,180 +1599,72 @@ fn best_minimum<V: Values>(values: V, weighted: Weighted, scale: f32, sign: f32)
     best
 }
 
-/// How trials are corrected by least squares for the codes that they lead to.
-#[derive(Clone, Copy)]
-enum Correction {
-    None,
-    Scale,
-    /// The minimum, too, which is of this sign, 0 for any; `total` is the sum of importance.
-    ScaleAndMinimum {
-        sign: f32,
-        total: f32,
-    },
-}
-
-impl Correction {
-    /// What is added to the scale and to the `minimum` that leave `rest`, and the error then.
-    #[inline(always)]
-    fn of(self, minimum: f32, rest: &Residual) -> (f32, f32, f32) {
-        let &Residual { rr, rv, r, vv, v } = rest;
-        match self {
-            Self::None => (0.0, 0.0, rr),
-            Self::Scale => {
-                let scale = if vv > 0.0 { rv / vv } else { 0.0 };
-                (scale, 0.0, rest.after(scale, 0.0, 0.0))
-            }
-            Self::ScaleAndMinimum { sign, total } => {
-                let (scale, change) = solve((vv, rv), v, (total, r));
-                // Where the minimum would be of the other sign it is 0.
-                let ends = if vv > 0.0 { (rv + minimum * v) / vv } else { 0.0 };
-                let is_allowed = (minimum + change) * sign >= 0.0;
-                let (scale, change) =
-                    (if is_allowed { scale } else { ends }, if is_allowed { change } else { -minimum });
-                (scale, change, rest.after(scale, change, total))
-            }
-        }
-    }
-}
-
-/// Trials that were evaluated together, and corrected.
-struct Together<'t> {
-    trials: &'t [Trial; TRIALS],
-    rests: &'t Sums<TRIALS>,
-    corrected: &'t Corrected,
-}
-
-/// Scales, minima and errors of trials.
-struct Corrected {
-    scale: [f32; TRIALS],
-    minimum: [f32; TRIALS],
-    error: [f32; TRIALS],
-}
-
-impl Together<'_> {
+impl Found {
     fn alone(&self, lane: usize) -> Alone {
-        let Corrected { scale, minimum, error } = self.corrected;
-        Alone { scale: scale[lane], minimum: minimum[lane], error: error[lane], rest: self.rests.lane(lane) }
+        let Trials { scales, minima, .. } = &self.trials;
+        let (scale, minimum) = (scales[lane], minima[lane]);
+        Alone { scale, minimum, error: self.errors[lane], rest: self.rests.lane(lane) }
+    }
+
+    /// The best of them whose scale is of `sign`, 0 for any, becomes `best` if it is better.
+    fn better_than(&self, best: &mut Alone, sign: f32) {
+        let (mut least, mut at) = (best.error, None);
+        for lane in 0..self.trials.len() {
+            if self.errors[lane] < least && self.trials.scales[lane] * sign >= 0.0 {
+                (least, at) = (self.errors[lane], Some(lane));
+            }
+        }
+        if let Some(lane) = at {
+            *best = self.alone(lane);
+        }
     }
 }
 
-on_any_vectors! {
-    /// What trials of these scales and minima, which leave `rests`, come to with their correction.
-    fn corrected[](
-        correction: Correction,
-        trials: &[Trial; TRIALS],
-        rests: &Sums<TRIALS>,
-    ) -> Corrected {
-        let (mut scale, mut minimum) = ([0.0; TRIALS], [0.0; TRIALS]);
-        for (i, trial) in trials.iter().enumerate() {
-            (scale[i], minimum[i]) = (trial.scale, trial.minimum);
-        }
-        let mut error = rests.rr;
-        match correction {
-            Correction::None => {}
-            Correction::Scale => {
-                let Sums { rr, rv, vv, .. } = rests;
-                error = each(|i| rr[i] - rv[i] * rv[i] / vv[i]);
-                scale = each(|i| scale[i] + rv[i] / vv[i]);
-            }
-            Correction::ScaleAndMinimum { .. } => {
-                for i in 0..TRIALS {
-                    let (more, change, after) = correction.of(minimum[i], &rests.lane(i));
-                    (scale[i], minimum[i], error[i]) = (scale[i] + more, minimum[i] + change, after);
-                }
-            }
-        }
-        Corrected { scale, minimum, error }
-    }
-}
-
-/// Looks at trials and what is left under them, in their order; a series is over where `look` says that it doesn't go on.
+/// Looks at scales in their order, each of a series, as many together as is fast: until `look` says that it doesn't go on. It
+/// gets the series of the last.
 fn try_each<V: Values>(
     values: V,
     weighted: Weighted,
     correction: Correction,
-    trials: impl Iterator<Item = Trial>,
-    mut look: impl FnMut(&Together, usize) -> bool,
+    mut scales: impl Iterator<Item = (usize, f32)>,
+    mut look: impl FnMut(usize, &Found) -> bool,
 ) {
-    /// Where a series ended after fewer trials, the next one begins with one alone: it may end as soon.
-    const SHORT: usize = 4;
-
-    let mut over = None;
-    // Returns which series is over, and how many trials to look at together next.
-    let mut look_at = |trials: &[Trial; TRIALS], count: usize| {
-        let rests = values.residuals(weighted, &trials[..count]);
-        let corrected = corrected(correction, trials, &rests);
-        let together = Together { trials, rests: &rests, corrected: &corrected };
-        let mut next = V::AT_ONCE;
-        for (lane, trial) in trials[..count].iter().enumerate() {
-            if over != Some(trial.series) && !look(&together, lane) {
-                over = Some(trial.series);
-                next = if lane < SHORT { 1 } else { V::AT_ONCE };
-            }
-        }
-        (over, next)
+    let mut look_at = |series: usize, waiting: Trials| {
+        let mut found = Found::new(waiting);
+        values.correct(weighted, correction, 1, &mut found);
+        look(series, &found)
     };
-    let mut waiting = [Trial::default(); TRIALS];
-    let (mut count, mut over, mut most) = (0, None, V::AT_ONCE);
-    // The iterator runs by itself: asked for one trial at a time, it would take as long as the trials.
-    trials.for_each(|trial| {
-        if over == Some(trial.series) {
-            return;
+    let mut waiting = Trials::NONE;
+    let mut last = 0;
+    // The iterator runs by itself: asked for one scale at a time, it would take as long as the trials.
+    let end = scales.try_for_each(|(series, scale)| {
+        waiting.push(scale, 0.0);
+        last = series;
+        if waiting.len() < V::AT_ONCE {
+            return Some(());
         }
-        waiting[count] = trial;
-        count += 1;
-        if count == most {
-            (over, most) = look_at(&waiting, count);
-            count = 0;
-        }
+        let goes_on = look_at(series, waiting);
+        waiting = Trials::NONE;
+        goes_on.then_some(())
     });
-    if count > 0 {
-        look_at(&waiting, count);
+    if end.is_some() && waiting.len() > 0 {
+        look_at(last, waiting);
     }
 }
 
-/// Codes for each scale and minimum, then these for the codes, as long as that lowers the error; the best of them.
-fn settle<V: Values>(values: V, weighted: Weighted, correction: Correction, found: &mut [Alone]) -> Alone {
+/// Codes for the scale and minimum that are `best`, then these for the codes, as long as that lowers the error.
+fn settle<V: Values>(values: V, weighted: Weighted, correction: Correction, mut best: Alone) -> Alone {
     const ROUNDS: usize = 4;
 
-    for found in found.chunks_mut(V::AT_ONCE) {
-        let mut improves = [true; TRIALS];
-        for _ in 0..ROUNDS {
-            let mut trials = [Trial::default(); TRIALS];
-            let mut count = 0;
-            for (series, alone) in found.iter().enumerate().filter(|(i, _)| improves[*i]) {
-                trials[count] = Trial { scale: alone.scale, minimum: alone.minimum, series };
-                count += 1;
-            }
-            if count == 0 {
-                break;
-            }
-            let rests = values.residuals(weighted, &trials[..count]);
-            for (lane, trial) in trials[..count].iter().enumerate() {
-                let rest = rests.lane(lane);
-                let best = &mut found[trial.series];
-                let (scale, minimum, error) = correction.of(best.minimum, &rest);
-                improves[trial.series] = error < best.error;
-                if error < best.error {
-                    *best = Alone { scale: best.scale + scale, minimum: best.minimum + minimum, error, rest };
-                }
-            }
+    for _ in 0..ROUNDS {
+        let rest = values.residual(weighted, best.scale, best.minimum);
+        let (scale, minimum, error) = correction.of(best.minimum, &rest);
+        if error >= best.error {
+            break;
         }
+        best = Alone { scale: best.scale + scale, minimum: best.minimum + minimum, error, rest };
     }
-    found.iter().copied().min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
-}
-
-/// The x and y with `a x + b y = r` and `b x + c y = s` for the two pairs (a, r) and (c, s); of an equation without
-/// a solution of its own, 0.
-#[inline(always)]
-fn solve((a, r): (f32, f32), b: f32, (c, s): (f32, f32)) -> (f32, f32) {
-    let determinant = a * c - b * b;
-    let both = determinant > 1e-5 * a * c;
-    let first = a > 0.0 && c == 0.0;
-    // Every quotient, whichever it is: so the compiler makes vectors of many.
-    let (x, y) = ((r * c - s * b) / determinant, (s * a - r * b) / determinant);
-    let (of_first, of_second) = (if first { r / a } else { 0.0 }, if c > 0.0 { s / c } else { 0.0 });
-    (if both { x } else { of_first }, if both { y } else { of_second })
+    best
 }
 
 /// Whether values reach more than twice as far to one side of 0 as to the other.

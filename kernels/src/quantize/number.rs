@@ -36,6 +36,7 @@ pub enum Number {
 
 impl Number {
     /// The lowest and the highest finite number.
+    #[inline]
     pub(super) fn limits(self) -> (f32, f32) {
         match self {
             Self::F16 => (-65504.0, 65504.0),
@@ -60,6 +61,7 @@ impl Number {
     }
 
     /// The next number, below or above.
+    #[inline]
     pub(super) fn next(self, number: f32, below: bool) -> Option<f32> {
         let step = |by: f32| if below { number - by } else { number + by };
         let next = match self {
@@ -110,6 +112,7 @@ impl Number {
     }
 
     /// Whether the neighbours of `value` are far enough to be worth a look.
+    #[inline]
     pub(super) fn is_coarse(self, value: f32) -> bool {
         match self {
             Self::F16 => value.abs() < F16_FINE,
@@ -130,6 +133,7 @@ impl Number {
     }
 
     /// The number nearest to `value`.
+    #[inline]
     pub(super) fn nearest(self, value: f32) -> f32 {
         let (low, high) = self.limits();
         let value = value.clamp(low, high);
@@ -172,6 +176,7 @@ impl Number {
     }
 
     /// `value`, which is such a number, and its neighbours where these are far enough to be worth a look.
+    #[inline]
     pub(super) fn around(self, value: f32) -> impl Iterator<Item = f32> {
         let (mut found, mut count) = ([value; 3], 1);
         if self.is_coarse(value) {

@@ -14,12 +14,116 @@ pub type Lanes = [f32; LANES];
 /// So many trials at once: a vector of AVX-512, two of AVX2.
 pub const TRIALS: usize = 16;
 
-/// A scale and a minimum under trial. Trials stand in series, which end when one of theirs is poor.
-#[derive(Clone, Copy, Default)]
-pub struct Trial {
-    pub scale: f32,
-    pub minimum: f32,
-    pub series: usize,
+/// Scales and minima under trial, up to [`TRIALS`] of them.
+#[derive(Clone, Copy)]
+pub struct Trials {
+    pub scales: [f32; TRIALS],
+    pub minima: [f32; TRIALS],
+    count: usize,
+}
+
+impl Trials {
+    pub const NONE: Self = Self { scales: [0.0; TRIALS], minima: [0.0; TRIALS], count: 0 };
+
+    /// Those in the first `count` lanes.
+    pub fn new(scales: [f32; TRIALS], minima: [f32; TRIALS], count: usize) -> Self {
+        Self { scales, minima, count }
+    }
+
+    /// Adds one to fewer than [`TRIALS`].
+    #[inline(always)]
+    pub fn push(&mut self, scale: f32, minimum: f32) {
+        (self.scales[self.count], self.minima[self.count]) = (scale, minimum);
+        self.count += 1;
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+}
+
+/// How scales and minima are corrected by least squares for the codes that they lead to.
+#[derive(Clone, Copy)]
+pub enum Correction {
+    None,
+    Scale,
+    /// The minimum, too, which is of this sign, 0 for any; `total` is the sum of importance.
+    ScaleAndMinimum {
+        sign: f32,
+        total: f32,
+    },
+}
+
+impl Correction {
+    /// What is added to the scale and to the `minimum` that leave `rest`, and the error then.
+    #[inline(always)]
+    pub fn of(self, minimum: f32, rest: &Residual) -> (f32, f32, f32) {
+        let &Residual { rr, rv, r, vv, v } = rest;
+        match self {
+            Self::None => (0.0, 0.0, rr),
+            Self::Scale => {
+                let scale = if vv > 0.0 { rv / vv } else { 0.0 };
+                (scale, 0.0, rest.after(scale, 0.0, 0.0))
+            }
+            Self::ScaleAndMinimum { sign, total } => {
+                let (scale, change) = solve((vv, rv), v, (total, r));
+                // Where the minimum would be of the other sign it is 0.
+                let ends = if vv > 0.0 { (rv + minimum * v) / vv } else { 0.0 };
+                let is_allowed = (minimum + change) * sign >= 0.0;
+                let (scale, change) =
+                    (if is_allowed { scale } else { ends }, if is_allowed { change } else { -minimum });
+                (scale, change, rest.after(scale, change, total))
+            }
+        }
+    }
+}
+
+/// The x and y with `a x + b y = r` and `b x + c y = s` for the two pairs (a, r) and (c, s); of an equation without
+/// a solution of its own, 0.
+#[inline(always)]
+pub fn solve((a, r): (f32, f32), b: f32, (c, s): (f32, f32)) -> (f32, f32) {
+    let determinant = a * c - b * b;
+    let both = determinant > 1e-5 * a * c;
+    let first = a > 0.0 && c == 0.0;
+    // Every quotient, whichever it is: so the compiler makes vectors of many.
+    let (x, y) = ((r * c - s * b) / determinant, (s * a - r * b) / determinant);
+    let (of_first, of_second) = (if first { r / a } else { 0.0 }, if c > 0.0 { s / c } else { 0.0 });
+    (if both { x } else { of_first }, if both { y } else { of_second })
+}
+
+/// Trials with their correction, and what they come to.
+pub struct Found {
+    pub trials: Trials,
+    /// The squared errors.
+    pub errors: [f32; TRIALS],
+    /// What was left before the last correction.
+    pub rests: Sums<TRIALS>,
+}
+
+impl Found {
+    pub const fn new(trials: Trials) -> Self {
+        Self { trials, errors: [0.0; TRIALS], rests: Sums::NONE }
+    }
+
+    /// Corrects the trials, which leave `rests`.
+    #[inline(always)]
+    fn correct(&mut self, correction: Correction) {
+        let Self { trials: Trials { scales, minima, .. }, errors, rests: Sums { rr, rv, vv, .. } } = self;
+        match correction {
+            Correction::None => *errors = *rr,
+            Correction::Scale => {
+                let more: [f32; TRIALS] = each(|i| if vv[i] > 0.0 { rv[i] / vv[i] } else { 0.0 });
+                *errors = each(|i| rr[i] - more[i] * rv[i]);
+                *scales = each(|i| scales[i] + more[i]);
+            }
+            Correction::ScaleAndMinimum { .. } => {
+                let more: [(f32, f32, f32); TRIALS] = each(|i| correction.of(minima[i], &self.rests.lane(i)));
+                *errors = each(|i| more[i].2);
+                *scales = each(|i| scales[i] + more[i].0);
+                *minima = each(|i| minima[i] + more[i].1);
+            }
+        }
+    }
 }
 
 /// Values that weights may have before a scale and a minimum.
@@ -27,9 +131,12 @@ pub trait Values: Copy {
     /// Trials that are evaluated together, up to [`TRIALS`].
     const AT_ONCE: usize = 1;
 
+    /// How often trials are corrected before it is known which is the best. They start further apart for it.
+    const CORRECTIONS: usize = 1;
+
     /// Trial scales lie so many to each side.
     fn trials(self) -> i32 {
-        9
+        3
     }
 
     /// The magnitudes above 0 of all values.
@@ -49,9 +156,22 @@ pub trait Values: Copy {
     /// What is left of weights under `scale` and `minimum` when each has the value nearest to it.
     fn residual(self, weights: Weighted, scale: f32, minimum: f32) -> Residual;
 
-    /// The same under each of up to [`TRIALS`] scales and minima.
-    fn residuals(self, weights: Weighted, trials: &[Trial]) -> Sums<TRIALS> {
-        Sums::one_by_one(trials, |trial| self.residual(weights, trial.scale, trial.minimum))
+    /// Corrects trials so often, each time for the codes that they lead to.
+    fn correct(self, weights: Weighted, correction: Correction, times: usize, found: &mut Found) {
+        for _ in 0..times {
+            for lane in 0..found.trials.len() {
+                let Trials { scales, minima, .. } = &found.trials;
+                found.rests.set(lane, self.residual(weights, scales[lane], minima[lane]));
+            }
+            found.correct(correction);
+        }
+    }
+
+    /// Adds the squared error under each of `trials` to that of the lane.
+    fn add_errors(self, weights: Weighted, trials: &Trials, errors: &mut [f32; TRIALS]) {
+        for (lane, error) in errors.iter_mut().enumerate().take(trials.len()) {
+            *error += self.residual(weights, trials.scales[lane], trials.minima[lane]).rr;
+        }
     }
 
     /// Weights whose values depend on each other, consecutive ones.
@@ -128,43 +248,67 @@ impl Weighted<'_> {
 
     /// The smallest and the largest weight.
     pub fn extremes(self) -> (f32, f32) {
-        self.weights
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &w| (low.min(w), high.max(w)))
+        self.extremes_from(f32::NEG_INFINITY)
     }
 
-    /// Whether the furthest weight is of less importance than most are.
-    pub fn is_furthest_light(self) -> bool {
-        let furthest =
-            |at: (f32, f32), (&w, &p): (&f32, &f32)| if w.abs() > at.0 { (w.abs(), p) } else { at };
-        let (_, importance) = self.weights.iter().zip(self.importance).fold((0.0, 0.0), furthest);
-        importance * 8.0 < self.total_importance() / self.weights.len() as f32
+    /// The smallest and the largest of the weights of so much importance or more, infinite where there are none.
+    fn extremes_from(self, importance: f32) -> (f32, f32) {
+        let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let mut look_at = |weights: &Lanes, of_weights: &Lanes| {
+            let counts: [bool; LANES] = each(|i| of_weights[i] >= importance);
+            low = each(|i| if counts[i] & (weights[i] < low[i]) { weights[i] } else { low[i] });
+            high = each(|i| if counts[i] & (weights[i] > high[i]) { weights[i] } else { high[i] });
+        };
+        let (weights, last) = self.weights.as_chunks::<LANES>();
+        let (of_weights, of_last) = self.importance.as_chunks::<LANES>();
+        weights.iter().zip(of_weights).for_each(|(weights, of_weights)| look_at(weights, of_weights));
+        if let Some(&first) = last.first() {
+            // What fills the vector up is there already.
+            let fill = |part: &[f32], fill| each(|i| part.get(i).copied().unwrap_or(fill));
+            look_at(&fill(last, first), &fill(of_last, of_last[0]));
+        }
+        let min = |a: f32, b: f32| if b < a { b } else { a };
+        let max = |a: f32, b: f32| if b > a { b } else { a };
+        (pairwise(low, min), pairwise(high, max))
+    }
+
+    /// Whether the furthest weight, of this magnitude, is of less importance than most are.
+    pub fn is_furthest_light(self, furthest: f32) -> bool {
+        let Self { weights, importance, .. } = self;
+        let of_furthest =
+            most(weights.len(), |i| if weights[i].abs() == furthest { importance[i] } else { 0.0 });
+        of_furthest * 8.0 < self.total_importance() / weights.len() as f32
     }
 
     /// The smallest and the largest weight, of all and of those that are not light, where these lie closer together: a
-    /// weight of little importance may well stay outside the range of values. A `thorough` search has more of them.
-    pub fn bodies(self, thorough: bool) -> impl Iterator<Item = (f32, f32)> {
+    /// weight of little importance may well stay outside the range of values. A `thorough` search has more of them. `all` are
+    /// the [`extremes`](Self::extremes).
+    pub fn bodies(self, all: (f32, f32), thorough: bool) -> impl Iterator<Item = (f32, f32)> {
         /// What a weight has at least, as a share of the mean importance.
-        const SHARES: [f32; 3] = [0.0, 0.02, 0.2];
-        const MORE_SHARES: [f32; 8] = [0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.1];
+        const SHARES: [f32; 2] = [0.02, 0.2];
+        const MORE_SHARES: [f32; 7] = [0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.1];
         /// How much narrower a range is worth a search of its own.
         const NARROWER: f32 = 0.9;
 
         let mean = self.total_importance() / self.weights.len() as f32;
-        let mut last: Option<(f32, f32)> = None;
+        let lightest = 2.0 - most(self.importance.len(), |i| 2.0 - self.importance[i]);
+        let mut last = all;
         let shares: &[f32] = if thorough { &MORE_SHARES } else { &SHARES };
-        shares.iter().filter_map(move |share| {
-            let heavy = self.weights.iter().zip(self.importance).filter(|(_, p)| **p >= share * mean);
-            let (low, high) = heavy
-                .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (&w, _)| (low.min(w), high.max(w)));
-            let is_narrower = last.is_none_or(|(l, h)| high - low < NARROWER * (h - l));
-            // There is a weight at all.
-            (low <= high && is_narrower).then(|| *last.insert((low, high)))
-        })
+        let narrower =
+            shares.iter().filter(move |&&share| share * mean > lightest).filter_map(move |share| {
+                let (low, high) = self.extremes_from(share * mean);
+                // There is a weight at all.
+                let is_narrower = low <= high && high - low < NARROWER * (last.1 - last.0);
+                is_narrower.then(|| {
+                    last = (low, high);
+                    last
+                })
+            });
+        std::iter::once(all).chain(narrower)
     }
 
     pub fn total_importance(self) -> f32 {
-        self.importance.iter().sum()
+        sum(self.importance.len(), |i| self.importance[i])
     }
 
     /// The weights and what they are multiplied by to be counted in units of `scale`. A scale so small that no
@@ -172,6 +316,31 @@ impl Weighted<'_> {
     pub fn inverse(scale: f32) -> f32 {
         if scale.abs() < 1e-25 { 0.0 } else { 1.0 / scale }
     }
+}
+
+/// The sum of so many terms, some at once.
+pub fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    for first in (0..count / LANES * LANES).step_by(LANES) {
+        sums = each(|i| sums[i] + term(first + i));
+    }
+    (count / LANES * LANES..count).fold(pairwise(sums, |a, b| a + b), |sum, i| sum + term(i))
+}
+
+/// The largest of so many terms, some at once; 0 where none is above that.
+pub fn most(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let max = |a: f32, b: f32| if b > a { b } else { a };
+    let mut most = [0.0; LANES];
+    for first in (0..count / LANES * LANES).step_by(LANES) {
+        most = each(|i| max(most[i], term(first + i)));
+    }
+    (count / LANES * LANES..count).fold(pairwise(most, max), |most, i| max(most, term(i)))
+}
+
+/// What `join` makes of all lanes.
+#[inline(always)]
+fn pairwise([a, b, c, d, e, f, g, h]: Lanes, join: impl Fn(f32, f32) -> f32) -> f32 {
+    join(join(join(a, e), join(c, g)), join(join(b, f), join(d, h)))
 }
 
 /// The sums of a [`Residual`], of each lane apart.
@@ -186,16 +355,19 @@ pub struct Sums<const L: usize> {
 impl<const L: usize> Sums<L> {
     const NONE: Self = Self { rr: [0.0; L], rv: [0.0; L], r: [0.0; L], vv: [0.0; L], v: [0.0; L] };
 
+    /// Adds what weights of this importance leave; where none have `MINIMA`, not to the sums that only these need.
     #[inline(always)]
-    fn add(&mut self, importance: [f32; L], values: [f32; L], remainders: [f32; L]) {
+    fn add<const MINIMA: bool>(&mut self, importance: [f32; L], values: [f32; L], remainders: [f32; L]) {
         // Sum by sum, not lane by lane: only then does the compiler keep each in a vector.
         let pr: [f32; L] = each(|i| importance[i] * remainders[i]);
         let pv: [f32; L] = each(|i| importance[i] * values[i]);
-        self.rr = each(|i| self.rr[i] + pr[i] * remainders[i]);
-        self.rv = each(|i| self.rv[i] + pr[i] * values[i]);
-        self.r = each(|i| self.r[i] + pr[i]);
-        self.vv = each(|i| self.vv[i] + pv[i] * values[i]);
-        self.v = each(|i| self.v[i] + pv[i]);
+        self.rr = each(|i| pr[i].mul_add(remainders[i], self.rr[i]));
+        self.rv = each(|i| pr[i].mul_add(values[i], self.rv[i]));
+        self.vv = each(|i| pv[i].mul_add(values[i], self.vv[i]));
+        if MINIMA {
+            self.r = each(|i| self.r[i] + pr[i]);
+            self.v = each(|i| self.v[i] + pv[i]);
+        }
     }
 
     /// The sums of a lane.
@@ -205,27 +377,9 @@ impl<const L: usize> Sums<L> {
         Residual { rr: rr[lane], rv: rv[lane], r: r[lane], vv: vv[lane], v: v[lane] }
     }
 
-    /// A trial in each lane.
-    fn one_by_one(trials: &[Trial], residual: impl Fn(&Trial) -> Residual) -> Self {
-        let mut sums = Self::NONE;
-        for (lane, trial) in trials.iter().enumerate() {
-            let Residual { rr, rv, r, vv, v } = residual(trial);
-            (sums.rr[lane], sums.rv[lane], sums.r[lane]) = (rr, rv, r);
-            (sums.vv[lane], sums.v[lane]) = (vv, v);
-        }
-        sums
-    }
-
-    #[inline(always)]
-    fn plus(&self, other: &Self) -> Self {
-        let sum = |a: &[f32; L], b: &[f32; L]| each(|i| a[i] + b[i]);
-        Self {
-            rr: sum(&self.rr, &other.rr),
-            rv: sum(&self.rv, &other.rv),
-            r: sum(&self.r, &other.r),
-            vv: sum(&self.vv, &other.vv),
-            v: sum(&self.v, &other.v),
-        }
+    fn set(&mut self, lane: usize, Residual { rr, rv, r, vv, v }: Residual) {
+        (self.rr[lane], self.rv[lane], self.r[lane]) = (rr, rv, r);
+        (self.vv[lane], self.v[lane]) = (vv, v);
     }
 }
 
@@ -234,7 +388,7 @@ impl Sums<LANES> {
     /// three times as long.
     #[inline(never)]
     fn total(&self) -> Residual {
-        let sum = |[a, b, c, d, e, f, g, h]: Lanes| ((a + e) + (c + g)) + ((b + f) + (d + h));
+        let sum = |lanes: Lanes| pairwise(lanes, |a, b| a + b);
         let &Self { rr, rv, r, vv, v } = self;
         Residual { rr: sum(rr), rv: sum(rv), r: sum(r), vv: sum(vv), v: sum(v) }
     }
@@ -256,7 +410,7 @@ macro_rules! on_any_vectors {
                 fn avx512<$($generics)*>($($argument: $type),*) -> $result {
                     portable($($argument),*)
                 }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn avx2<$($generics)*>($($argument: $type),*) -> $result {
                     portable($($argument),*)
                 }
@@ -264,8 +418,8 @@ macro_rules! on_any_vectors {
                     // SAFETY: the CPU has AVX-512.
                     return unsafe { avx512($($argument),*) };
                 }
-                if std::arch::is_x86_feature_detected!("avx2") {
-                    // SAFETY: the CPU has AVX2.
+                if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                    // SAFETY: the CPU has AVX2 and FMA.
                     return unsafe { avx2($($argument),*) };
                 }
             }
@@ -280,8 +434,8 @@ on_any_vectors! {
     pub fn remainder[](weighted: Weighted, values: &Lanes, scales: &Lanes, minima: &Lanes) -> Residual {
         let Weighted { weights, importance, .. } = weighted;
         let mut sums = Sums::NONE;
-        let remainder = |i: usize| weights.get(i).map_or(0.0, |w| w - minima[i] - scales[i] * values[i]);
-        sums.add(each(|i| importance.get(i).copied().unwrap_or(0.0)), *values, each(remainder));
+        let remainder = |i: usize| weights.get(i).map_or(0.0, |w| (-scales[i]).mul_add(values[i], w - minima[i]));
+        sums.add::<true>(each(|i| importance.get(i).copied().unwrap_or(0.0)), *values, each(remainder));
         sums.total()
     }
 }
@@ -296,79 +450,85 @@ on_any_vectors! {
         for (weights, importance) in weights.iter().zip(importance) {
             let above: Lanes = each(|i| weights[i] - minimum);
             let values = values.nearest::<LANES>(each(|i| above[i] * inverse));
-            sums.add(*importance, values, each(|i| above[i] - scale * values[i]));
+            sums.add::<true>(*importance, values, each(|i| (-scale).mul_add(values[i], above[i])));
         }
         if !last.is_empty() {
             // What fills the vector up has no importance.
             let above: Lanes = each(|i| last.get(i).map_or(0.0, |w| w - minimum));
             let importance = each(|i| last_importance.get(i).copied().unwrap_or(0.0));
             let values = values.nearest::<LANES>(each(|i| above[i] * inverse));
-            sums.add(importance, values, each(|i| above[i] - scale * values[i]));
+            sums.add::<true>(importance, values, each(|i| (-scale).mul_add(values[i], above[i])));
         }
         sums.total()
     }
 }
 
-/// The sums over every eighth weight from `first` on, a trial in each lane.
+/// What single values leave under each of `trials`.
 #[inline(always)]
-fn eighth<V: Single>(
-    values: V,
-    weighted: Weighted,
-    [scales, inverses, minima]: [&[f32; TRIALS]; 3],
-    first: usize,
-) -> Sums<TRIALS> {
+fn rests<V: Single, const MINIMA: bool>(values: V, weighted: Weighted, trials: &Trials) -> Sums<TRIALS> {
+    let Trials { scales, minima, .. } = trials;
+    let inverses: [f32; TRIALS] = each(|i| Weighted::inverse(scales[i]));
     let mut sums = Sums::NONE;
-    let mut at = first;
-    while let (Some(&w), Some(&p)) = (weighted.weights.get(at), weighted.importance.get(at)) {
-        let above: [f32; TRIALS] = each(|i| w - minima[i]);
+    for (&w, &p) in weighted.weights.iter().zip(weighted.importance) {
+        let above: [f32; TRIALS] = each(|i| if MINIMA { w - minima[i] } else { w });
         let values = values.nearest::<TRIALS>(each(|i| above[i] * inverses[i]));
-        sums.add([p; TRIALS], values, each(|i| above[i] - scales[i] * values[i]));
-        at += LANES;
+        sums.add::<MINIMA>([p; TRIALS], values, each(|i| (-scales[i]).mul_add(values[i], above[i])));
     }
     sums
 }
 
-/// The sums of [`eighth`] from `first` and from four weights further on.
-#[inline(always)]
-fn quarter<V: Single>(
-    values: V,
-    weighted: Weighted,
-    trials: [&[f32; TRIALS]; 3],
-    first: usize,
-) -> Sums<TRIALS> {
-    eighth(values, weighted, trials, first).plus(&eighth(values, weighted, trials, first + LANES / 2))
+on_any_vectors! {
+    /// [`Values::correct`] of single values.
+    fn correct[V: Single](
+        values: V,
+        weighted: Weighted,
+        correction: Correction,
+        times: usize,
+        found: &mut Found,
+    ) -> () {
+        for _ in 0..times {
+            found.rests = match correction {
+                Correction::ScaleAndMinimum { .. } => rests::<V, true>(values, weighted, &found.trials),
+                _ => rests::<V, false>(values, weighted, &found.trials),
+            };
+            found.correct(correction);
+        }
+    }
 }
 
 on_any_vectors! {
-    /// The sums of [`Values::residuals`] of single values, a trial in each lane: those of [`residual`] to the bit, as they
-    /// are added in the same order.
-    fn sums[V: Single](
+    /// [`Values::add_errors`] of single values, of the first `L` trials.
+    fn add_errors[V: Single, const L: usize](
         values: V,
         weighted: Weighted,
-        scales: &[f32; TRIALS],
-        minima: &[f32; TRIALS],
-    ) -> Sums<TRIALS> {
-        let inverses: [f32; TRIALS] = each(|i| Weighted::inverse(scales[i]));
-        let trials = [scales, &inverses, minima];
-        let even = quarter(values, weighted, trials, 0).plus(&quarter(values, weighted, trials, 2));
-        let odd = quarter(values, weighted, trials, 1).plus(&quarter(values, weighted, trials, 3));
-        even.plus(&odd)
+        trials: &Trials,
+        errors: &mut [f32; L],
+    ) -> () {
+        let (scales, minima): ([f32; L], [f32; L]) = (each(|i| trials.scales[i]), each(|i| trials.minima[i]));
+        let inverses: [f32; L] = each(|i| Weighted::inverse(scales[i]));
+        let mut sums: [f32; L] = each(|i| errors[i]);
+        for (&w, &p) in weighted.weights.iter().zip(weighted.importance) {
+            let above: [f32; L] = each(|i| w - minima[i]);
+            let values = values.nearest::<L>(each(|i| above[i] * inverses[i]));
+            let remainder: [f32; L] = each(|i| (-scales[i]).mul_add(values[i], above[i]));
+            sums = each(|i| (p * remainder[i]).mul_add(remainder[i], sums[i]));
+        }
+        *errors = sums;
     }
 }
 
-/// So many trials or fewer are faster one by one.
-const FEW: usize = 3;
-
-/// [`Values::residuals`] of single values.
-fn residuals<V: Values + Single>(values: V, weighted: Weighted, trials: &[Trial]) -> Sums<TRIALS> {
-    if trials.len() > FEW {
-        let (mut scales, mut minima) = ([0.0; TRIALS], [0.0; TRIALS]);
-        for (i, trial) in trials.iter().enumerate() {
-            (scales[i], minima[i]) = (trial.scale, trial.minimum);
-        }
-        return sums(values, weighted, &scales, &minima);
+/// [`Values::add_errors`] of single values, with no more lanes than needed.
+fn add_errors_of_single<V: Single>(
+    values: V,
+    weighted: Weighted,
+    trials: &Trials,
+    errors: &mut [f32; TRIALS],
+) {
+    match trials.len() {
+        ..=4 => add_errors(values, weighted, trials, &mut errors.as_chunks_mut::<4>().0[0]),
+        5..=8 => add_errors(values, weighted, trials, &mut errors.as_chunks_mut::<8>().0[0]),
+        _ => add_errors(values, weighted, trials, errors),
     }
-    Sums::one_by_one(trials, |trial| residual(values, weighted, trial.scale, trial.minimum))
 }
 
 /// Values 1 apart, from the lowest on.
@@ -392,6 +552,7 @@ impl Even {
 
 impl Values for Even {
     const AT_ONCE: usize = TRIALS;
+    const CORRECTIONS: usize = 3;
 
     fn are_even(self) -> bool {
         true
@@ -414,8 +575,12 @@ impl Values for Even {
         residual(self, weighted, scale, minimum)
     }
 
-    fn residuals(self, weighted: Weighted, trials: &[Trial]) -> Sums<TRIALS> {
-        residuals(self, weighted, trials)
+    fn correct(self, weighted: Weighted, correction: Correction, times: usize, found: &mut Found) {
+        correct(self, weighted, correction, times, found);
+    }
+
+    fn add_errors(self, weighted: Weighted, trials: &Trials, errors: &mut [f32; TRIALS]) {
+        add_errors_of_single(self, weighted, trials, errors);
     }
 }
 
@@ -526,6 +691,7 @@ impl Table {
 
 impl Values for &Table {
     const AT_ONCE: usize = TRIALS;
+    const CORRECTIONS: usize = 3;
 
     fn magnitudes(self) -> Vec<f32> {
         self.entries().iter().map(|entry| entry.abs()).filter(|&entry| entry > 0.0).collect()
@@ -546,8 +712,12 @@ impl Values for &Table {
         residual(self, weighted, scale, minimum)
     }
 
-    fn residuals(self, weighted: Weighted, trials: &[Trial]) -> Sums<TRIALS> {
-        residuals(self, weighted, trials)
+    fn correct(self, weighted: Weighted, correction: Correction, times: usize, found: &mut Found) {
+        correct(self, weighted, correction, times, found);
+    }
+
+    fn add_errors(self, weighted: Weighted, trials: &Trials, errors: &mut [f32; TRIALS]) {
+        add_errors_of_single(self, weighted, trials, errors);
     }
 }
 
@@ -566,7 +736,7 @@ impl Single for &Table {
 
 #[cfg(test)]
 mod tests {
-    use super::{Even, Number, Single, TRIALS, Table, Trial, Values, Weighted};
+    use super::{Correction, Even, Found, Number, Single, TRIALS, Table, Trials, Values, Weighted};
 
     #[test]
     fn the_nearest_value_is_nearest() {
@@ -592,26 +762,46 @@ mod tests {
         check("ternary", even(-1, 1, 2).0, &[-1.0, 0.0, 1.0]);
     }
 
-    /// The errors of trials don't depend on how many are evaluated together.
+    /// What trials leave does not depend on how many are evaluated together.
     #[test]
-    fn trials_together_have_the_sums_of_one() {
+    fn trials_together_leave_what_one_leaves() {
         fn check<V: Values>(name: &str, values: V) {
-            for len in [4, 16, 20, 32] {
+            for (len, count) in [(4, 16), (16, 8), (20, 5), (32, 3)] {
                 let weights: Vec<f32> = (0..len).map(|i| (i as f32 * 1.7).sin() - 0.1).collect();
                 let importance: Vec<f32> = (0..len).map(|i| (i as f32 * 0.9).cos().abs()).collect();
                 let weighted = Weighted { weights: &weights, importance: &importance, at: None };
-                let trials: [Trial; TRIALS] = std::array::from_fn(|i| Trial {
-                    scale: (i as f32 - 5.0) * 0.013,
-                    minimum: if i % 2 == 0 { 0.0 } else { -0.3 },
-                    series: 0,
-                });
-                let sums = values.residuals(weighted, &trials);
-                for (lane, trial) in trials.iter().enumerate() {
-                    let alone = values.residual(weighted, trial.scale, trial.minimum);
-                    let bits = |rest: super::Residual| {
-                        [rest.rr, rest.rv, rest.r, rest.vv, rest.v].map(|sum| (sum + 0.0).to_bits())
-                    };
-                    assert_eq!(bits(sums.lane(lane)), bits(alone), "{name}: {len} weights, trial {lane}");
+                let mut trials = Trials::NONE;
+                for i in 0..count {
+                    trials.push((i as f32 - 5.5) * 0.013, if i % 2 == 0 { 0.0 } else { -0.3 });
+                }
+                let total = weighted.total_importance();
+                for correction in [
+                    Correction::None,
+                    Correction::Scale,
+                    Correction::ScaleAndMinimum { sign: 0.0, total },
+                    Correction::ScaleAndMinimum { sign: -1.0, total },
+                ] {
+                    // Scales alone have no minima.
+                    let has_minima = matches!(correction, Correction::ScaleAndMinimum { .. });
+                    let minima = if has_minima { trials.minima } else { [0.0; TRIALS] };
+                    let trials = Trials { minima, ..trials };
+                    let mut found = Found::new(trials);
+                    values.correct(weighted, correction, 1, &mut found);
+                    let mut errors = [1.0; TRIALS];
+                    values.add_errors(weighted, &trials, &mut errors);
+                    for lane in 0..count {
+                        let near = |what: &str, a: f32, b: f32| {
+                            let case = format!("{name}: {len} weights, trial {lane}, {what}: {a}, {b}");
+                            assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{case}");
+                        };
+                        let alone = values.residual(weighted, trials.scales[lane], minima[lane]);
+                        let (scale, minimum, error) = correction.of(minima[lane], &alone);
+                        near("scale", found.trials.scales[lane], trials.scales[lane] + scale);
+                        near("minimum", found.trials.minima[lane], minima[lane] + minimum);
+                        near("error", found.errors[lane], error);
+                        near("error of the trial", errors[lane], 1.0 + alone.rr);
+                        near("vv", found.rests.lane(lane).vv, alone.vv);
+                    }
                 }
             }
         }
