@@ -28,8 +28,6 @@ mod number;
 mod reference;
 mod values;
 
-use std::cell::RefCell;
-
 /// Generated code in crates without `std` makes a grid when it is first used.
 #[doc(hidden)]
 pub use std::sync::LazyLock;
@@ -131,8 +129,8 @@ pub fn quantize_octets<const D: usize, const N: usize, const O: usize, const S: 
     weights: &[f32; N],
     importance: Option<&[f32; N]>,
 ) -> (Numbers<S, M>, [Octet; O]) {
-    let found = RefCell::default();
-    let search = grid::Search::new(grid, &found);
+    let known = grid::Known::new(N);
+    let search = grid::Search::new(grid, &known);
     let fit = Fit::search(search, weights, importance, scale, minimum, [S, M]);
     let mut octets = [Octet::default(); O];
     octets.iter_mut().zip(fit.octets()).for_each(|(octet, found)| *octet = found);

@@ -1270,7 +1270,10 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
     let furthest = largest.max(-smallest);
-    let nothing = values.residual(weighted, 0.0, 0.0);
+    let nothing = match values.levels() {
+        Some((levels, _)) => levels.residual(weighted, 0.0, 0.0),
+        None => values.residual(weighted, 0.0, 0.0),
+    };
     let mut best = Alone { scale: 0.0, minimum: 0.0, error: nothing.rr, rest: nothing };
     if furthest < NOTHING {
         return best;
@@ -1294,11 +1297,14 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
     // The best scale may leave such a weight far outside.
     let is_alone = furthest * furthest * weighted.total_importance() > ALONE * nothing.rr;
     let light = is_alone || weighted.is_furthest_light(furthest);
-    if V::AT_ONCE > 1 {
-        near_and_far_together(values, weighted, sign, &wholes, light, &mut best);
-    } else {
-        for whole in wholes.into_iter().flatten() {
-            near_and_far_in_turn(values, weighted, sign, whole, light, &mut best);
+    match values.levels() {
+        None => near_and_far(values, weighted, sign, &wholes, light, &mut best),
+        Some((levels, shares)) => {
+            // What serves single values is near what serves rows of them.
+            let start = best_scale(levels, weighted, sign, false, false).scale;
+            let scales = shares.iter().map(|share| share * start);
+            let scales = scales.filter(|scale| *scale != 0.0 && scale * sign >= 0.0);
+            try_each(values, weighted, Correction::Scale, scales, |found| found.better_than(&mut best, sign));
         }
     }
     if few {
@@ -1306,12 +1312,9 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
             signs.map(move |trial| trial * furthest / value)
         });
-        try_each(values, weighted, Correction::None, scales.map(|scale| (0, scale)), |_, found| {
-            found.better_than(&mut best, sign);
-            true
-        });
+        try_each(values, weighted, Correction::None, scales, |found| found.better_than(&mut best, sign));
     }
-    if is_lopsided((low, high)) || (fine && V::AT_ONCE == 1) {
+    if is_lopsided((low, high)) || (fine && values.levels().is_some()) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
         // the furthest weight is on.
         let ratio = if fine { 0.996 } else { 0.96 };
@@ -1325,13 +1328,10 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             let scales =
                 std::iter::successors(Some(sign * 2.0 * furthest / nearer), |scale| Some(scale * ratio))
                     .take_while(|scale| scale.abs() * high.max(-low) > least);
-            try_each(values, weighted, Correction::Scale, scales.map(|scale| (0, scale)), |_, found| {
-                found.better_than(&mut best, sign);
-                true
-            });
+            try_each(values, weighted, Correction::Scale, scales, |found| found.better_than(&mut best, sign));
         }
     }
-    if V::AT_ONCE > 1 {
+    if values.levels().is_none() {
         around_scale(values, weighted, sign, fine, &mut best);
     }
     settle(values, weighted, Correction::Scale, best)
@@ -1339,7 +1339,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
 
 /// Tries scales under which the furthest weight comes near the outermost value or further outside, all at once. `wholes` are
 /// scales that take all weights in, and the limit that one of these becomes.
-fn near_and_far_together<V: Values>(
+fn near_and_far<V: Values>(
     values: V,
     weighted: Weighted,
     sign: f32,
@@ -1347,6 +1347,8 @@ fn near_and_far_together<V: Values>(
     light: bool,
     best: &mut Alone,
 ) {
+    /// How often trials are corrected before it is known which is the best.
+    const CORRECTIONS: usize = 3;
     /// How far from the outermost value, in distances from it to the next; fewer where two signs share the lanes.
     const NEAR: &[f32] = &[-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75];
     const FEWER_NEAR: &[f32] = &[-2.0 / 3.0, -1.0 / 3.0, 0.0, 1.0 / 3.0, 2.0 / 3.0];
@@ -1375,43 +1377,14 @@ fn near_and_far_together<V: Values>(
         found.better_than(best, sign);
     };
     // Where those around the best are tried as well, these need no more than to be near.
-    look_at(trials, if batches_around(values, false) > 0 { 1 } else { V::CORRECTIONS });
+    look_at(trials, if batches_around(values, false) > 0 { 1 } else { CORRECTIONS });
     if light {
         // The best scale may leave the furthest weight far outside.
         for (furthest, _, beyond) in wholes() {
             let scales = each(|i| furthest / (beyond * FURTHER[i]));
-            look_at(Trials::new(scales, [0.0; TRIALS], TRIALS), V::CORRECTIONS);
+            look_at(Trials::new(scales, [0.0; TRIALS], TRIALS), CORRECTIONS);
         }
     }
-}
-
-/// Tries scales under which the furthest weight comes near the outermost value, then further and further outside, one after
-/// the other until they are poor.
-fn near_and_far_in_turn<V: Values>(
-    values: V,
-    weighted: Weighted,
-    sign: f32,
-    (scale, limit): (f32, f32),
-    light: bool,
-    best: &mut Alone,
-) {
-    let trials = values.trials();
-    // Less than a distance to either side.
-    let near = (-trials..=trials).map(|step| limit + step as f32 / (trials + 1) as f32 * values.gap());
-    // Where the furthest weight weighs little, the best scale may leave it far outside.
-    let most = if light { 64.0 } else { 16.0 } * limit;
-    let far = std::iter::successors(Some(limit + values.gap()), |landing| Some(landing * 1.1))
-        .take_while(|&landing| landing < most);
-    let landings = near.map(|landing| (0, landing)).chain(far.map(|landing| (1, landing)));
-    let trials = landings
-        .map(|(series, landing)| (series, scale * limit / landing))
-        // Otherwise the gap is wider than the limit.
-        .filter(|(_, scale)| scale * sign >= 0.0);
-    try_each(values, weighted, Correction::Scale, trials, |series, found| {
-        let goes_on = series == 0 || light || found.errors[0] < 1.5 * best.error;
-        found.better_than(best, sign);
-        goes_on
-    });
 }
 
 /// So many times [`TRIALS`] scales around the best are tried: of many values it is chance which is best.
@@ -1620,35 +1593,29 @@ impl Found {
     }
 }
 
-/// Looks at scales in their order, each of a series, as many together as is fast: until `look` says that it doesn't go on. It
-/// gets the series of the last.
+/// Looks at scales, as many together as is fast.
 fn try_each<V: Values>(
     values: V,
     weighted: Weighted,
     correction: Correction,
-    mut scales: impl Iterator<Item = (usize, f32)>,
-    mut look: impl FnMut(usize, &Found) -> bool,
+    scales: impl Iterator<Item = f32>,
+    mut look: impl FnMut(&Found),
 ) {
-    let mut look_at = |series: usize, waiting: Trials| {
-        let mut found = Found::new(waiting);
+    let mut look_at = |trials: Trials| {
+        let mut found = Found::new(trials);
         values.correct(weighted, correction, 1, &mut found);
-        look(series, &found)
+        look(&found);
     };
     let mut waiting = Trials::NONE;
-    let mut last = 0;
     // The iterator runs by itself: asked for one scale at a time, it would take as long as the trials.
-    let end = scales.try_for_each(|(series, scale)| {
+    scales.for_each(|scale| {
         waiting.push(scale, 0.0);
-        last = series;
-        if waiting.len() < V::AT_ONCE {
-            return Some(());
+        if waiting.len() == TRIALS {
+            look_at(std::mem::replace(&mut waiting, Trials::NONE));
         }
-        let goes_on = look_at(series, waiting);
-        waiting = Trials::NONE;
-        goes_on.then_some(())
     });
-    if end.is_some() && waiting.len() > 0 {
-        look_at(last, waiting);
+    if waiting.len() > 0 {
+        look_at(waiting);
     }
 }
 

@@ -128,15 +128,10 @@ impl Found {
 
 /// Values that weights may have before a scale and a minimum.
 pub trait Values: Copy {
-    /// Trials that are evaluated together, up to [`TRIALS`].
-    const AT_ONCE: usize = 1;
-
-    /// How often trials are corrected before it is known which is the best. They start further apart for it.
-    const CORRECTIONS: usize = 1;
-
-    /// Trial scales lie so many to each side.
-    fn trials(self) -> i32 {
-        3
+    /// Where several weights have a row of values together, about what single values rows have, and which shares of the best
+    /// scale for these are worth a trial.
+    fn levels(&self) -> Option<(&Table, &'static [f32])> {
+        None
     }
 
     /// The magnitudes above 0 of all values.
@@ -339,7 +334,7 @@ pub fn most(count: usize, term: impl Fn(usize) -> f32) -> f32 {
 
 /// What `join` makes of all lanes.
 #[inline(always)]
-fn pairwise([a, b, c, d, e, f, g, h]: Lanes, join: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn pairwise([a, b, c, d, e, f, g, h]: Lanes, join: impl Fn(f32, f32) -> f32) -> f32 {
     join(join(join(a, e), join(c, g)), join(join(b, f), join(d, h)))
 }
 
@@ -394,7 +389,8 @@ impl Sums<LANES> {
     }
 }
 
-/// A function for whatever vectors the CPU has: to the bit the same on all.
+/// A function for whatever vectors the CPU has: to the bit the same on all, but many times slower where it has no fused
+/// multiply-add.
 macro_rules! on_any_vectors {
     (
         $(#[$doc:meta])*
@@ -551,9 +547,6 @@ impl Even {
 }
 
 impl Values for Even {
-    const AT_ONCE: usize = TRIALS;
-    const CORRECTIONS: usize = 3;
-
     fn are_even(self) -> bool {
         true
     }
@@ -690,9 +683,6 @@ impl Table {
 }
 
 impl Values for &Table {
-    const AT_ONCE: usize = TRIALS;
-    const CORRECTIONS: usize = 3;
-
     fn magnitudes(self) -> Vec<f32> {
         self.entries().iter().map(|entry| entry.abs()).filter(|&entry| entry > 0.0).collect()
     }
