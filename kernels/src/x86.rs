@@ -117,16 +117,16 @@ pub fn first_trits(bytes: __m256i) -> __m256i {
 /// Four entries of a codebook.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn entries_of_8<const N: usize>(book: &[[i8; 8]; N], indices: [usize; 4]) -> __m256i {
-    let [a, b, c, d] = each(|i| i64::from_le_bytes(entry(book, indices[i])));
+pub fn entries_of_8(entries: [[u8; 8]; 4]) -> __m256i {
+    let [a, b, c, d] = each(|i| i64::from_le_bytes(entries[i]));
     _mm256_setr_epi64x(a, b, c, d)
 }
 
 /// Eight entries of a codebook.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) -> __m256i {
-    let [a, b, c, d, e, f, g, h] = each(|i| i32::from_le_bytes(entry(book, indices[i])));
+pub fn entries_of_4(entries: [[u8; 4]; 8]) -> __m256i {
+    let [a, b, c, d, e, f, g, h] = each(|i| i32::from_le_bytes(entries[i]));
     _mm256_setr_epi32(a, b, c, d, e, f, g, h)
 }
 
@@ -134,7 +134,7 @@ pub fn entries_of_4<const N: usize>(book: &[[i8; 4]; N], indices: [usize; 8]) ->
 /// many in one vector, and taking each out again costs more than that saves (IQ3_S is 1.6 times as fast without on Sapphire
 /// Rapids).
 #[inline]
-fn entry<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N], index: usize) -> [u8; WEIGHTS] {
+pub fn entry<const WEIGHTS: usize, const N: usize>(book: &[[i8; WEIGHTS]; N], index: usize) -> [u8; WEIGHTS] {
     let mut alone = index;
     // SAFETY: it is no instruction at all, and leaves the index as it is. That it is not said to be pure keeps it in place.
     unsafe {

@@ -122,6 +122,14 @@ pub fn load_32s<
     join(eight(first), eight(second))
 }
 
+/// Four entries of a codebook for each block.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn entries_of_8(entries: [[u8; 8]; 8]) -> __m512i {
+    let [a, b, c, d, e, f, g, h] = entries;
+    join(super::entries_of_8([a, b, c, d]), super::entries_of_8([e, f, g, h]))
+}
+
 /// For each bit of 4 bytes of each block a byte: `set` where there is one, or 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

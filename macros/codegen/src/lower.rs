@@ -119,7 +119,7 @@ primitives! { $
         fn lookup(codes: TokenStream, entries: &[i8]) -> TokenStream;
         /// Codes: of each byte, a fraction of 256, the digit of the base 3 after as many as its power says.
         fn trits(bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream;
-        /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`.
+        /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`; those of one block come first.
         fn entries(book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream;
         /// Signed codes: negated where `signs`, a `u32` of each block, has a bit, the first code by the lowest.
         fn negate(codes: TokenStream, signs: &[TokenStream]) -> TokenStream;
@@ -307,9 +307,10 @@ pub fn rows(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident, vectors: Vect
                 quote!(#each { #add })
             });
             let load_scales = per_row(&scales);
+            let signs_of_blocks = isa.blocks() * chunks;
             let signs = even_signs(isa, plan, &blocks).map(|signs| {
                 quote! {
-                    let mut signs = [[0; #chunks]; R];
+                    let mut signs = [[0; #signs_of_blocks]; R];
                     for r in 0..R {
                         #let_blocks
                         signs[r] = #signs;
@@ -490,10 +491,14 @@ impl Places<'_> {
 }
 
 /// What rows are multiplied with: one block at a time where two would share little. In loops scales are picked from memory
-/// for each block, and entries of codebooks are loaded one by one, by indices for which general registers are few.
+/// for each block. Entries of codebooks are loaded one by one, by indices for which general registers are few: it takes long
+/// entries, and signs that are shared, to make up for that.
 fn of_rows<'i>(isa: &'i dyn Isa, plan: &Plan) -> &'i dyn Isa {
-    let has_entries = matches!(plan.format.weight.value, Value::Codebook { .. });
-    if has_loops(isa, plan) || has_entries { of_blocks(isa) } else { isa }
+    let share_little = match plan.format.weight.value {
+        Value::Codebook { weights, .. } => weights < 8 || plan.format.weight.signs.is_none(),
+        Value::Linear { .. } | Value::Table { .. } => false,
+    };
+    if has_loops(isa, plan) || share_little { of_blocks(isa) } else { isa }
 }
 
 /// What blocks are dequantized and expanded with, one by one.
@@ -937,19 +942,20 @@ pub fn max_abs_code(plan: &Plan) -> TokenStream {
     quote!(#max_abs_code)
 }
 
-/// Even signs of all chunks of a block, a `[u32; chunks]`, where there are such: computed together, as the compiler makes vectors
-/// of them. `None` in loops, where each chunk computes its own.
+/// Even signs of all chunks of a block, then of those of the next, a `[u32; blocks · chunks]`, where there are such: computed
+/// together, as the compiler makes vectors of them. `None` in loops, where each chunk computes its own.
 fn even_signs(isa: &dyn Isa, plan: &Plan, blocks: &[TokenStream]) -> Option<TokenStream> {
-    let [block] = blocks else { return None };
     if !has_even_signs_together(isa, plan) {
         return None;
     }
     let mut chunks: Vec<&Chunk> = loops(isa, plan).iter().flat_map(|of_loop| &of_loop.chunks).collect();
     chunks.sort_by_key(|chunk| chunk.number);
-    let count = chunks.len();
-    let sevens = chunks.iter().filter_map(|chunk| Some(sevens(chunk.signs.as_ref()?, block)));
+    let count = blocks.len() * chunks.len();
+    let of_chunks = blocks
+        .iter()
+        .flat_map(|block| chunks.iter().filter_map(move |chunk| Some(sevens(chunk.signs.as_ref()?, block))));
     Some(quote!({
-        let sevens = [#(#sevens),*];
+        let sevens = [#(#of_chunks),*];
         kernels::bytes::each::<u32, #count>(|c| kernels::bytes::even_signs(sevens[c]))
     }))
 }
@@ -957,7 +963,7 @@ fn even_signs(isa: &dyn Isa, plan: &Plan, blocks: &[TokenStream]) -> Option<Toke
 /// Whether even signs of a block are computed together.
 fn has_even_signs_together(isa: &dyn Isa, plan: &Plan) -> bool {
     let has_even = plan.format.weight.signs.as_ref().is_some_and(|signs| signs.even);
-    has_even && isa.blocks() == 1 && !has_loops(isa, plan)
+    has_even && !has_loops(isa, plan)
 }
 
 /// Codes of 7 bits, each in a byte of its own: a `u32`.
@@ -993,8 +999,10 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32, even: &TokenStr
                 unreachable!("only a codebook has entries")
             };
             let (format, book) = (format_ident!("{}", plan.format.name), format_ident!("{name}"));
-            let indices: Vec<_> = entries.iter().flat_map(|entry| picked(isa, chunk, entry)).collect();
-            isa.entries(quote!(#format::#book), *weights, &indices)
+            // Of each entry what there is for each block.
+            let picked: Vec<_> = entries.iter().map(|entry| picked(isa, chunk, entry)).collect();
+            let indices = (0..isa.blocks()).flat_map(|k| picked.iter().map(move |entry| entry[k].clone()));
+            isa.entries(quote!(#format::#book), *weights, &indices.collect::<Vec<_>>())
         }
     };
     let values = match &plan.format.weight.value {
@@ -1007,8 +1015,11 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32, even: &TokenStr
     };
     let values = match (&chunk.signs, &plan.format.weight.signs) {
         (Some(_), Some(_)) if has_even_signs_together(isa, plan) => {
-            let c = chunk.number;
-            isa.negate(values, &[quote!(#even[#c])])
+            let signs = (0..isa.blocks()).map(|k| {
+                let place = k * plan.format.chunks() + chunk.number;
+                quote!(#even[#place])
+            });
+            isa.negate(values, &signs.collect::<Vec<_>>())
         }
         (Some(code), Some(signs)) => {
             let codes = picked(isa, chunk, code);

@@ -41,7 +41,8 @@ impl Isa for Avx2Fma {
 
     take_over! {
         YMM,
-        or, trits, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled, splat_f16, splat,
+        or, trits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled, splat_f16,
+        splat,
         permute, mul, add, fma, run_sums, sum
     }
 
@@ -127,14 +128,6 @@ impl Isa for Avx2Fma {
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
         let table = table(entries);
         quote!(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(#table), #codes))
-    }
-
-    fn entries(&self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
-        if weights == 8 {
-            quote!(x86::entries_of_8(#book, [#(#indices),*]))
-        } else {
-            quote!(x86::entries_of_4(#book, [#(#indices),*]))
-        }
     }
 
     fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {

@@ -39,12 +39,12 @@ impl Isa for Avx512Vbmi {
 
     take_over! {
         Avx512Vnni,
-        vectors, unrolls, prefetch, entries, dot_signed, store_codes, load, store
+        vectors, unrolls, prefetch, dot_signed, store_codes, load, store
     }
 
     take_over! {
         ZMM,
-        or, trits, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled, splat_f16, splat,
+        or, trits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled, splat_f16, splat,
         permute, mul, add, fma, run_sums, sum
     }
 

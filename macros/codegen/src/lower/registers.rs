@@ -78,6 +78,11 @@ impl Registers {
         quote!(#first_trits(#moved))
     }
 
+    pub fn entries(self, book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream {
+        let join = self.function(&format!("entries_of_{weights}"));
+        quote!(#join([#(x86::entry(#book, #indices)),*]))
+    }
+
     pub fn negate(self, codes: TokenStream, signs: &[TokenStream]) -> TokenStream {
         let negate = self.function("negate");
         quote!(#negate(#codes, #(#signs),*))
