@@ -1619,14 +1619,18 @@ fn try_each<V: Values>(
     }
 }
 
-/// Codes for the scale and minimum that are `best`, then these for the codes, as long as that lowers the error.
+/// Codes for the scale and minimum that are `best`, then these for the codes, as long as that lowers the error. What comes out
+/// has its own error: that of trials comes from differences of sums, which leave nothing of a small one.
 fn settle<V: Values>(values: V, weighted: Weighted, correction: Correction, mut best: Alone) -> Alone {
     const ROUNDS: usize = 4;
+    /// Of an error that is lower by less nothing is to be had.
+    const LOWER: f32 = 1.0 - 1e-5;
 
     for _ in 0..ROUNDS {
         let rest = values.residual(weighted, best.scale, best.minimum);
+        best = Alone { error: rest.rr, rest, ..best };
         let (scale, minimum, error) = correction.of(best.minimum, &rest);
-        if error >= best.error {
+        if error >= LOWER * best.error {
             break;
         }
         best = Alone { scale: best.scale + scale, minimum: best.minimum + minimum, error, rest };
