@@ -217,7 +217,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let mut error = 0.0;
         for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
             let group = weighted.part(self.scale.range(g));
-            let alone = best_scale(self.values, group, sign, self.few, self.fine);
+            let alone = best_scale(self.values, group, self.scale.allowed(sign), self.few, self.fine);
             *target = Target { value: alone.scale, cost: alone.rest.vv };
             error += alone.error;
         }
@@ -405,7 +405,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let at = |part: &Range<usize>| {
                     let importance = &self.importance[part.clone()];
                     let group = Weighted { weights: &above[part.clone()], importance, at: None };
-                    best_scale(self.values, group, of_scale, self.few, self.fine)
+                    best_scale(self.values, group, self.scale.allowed(of_scale), self.few, self.fine)
                 };
                 let found: Vec<Alone> = parts.iter().map(at).collect();
                 let error = found.iter().map(|alone| alone.error).sum();
@@ -435,13 +435,14 @@ impl<V: Values, const N: usize> Fit<V, N> {
 
     /// The best scale, below 0 where `mirrored`, and minimum of the weights in `range` alone.
     fn alone(&self, range: Range<usize>, sign: f32, mirrored: bool, thorough: bool) -> Alone {
+        let allowed = self.scale.allowed(0.0);
         if !mirrored {
-            return best_scale_and_minimum(self.values, self.group(range), sign, thorough);
+            return best_scale_and_minimum(self.values, self.group(range), sign, allowed, thorough);
         }
         let weights = self.weights.map(|w| -w);
         let group =
             Weighted { weights: &weights[range.clone()], importance: &self.importance[range], at: None };
-        let alone = best_scale_and_minimum(self.values, group, -sign, thorough);
+        let alone = best_scale_and_minimum(self.values, group, -sign, allowed, thorough);
         Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
@@ -804,13 +805,16 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let stays = numbers.is_none_or(|number| number.is_coarse(now));
         let exact = scale;
         for scale in trials.chain(stays.then_some(now)) {
+            // A scale that is rounded far from the exact one, or that ends before it, has another minimum.
+            let is_far = (scale - exact).abs() > FAR * exact.abs();
+            let is_coarse = numbers.is_some_and(|numbers| numbers.is_coarse(scale));
+            let follows = mm > 0.0 && (is_far || is_coarse);
+            let anew = (follows && self.cell == N).then(|| self.minimum_under(scale * constants[0]));
             let minima = of_minimum.into_iter().flat_map(|(number, block)| {
-                // A scale that is rounded far from the exact one, or that ends before it, has another minimum.
-                let is_far = (scale - exact).abs() > FAR * exact.abs();
-                let is_coarse = numbers.is_some_and(|numbers| numbers.is_coarse(scale));
-                let follows = mm > 0.0 && (is_far || is_coarse);
                 let change = (mr - sm * (scale - now) * constants[0]) / mm / constants[1];
-                number.around(if follows { number.nearest(block + change) } else { minimum })
+                let nearest = if follows { number.nearest(block + change) } else { minimum };
+                let anew = anew.map(|minimum| number.nearest(minimum / constants[1]));
+                number.around(nearest).chain(anew)
             });
             for minimum in minima.map(Some).chain(of_minimum.is_none().then_some(None)) {
                 let trial = (scale, minimum);
@@ -826,6 +830,15 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
         self.set_block(best);
         least
+    }
+
+    /// The best minimum of all weights under `scale`.
+    fn minimum_under(&self, scale: f32) -> f32 {
+        let sign = match self.minimum.as_ref().map(Factor::reach) {
+            Some(Reach::Only(sign)) => sign,
+            _ => 0.0,
+        };
+        best_minimum(self.values, self.group(0..N), scale, sign).minimum
     }
 
     fn set_block(&mut self, (scale, minimum): (f32, Option<f32>)) {
@@ -1006,6 +1019,14 @@ impl<const N: usize> Factor<N> {
             high.max(-low)
         };
         (self.constant * furthest(self.product.block) * furthest(self.product.group)).abs()
+    }
+
+    /// Those of its products that are of `sign`, 0 for any.
+    fn allowed(&self, sign: f32) -> Allowed {
+        /// A product may be rounded to the furthest.
+        const ROUNDED: f32 = 1.0 + 1e-4;
+
+        Allowed { sign, most: ROUNDED * self.furthest() }
     }
 
     /// `number`, one of a group, and those next to it, or some `further` ones too, that keep weights finite.
@@ -1231,6 +1252,20 @@ on_any_vectors! {
     }
 }
 
+/// Scales that may be: of this sign, 0 for any, and of magnitudes up to that.
+#[derive(Clone, Copy)]
+struct Allowed {
+    sign: f32,
+    most: f32,
+}
+
+impl Allowed {
+    #[inline(always)]
+    fn has(self, scale: f32) -> bool {
+        scale * self.sign >= 0.0 && scale.abs() <= self.most
+    }
+}
+
 /// A number of a group and some that lie around it.
 struct Nearby {
     numbers: [f32; Self::MOST],
@@ -1259,11 +1294,12 @@ impl Reach {
     }
 }
 
-/// The scale of `sign` (0 for any) that leaves least of the weights.
+/// The scale of those `allowed` that leaves least of the weights.
 ///
 /// Of scales that bring the furthest weight near the outermost value the best, each corrected by least squares; of few
 /// values, or where much weighs little, it lies far outside. Then the best of those around it.
-fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fine: bool) -> Alone {
+fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: bool, fine: bool) -> Alone {
+    let sign = allowed.sign;
     /// The square of the furthest weight, in mean squares.
     const ALONE: f32 = 12.0;
 
@@ -1298,13 +1334,15 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
     let is_alone = furthest * furthest * weighted.total_importance() > ALONE * nothing.rr;
     let light = is_alone || weighted.is_furthest_light(furthest);
     match values.levels() {
-        None => near_and_far(values, weighted, sign, &wholes, light, &mut best),
+        None => near_and_far(values, weighted, allowed, &wholes, light, &mut best),
         Some((levels, shares)) => {
             // What serves single values is near what serves rows of them.
-            let start = best_scale(levels, weighted, sign, false, false).scale;
+            let start = best_scale(levels, weighted, allowed, false, false).scale;
             let scales = shares.iter().map(|share| share * start);
             let scales = scales.filter(|scale| *scale != 0.0 && scale * sign >= 0.0);
-            try_each(values, weighted, Correction::Scale, scales, |found| found.better_than(&mut best, sign));
+            try_each(values, weighted, Correction::Scale, scales, |found| {
+                found.better_than(&mut best, allowed)
+            });
         }
     }
     if few {
@@ -1312,7 +1350,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
             signs.map(move |trial| trial * furthest / value)
         });
-        try_each(values, weighted, Correction::None, scales, |found| found.better_than(&mut best, sign));
+        try_each(values, weighted, Correction::None, scales, |found| found.better_than(&mut best, allowed));
     }
     if is_lopsided((low, high)) || (fine && values.levels().is_some()) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
@@ -1328,11 +1366,13 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
             let scales =
                 std::iter::successors(Some(sign * 2.0 * furthest / nearer), |scale| Some(scale * ratio))
                     .take_while(|scale| scale.abs() * high.max(-low) > least);
-            try_each(values, weighted, Correction::Scale, scales, |found| found.better_than(&mut best, sign));
+            try_each(values, weighted, Correction::Scale, scales, |found| {
+                found.better_than(&mut best, allowed)
+            });
         }
     }
     if values.levels().is_none() {
-        around_scale(values, weighted, sign, fine, &mut best);
+        around_scale(values, weighted, allowed, fine, &mut best);
     }
     settle(values, weighted, Correction::Scale, best)
 }
@@ -1342,7 +1382,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, sign: f32, few: bool, fi
 fn near_and_far<V: Values>(
     values: V,
     weighted: Weighted,
-    sign: f32,
+    allowed: Allowed,
     wholes: &[Option<(f32, f32)>; 2],
     light: bool,
     best: &mut Alone,
@@ -1374,7 +1414,7 @@ fn near_and_far<V: Values>(
     let mut look_at = |trials, times| {
         let mut found = Found::new(trials);
         values.correct(weighted, Correction::Scale, times, &mut found);
-        found.better_than(best, sign);
+        found.better_than(best, allowed);
     };
     // Where those around the best are tried as well, these need no more than to be near.
     look_at(trials, if batches_around(values, false) > 0 { 1 } else { CORRECTIONS });
@@ -1393,7 +1433,7 @@ fn batches_around<V: Values>(values: V, fine: bool) -> usize {
 }
 
 /// Tries scales around the best.
-fn around_scale<V: Values>(values: V, weighted: Weighted, sign: f32, fine: bool, best: &mut Alone) {
+fn around_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, fine: bool, best: &mut Alone) {
     /// The least, as a share of the best, and how far they reach.
     const LEAST: f32 = 0.92;
     const REACH: f32 = 0.3;
@@ -1405,16 +1445,22 @@ fn around_scale<V: Values>(values: V, weighted: Weighted, sign: f32, fine: bool,
         let scales = each(|i| centre * (LEAST + REACH * along(i)));
         let mut found = Found::new(Trials::new(scales, [0.0; TRIALS], TRIALS));
         values.correct(weighted, Correction::Scale, 1, &mut found);
-        found.better_than(best, sign);
+        found.better_than(best, allowed);
     }
 }
 
-/// The scale and the minimum of `sign` (0 for any) that leave least of the weights.
+/// The scale of those `allowed` and the minimum of `sign` (0 for any) that leave least of the weights.
 ///
 /// Of ranges that end up to some distances inside that of the weights the best; then the best of those around it.
 ///
 /// A `thorough` search tries more of them and settles the best few.
-fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, thorough: bool) -> Alone {
+fn best_scale_and_minimum<V: Values>(
+    values: V,
+    weighted: Weighted,
+    sign: f32,
+    allowed: Allowed,
+    thorough: bool,
+) -> Alone {
     /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
     const INSIDE: [f32; 4] = [-0.2, 0.3, 0.9, 2.0];
     const FIRST_INSIDE: [f32; 4] = [-0.2, 0.4, 1.3, 3.5];
@@ -1430,9 +1476,9 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
     let (low, high) = values.limits();
     let extremes = weighted.extremes();
     let (smallest, _) = extremes;
-    let allowed = |minimum: f32| minimum * sign >= 0.0;
+    let may_be = |minimum: f32| minimum * sign >= 0.0;
     let correction = Correction::ScaleAndMinimum { sign, total: weighted.total_importance() };
-    let constant = if allowed(smallest) { smallest } else { 0.0 };
+    let constant = if may_be(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
     let mut best = Alone { scale: 0.0, minimum: constant, error: rest.rr, rest };
     // Of a thorough search the best of all.
@@ -1453,7 +1499,7 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
         if smallest >= largest && constant == smallest {
             continue;
         }
-        let bottom = if allowed(smallest) || sign > 0.0 { smallest } else { smallest.min(0.0) };
+        let bottom = if may_be(smallest) || sign > 0.0 { smallest } else { smallest.min(0.0) };
         let top = if largest > bottom { largest } else { 0.0 };
         if !values.are_even() {
             for share in SHARES {
@@ -1474,12 +1520,12 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
             if thorough {
                 for lane in 0..count {
                     let most = several.get(settled - 1).map_or(f32::INFINITY, |alone| alone.error);
-                    if found.errors[lane] < most {
+                    if found.errors[lane] < most && allowed.has(found.trials.scales[lane]) {
                         keep(&mut several, settled, found.alone(lane), |alone| alone.error);
                     }
                 }
             } else {
-                found.better_than(&mut best, 0.0);
+                found.better_than(&mut best, allowed);
             }
         };
         let (mut from_bottom, mut from_top, mut count) = ([0.0; TRIALS], [0.0; TRIALS], 0);
@@ -1499,7 +1545,7 @@ fn best_scale_and_minimum<V: Values>(values: V, weighted: Weighted, sign: f32, t
     }
     if values.are_even() {
         let centre = *several.first().unwrap_or(&best);
-        around_scale_and_minimum(values, weighted, correction, centre, &mut best);
+        around_scale_and_minimum(values, weighted, correction, allowed, centre, &mut best);
     }
     let settled = several.into_iter().chain([best]).map(|alone| settle(values, weighted, correction, alone));
     settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(best)
@@ -1510,6 +1556,7 @@ fn around_scale_and_minimum<V: Values>(
     values: V,
     weighted: Weighted,
     correction: Correction,
+    allowed: Allowed,
     centre: Alone,
     best: &mut Alone,
 ) {
@@ -1531,7 +1578,7 @@ fn around_scale_and_minimum<V: Values>(
     });
     let mut found = Found::new(Trials::new(scales, minima, TRIALS));
     values.correct(weighted, correction, 2, &mut found);
-    found.better_than(best, 0.0);
+    found.better_than(best, allowed);
 }
 
 /// How far inside the range of weights that of so many `steps` of values may end, in steps: at these places, and from there
@@ -1579,11 +1626,11 @@ impl Found {
         Alone { scale, minimum, error: self.errors[lane], rest: self.rests.lane(lane) }
     }
 
-    /// The best of them whose scale is of `sign`, 0 for any, becomes `best` if it is better.
-    fn better_than(&self, best: &mut Alone, sign: f32) {
+    /// The best of them whose scale is `allowed` becomes `best` if it is better.
+    fn better_than(&self, best: &mut Alone, allowed: Allowed) {
         let (mut least, mut at) = (best.error, None);
         for lane in 0..self.trials.len() {
-            if self.errors[lane] < least && self.trials.scales[lane] * sign >= 0.0 {
+            if self.errors[lane] < least && allowed.has(self.trials.scales[lane]) {
                 (least, at) = (self.errors[lane], Some(lane));
             }
         }
