@@ -224,7 +224,7 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             // Groups with minima.
-            quantizer: Quantizer::Within(1.3),
+            quantizer: Quantizer::Within(1.35),
         },
         Subject {
             format: Trits::FORMAT,
