@@ -809,7 +809,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
             let is_far = (scale - exact).abs() > FAR * exact.abs();
             let is_coarse = numbers.is_some_and(|numbers| numbers.is_coarse(scale));
             let follows = mm > 0.0 && (is_far || is_coarse);
-            let anew = (follows && self.cell == N).then(|| self.minimum_under(scale * constants[0]));
+            let anew =
+                (mm > 0.0 && is_coarse && self.cell == N).then(|| self.minimum_under(scale * constants[0]));
             let minima = of_minimum.into_iter().flat_map(|(number, block)| {
                 let change = (mr - sm * (scale - now) * constants[0]) / mm / constants[1];
                 let nearest = if follows { number.nearest(block + change) } else { minimum };
@@ -1330,6 +1331,14 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: b
     {
         wholes[if positive.0 < -negative.0 { 1 } else { 0 }] = None;
     }
+    for &(scale, _) in wholes.iter().flatten().filter(|(scale, _)| !allowed.has(*scale)) {
+        // No scale takes all weights in: the largest takes most of them.
+        let scale = scale.clamp(-allowed.most, allowed.most);
+        let rest = values.residual(weighted, scale, 0.0);
+        if rest.rr < best.error {
+            best = Alone { scale, minimum: 0.0, error: rest.rr, rest };
+        }
+    }
     // The best scale may leave such a weight far outside.
     let is_alone = furthest * furthest * weighted.total_importance() > ALONE * nothing.rr;
     let light = is_alone || weighted.is_furthest_light(furthest);
@@ -1341,7 +1350,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: b
             let scales = shares.iter().map(|share| share * start);
             let scales = scales.filter(|scale| *scale != 0.0 && scale * sign >= 0.0);
             try_each(values, weighted, Correction::Scale, scales, |found| {
-                found.better_than(&mut best, allowed)
+                found.better_than(&mut best, allowed, 0.0)
             });
         }
     }
@@ -1350,7 +1359,9 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: b
             let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
             signs.map(move |trial| trial * furthest / value)
         });
-        try_each(values, weighted, Correction::None, scales, |found| found.better_than(&mut best, allowed));
+        try_each(values, weighted, Correction::None, scales, |found| {
+            found.better_than(&mut best, allowed, 0.0)
+        });
     }
     if is_lopsided((low, high)) || (fine && values.levels().is_some()) {
         // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
@@ -1367,7 +1378,7 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: b
                 std::iter::successors(Some(sign * 2.0 * furthest / nearer), |scale| Some(scale * ratio))
                     .take_while(|scale| scale.abs() * high.max(-low) > least);
             try_each(values, weighted, Correction::Scale, scales, |found| {
-                found.better_than(&mut best, allowed)
+                found.better_than(&mut best, allowed, 0.0)
             });
         }
     }
@@ -1414,7 +1425,7 @@ fn near_and_far<V: Values>(
     let mut look_at = |trials, times| {
         let mut found = Found::new(trials);
         values.correct(weighted, Correction::Scale, times, &mut found);
-        found.better_than(best, allowed);
+        found.better_than(best, allowed, 0.0);
     };
     // Where those around the best are tried as well, these need no more than to be near.
     look_at(trials, if batches_around(values, false) > 0 { 1 } else { CORRECTIONS });
@@ -1445,7 +1456,7 @@ fn around_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, fine
         let scales = each(|i| centre * (LEAST + REACH * along(i)));
         let mut found = Found::new(Trials::new(scales, [0.0; TRIALS], TRIALS));
         values.correct(weighted, Correction::Scale, 1, &mut found);
-        found.better_than(best, allowed);
+        found.better_than(best, allowed, 0.0);
     }
 }
 
@@ -1462,8 +1473,11 @@ fn best_scale_and_minimum<V: Values>(
     thorough: bool,
 ) -> Alone {
     /// In distances of values; below 0 outside. Up to one half, weights outside the range lose nothing by it.
-    const INSIDE: [f32; 4] = [-0.2, 0.3, 0.9, 2.0];
-    const FIRST_INSIDE: [f32; 4] = [-0.2, 0.4, 1.3, 3.5];
+    const INSIDE: [f32; 4] = [0.0, 0.4, 1.0, 2.2];
+    const FIRST_INSIDE: [f32; 4] = [0.0, 0.4, 1.3, 3.5];
+    /// A difference of errors that is none, as a share of the error without a scale: of scales and minima that leave nothing of
+    /// few weights the first, which takes all of them in, is the nearest to 0.
+    const SLIGHT: f32 = 1e-8;
     /// Scales for values that are not even, as shares of the one under which the range of values is that of weights.
     const SHARES: [f32; 18] =
         [0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.2, 1.3, 1.45, 1.6];
@@ -1481,6 +1495,7 @@ fn best_scale_and_minimum<V: Values>(
     let constant = if may_be(smallest) { smallest } else { 0.0 };
     let rest = values.residual(weighted, 0.0, constant);
     let mut best = Alone { scale: 0.0, minimum: constant, error: rest.rr, rest };
+    let slight = SLIGHT * rest.rr;
     // Of a thorough search the best of all.
     let mut several: Vec<Alone> = Vec::new();
     let settled = match (values.are_even(), has_many(values)) {
@@ -1501,6 +1516,13 @@ fn best_scale_and_minimum<V: Values>(
         }
         let bottom = if may_be(smallest) || sign > 0.0 { smallest } else { smallest.min(0.0) };
         let top = if largest > bottom { largest } else { 0.0 };
+        if top - bottom > allowed.most * (high - low) {
+            // No scale takes all weights in: the largest takes most of them.
+            let found = best_minimum(values, weighted, allowed.most, sign);
+            if found.error < best.error {
+                best = found;
+            }
+        }
         if !values.are_even() {
             for share in SHARES {
                 let found = best_minimum(values, weighted, share * (top - bottom) / (high - low), sign);
@@ -1525,7 +1547,7 @@ fn best_scale_and_minimum<V: Values>(
                     }
                 }
             } else {
-                found.better_than(&mut best, allowed);
+                found.better_than(&mut best, allowed, slight);
             }
         };
         let (mut from_bottom, mut from_top, mut count) = ([0.0; TRIALS], [0.0; TRIALS], 0);
@@ -1545,7 +1567,7 @@ fn best_scale_and_minimum<V: Values>(
     }
     if values.are_even() {
         let centre = *several.first().unwrap_or(&best);
-        around_scale_and_minimum(values, weighted, correction, allowed, centre, &mut best);
+        around_scale_and_minimum(values, weighted, (correction, allowed, slight), centre, &mut best);
     }
     let settled = several.into_iter().chain([best]).map(|alone| settle(values, weighted, correction, alone));
     settled.min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(best)
@@ -1555,8 +1577,7 @@ fn best_scale_and_minimum<V: Values>(
 fn around_scale_and_minimum<V: Values>(
     values: V,
     weighted: Weighted,
-    correction: Correction,
-    allowed: Allowed,
+    (correction, allowed, slight): (Correction, Allowed, f32),
     centre: Alone,
     best: &mut Alone,
 ) {
@@ -1578,7 +1599,7 @@ fn around_scale_and_minimum<V: Values>(
     });
     let mut found = Found::new(Trials::new(scales, minima, TRIALS));
     values.correct(weighted, correction, 2, &mut found);
-    found.better_than(best, allowed);
+    found.better_than(best, allowed, slight);
 }
 
 /// How far inside the range of weights that of so many `steps` of values may end, in steps: at these places, and from there
@@ -1626,9 +1647,9 @@ impl Found {
         Alone { scale, minimum, error: self.errors[lane], rest: self.rests.lane(lane) }
     }
 
-    /// The best of them whose scale is `allowed` becomes `best` if it is better.
-    fn better_than(&self, best: &mut Alone, allowed: Allowed) {
-        let (mut least, mut at) = (best.error, None);
+    /// The best of them whose scale is `allowed` becomes `best` if it is better, not just by a `slight` difference.
+    fn better_than(&self, best: &mut Alone, allowed: Allowed, slight: f32) {
+        let (mut least, mut at) = (best.error - slight, None);
         for lane in 0..self.trials.len() {
             if self.errors[lane] < least && allowed.has(self.trials.scales[lane]) {
                 (least, at) = (self.errors[lane], Some(lane));

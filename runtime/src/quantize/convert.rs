@@ -320,6 +320,9 @@ fn largest_held(ty: TensorType, is_negative: bool, limit: f32, isa: Supported) -
     /// Bits of the mantissa that are left alone. Each that is looked for takes four blocks, and quantizers with a codebook
     /// take their time.
     const LEFT: u32 = 11;
+    /// So many close together are tried, as it is chance whether one of them or the block of small weights that it is compared
+    /// with meets the better rounding of a scale.
+    const CLOSE: u16 = 6;
 
     let format = match ty {
         TensorType::F32 => return f32::MAX,
@@ -329,9 +332,17 @@ fn largest_held(ty: TensorType, is_negative: bool, limit: f32, isa: Supported) -
     };
     let mut weights = vec![0.0; format.block_len];
     let mut block = vec![0; format.block_bytes];
+    let mut largest = limit / 2.0;
     let mut holds = |magnitude: f32| {
-        weights[0] = if is_negative { -magnitude } else { magnitude };
-        hold(format, isa, &weights, None, &mut block)
+        (0..CLOSE).any(|step| {
+            let magnitude = magnitude * (1.0 - f32::from(step) / 4096.0);
+            weights[0] = if is_negative { -magnitude } else { magnitude };
+            let is_held = hold(format, isa, &weights, None, &mut block);
+            if is_held {
+                largest = largest.max(magnitude);
+            }
+            is_held
+        })
     };
     // Positive numbers are in the order of their bits.
     let (mut low, mut high) = ((limit / 2.0).to_bits() >> LEFT, f32::MAX.to_bits() >> LEFT);
@@ -339,7 +350,7 @@ fn largest_held(ty: TensorType, is_negative: bool, limit: f32, isa: Supported) -
         let middle = low + (high - low).div_ceil(2);
         if holds(f32::from_bits(middle << LEFT)) { low = middle } else { high = middle - 1 }
     }
-    f32::from_bits(low << LEFT)
+    largest
 }
 
 /// Kernels fail only on lengths, and on a format without a quantizer, which no plan has.
