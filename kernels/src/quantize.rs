@@ -5,7 +5,7 @@
 //! four steps, of which a shape without group scales or minima needs fewer:
 //!
 //! 1. each group alone: of some scales (and minima), each corrected by least squares for the codes that it
-//!    leads to, the best;
+//!    leads to, the best, and of those around that;
 //! 2. the numbers of the block and the codes of the groups that come nearest to these, weighed by what a
 //!    deviation costs;
 //! 3. group by group, the neighbours of its codes: whatever lowers the error stays;

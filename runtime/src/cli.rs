@@ -206,8 +206,8 @@ impl ThreadArgs {
 }
 
 /// Has all threads share one arena of the C library's allocator. Each would reserve 64 MiB of addresses for its own, and
-/// where a limit leaves none, the C library aborts in the start of a thread, in words of its own. Threads here allocate
-/// so little that they do not wait for each other.
+/// where a limit leaves none, the C library aborts in the start of a thread, in words of its own. Passes allocate nothing, and
+/// quantizers little beside what they compute.
 fn one_arena() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it only sets how the allocator behaves.

@@ -446,7 +446,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
-    /// Improves numbers as long as that lowers the error, which it returns.
+    /// Improves numbers as long as that lowers the error, which it returns, by a fiftieth or more.
     fn improve(&mut self) -> f32 {
         let mut error = self.error();
         for _ in 0..ROUNDS {
@@ -1364,8 +1364,8 @@ fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: b
         });
     }
     if is_lopsided((low, high)) || (fine && values.levels().is_some()) {
-        // Of many values the best scale is hardly better than its neighbours, of lopsided ones it says little which side
-        // the furthest weight is on.
+        // Of many values the best scale is hardly better than its neighbours: of rows these are tried here, of single values
+        // at the end. Of lopsided ones it says little which side the furthest weight is on.
         let ratio = if fine { 0.996 } else { 0.96 };
         let nearer = match (fine, low * high < 0.0) {
             (true, _) => high.max(-low) / 0.55,

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use super::values::{LANES, Lanes, Residual, Table, Values, Weighted, on_any_vectors, pairwise, remainder};
+use super::values::{
+    LANES, Lanes, Residual, Table, Values, Weighted, min, on_any_vectors, pairwise, remainder,
+};
 use crate::bytes::each;
 
 /// So many rows at once: a vector of AVX-512, two of AVX2.
@@ -208,8 +210,8 @@ on_any_vectors! {
             least = each(|i| if better[i] { costs[i] } else { least[i] });
             at = each(|i| if better[i] { vector as f32 } else { at[i] });
         }
-        let half: [f32; ROWS / 2] = each(|i| if least[i + 8] < least[i] { least[i + 8] } else { least[i] });
-        let cost = pairwise(half, |a, b| if b < a { b } else { a });
+        let half: Lanes = each(|i| min(least[i], least[i + ROWS / 2]));
+        let cost = pairwise(half, min);
         let lane = least.iter().position(|&other| other == cost).unwrap_or(0);
         (at[lane] as usize * ROWS + lane, cost)
     }

@@ -262,8 +262,6 @@ impl Weighted<'_> {
             let fill = |part: &[f32], fill| each(|i| part.get(i).copied().unwrap_or(fill));
             look_at(&fill(last, first), &fill(of_last, of_last[0]));
         }
-        let min = |a: f32, b: f32| if b < a { b } else { a };
-        let max = |a: f32, b: f32| if b > a { b } else { a };
         (pairwise(low, min), pairwise(high, max))
     }
 
@@ -324,12 +322,23 @@ pub fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
 
 /// The largest of so many terms, some at once; 0 where none is above that.
 pub fn most(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let max = |a: f32, b: f32| if b > a { b } else { a };
     let mut most = [0.0; LANES];
     for first in (0..count / LANES * LANES).step_by(LANES) {
         most = each(|i| max(most[i], term(first + i)));
     }
     (count / LANES * LANES..count).fold(pairwise(most, max), |most, i| max(most, term(i)))
+}
+
+/// The smaller one, as one instruction has it: `f32::min` has to do more for a NaN.
+#[inline(always)]
+pub fn min(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
+/// The larger one, likewise.
+#[inline(always)]
+fn max(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
 /// What `join` makes of all lanes.

@@ -122,7 +122,7 @@ pub fn load_32s<
     join(eight(first), eight(second))
 }
 
-/// Four entries of a codebook for each block.
+/// Four entries of a codebook for each block. There is none for shorter entries, as such books are worked on block by block.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
 pub fn entries_of_8(entries: [[u8; 8]; 8]) -> __m512i {

@@ -317,8 +317,8 @@ fn safe_magnitude(format: &'static Format, isa: Supported) -> f32 {
 
 /// The largest magnitude that `ty` holds, beside zeros in a block, to some three digits. Below `limit` it holds all.
 fn largest_held(ty: TensorType, is_negative: bool, limit: f32, isa: Supported) -> f32 {
-    /// Bits of the mantissa that are left alone. Each that is looked for takes four blocks, and quantizers with a codebook
-    /// take their time.
+    /// Bits of the mantissa that are left alone. Each that is looked for takes up to four blocks for each magnitude tried, and
+    /// quantizers with a codebook take their time.
     const LEFT: u32 = 11;
     /// So many close together are tried, as it is chance whether one of them or the block of small weights that it is compared
     /// with meets the better rounding of a scale.

@@ -44,8 +44,8 @@ impl Isa for Avx512Vbmi {
 
     take_over! {
         ZMM,
-        or, trits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled, splat_f16, splat,
-        permute, mul, add, fma, run_sums, sum
+        or, trits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled,
+        splat_f16, splat, permute, mul, add, fma, run_sums, sum
     }
 
     fn registers(&self) -> usize {
