@@ -321,12 +321,24 @@ pub fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
 }
 
 /// The largest of so many terms, some at once; 0 where none is above that.
+#[inline(always)]
 pub fn most(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut most = [0.0; LANES];
+    joined(count, 0.0, max, term)
+}
+
+/// What `join` makes of so many terms, some at once, and of `none`, which changes no term.
+#[inline(always)]
+pub fn joined(
+    count: usize,
+    none: f32,
+    join: impl Fn(f32, f32) -> f32 + Copy,
+    term: impl Fn(usize) -> f32,
+) -> f32 {
+    let mut lanes = [none; LANES];
     for first in (0..count / LANES * LANES).step_by(LANES) {
-        most = each(|i| max(most[i], term(first + i)));
+        lanes = each(|i| join(lanes[i], term(first + i)));
     }
-    (count / LANES * LANES..count).fold(pairwise(most, max), |most, i| max(most, term(i)))
+    (count / LANES * LANES..count).fold(pairwise(lanes, join), |joined, i| join(joined, term(i)))
 }
 
 /// The smaller one, as one instruction has it: `f32::min` has to do more for a NaN.
@@ -337,7 +349,7 @@ pub fn min(a: f32, b: f32) -> f32 {
 
 /// The larger one, likewise.
 #[inline(always)]
-fn max(a: f32, b: f32) -> f32 {
+pub fn max(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
@@ -673,16 +685,20 @@ impl Table {
         high.max(-low)
     }
 
-    /// The code of the entry nearest to `weight` under `scale`, of two the first; 0 for a weight without one.
-    pub(super) fn first_nearest(&self, weight: f32, scale: f32) -> u8 {
-        let (mut least, mut nearest) = (f32::INFINITY, 0);
+    /// The codes of the entries nearest to `weights` under `scale`, of two the first; 0 for a weight without one.
+    #[inline(always)]
+    pub(super) fn first_nearest<const L: usize>(&self, weights: &[f32; L], scale: f32) -> [u8; L] {
+        let (mut least, mut nearest) = ([f32::INFINITY; L], [0_u32; L]);
         for (&entry, &code) in self.entries().iter().zip(&self.codes) {
-            let distance = (entry * scale - weight).abs();
-            if distance < least || (distance == least && code < nearest) {
-                (least, nearest) = (distance, code);
-            }
+            let (value, code) = (entry * scale, u32::from(code));
+            let distances: [f32; L] = each(|i| (value - weights[i]).abs());
+            // Without branches, so that it is done for many weights at once.
+            let nearer: [bool; L] =
+                each(|i| (distances[i] < least[i]) | (distances[i] == least[i]) & (code < nearest[i]));
+            least = each(|i| if nearer[i] { distances[i] } else { least[i] });
+            nearest = each(|i| if nearer[i] { code } else { nearest[i] });
         }
-        nearest
+        each(|i| nearest[i] as u8)
     }
 
     /// The code of `value`, which is an entry.
