@@ -47,6 +47,25 @@ pub fn shuffle<const N: usize>(
     each(|i| shifted(block[windows[i / 16] + usize::from(index[i])], shifts[i]) & mask)
 }
 
+/// The same where a code may go on into the byte after its own.
+#[inline(always)]
+pub fn words<const N: usize>(
+    block: &[u8; N],
+    windows: [usize; 2],
+    index: &[u8; 32],
+    shifts: &[i32; 32],
+    mask: u8,
+) -> Codes {
+    each(|i| {
+        let byte = windows[i / 16] + usize::from(index[i]);
+        // Of the last byte's codes none goes on.
+        let next = if byte + 1 < N { block[byte + 1] } else { 0 };
+        let word = u32::from(block[byte]) | u32::from(next) << 8;
+        // Shifts to the left are by less than 8 bits.
+        (word << 8 >> (8 + shifts[i])) as u8 & mask
+    })
+}
+
 /// `set` where byte `index[i]` of the half's window has a bit of `bits[i]`, 0 elsewhere.
 #[inline(always)]
 pub fn bits<const N: usize>(

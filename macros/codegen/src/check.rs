@@ -41,9 +41,9 @@ rules! {
     Fields: "Field types are numbers, `f16`, `f32`, `e8m0`, `ue4m3`, or arrays of those that are one byte, or of `u8` or `i8`: what kernels can load.",
     EveryBitOnce: "Every field, code, table and codebook is used, and every bit of an array belongs to exactly one code: a bit that nobody reads is a typing error, or padding, whose name begins with `_`.",
     Planes: "A plane is `field[index] >> shift & mask << position` or `trit(field[index], power)`, with index, shift and power sums of digits: only then is the walk the same for every block, so that it can be planned at compile time.",
-    Inside: "Every element lies inside its field, and those of weights and scales inside one byte: codes that straddle bytes are two planes. The codes of codebooks and signs, which are taken one by one, may go on into the next byte.",
+    Inside: "Every element lies inside its field. Its bits may go on from one byte into the next.",
     Whole: "The planes of one code touch no bit twice and leave no gap, and all pieces of it have the same planes.",
-    OneLoad: "16 consecutive codes lie within 16 bytes of a block of at least 16 bytes: one vector load.",
+    OneLoad: "16 consecutive codes lie within 16 bytes of a block of at least 16 bytes, one vector load, and 8 of which some go on into the next byte within 8, one shift of bits.",
     Product: "`w` is one product that holds the codes of all weights, plus or minus a second that does not: kernels multiply codes by activations, and sums of activations by minima.",
     Chunks: "A block is a whole number of chunks of 32: activations are quantized 32 at a time.",
     Groups: "Group scales divide a chunk evenly or span whole chunks, and hold at least 4 weights: one lane of a dot product.",
@@ -94,22 +94,11 @@ struct Checker<'a> {
     codes: Vec<Codes>,
     /// For each code vector the tokens to blame.
     blame: Vec<Ident>,
-    /// For each code vector the error that it is where weights or scales have these codes: they straddle bytes.
-    straddling: Vec<planes::Straddling>,
 }
 
 impl<'a> Checker<'a> {
     fn new(declared: &'a parse::Format, body: &'a parse::Body, errors: &'a mut Errors) -> Self {
-        Self {
-            declared,
-            body,
-            errors,
-            len: 0,
-            fields: Vec::new(),
-            codes: Vec::new(),
-            blame: Vec::new(),
-            straddling: Vec::new(),
-        }
+        Self { declared, body, errors, len: 0, fields: Vec::new(), codes: Vec::new(), blame: Vec::new() }
     }
 
     fn format(mut self) -> Result<Format, Noted> {

@@ -98,7 +98,7 @@ pub enum ChunkCodes {
 /// Where a chunk's bits of one plane come from.
 #[derive(Clone, PartialEq)]
 pub struct Plane {
-    /// For each code the byte of the block.
+    /// For each code the byte of the block, which has the low bits where some are in the next.
     pub bytes: [usize; CHUNK],
     /// By how many bits that is shifted to the right, or to the left where it is negative.
     pub shifts: [i32; CHUNK],
@@ -153,6 +153,17 @@ impl Picked {
 impl Plane {
     fn first_byte(&self) -> usize {
         self.bytes.into_iter().min().unwrap_or(0)
+    }
+
+    /// Whether a code, the `i`-th, goes on into the byte after its own.
+    pub fn goes_on(&self, i: usize) -> bool {
+        let highest = u8::BITS as i32 - 1 - self.mask.leading_zeros() as i32;
+        self.shifts[i] + highest >= u8::BITS as i32
+    }
+
+    /// Whether any code does.
+    pub fn straddles(&self) -> bool {
+        (0..CHUNK).any(|i| self.goes_on(i))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Rules: where codes lie, and that they lie inside their fields, are whole, and can be loaded.
 
-use proc_macro2::TokenStream;
-use quote::ToTokens;
 use syn::{BinOp, Expr, ExprBinary, ExprIndex, Ident};
 
 use super::numbers::{is_literal, number, plain};
@@ -15,17 +13,13 @@ pub const TRITS: usize = 5;
 /// The most bits of a code, which only those of codebooks have.
 const MAX_BITS: usize = 16;
 
-/// What is wrong with codes that straddle bytes, if any do, with the tokens to blame.
-pub type Straddling = Option<(TokenStream, String)>;
-
 impl Checker<'_> {
     /// A code vector, of one piece or several.
     pub fn code_vector(&mut self, declared: &parse::Codes) -> Result<(), Noted> {
         let mut codes = Codes { name: declared.name.to_string(), pieces: Vec::new(), signed: false };
-        let mut straddling = None;
         for piece in &declared.pieces {
             let first = codes.len();
-            let (checked, straddles) = self.piece(&declared.name, piece, first)?;
+            let checked = self.piece(&declared.name, piece, first)?;
             if let Some(other) = codes.pieces.first()
                 && !other.terms.iter().map(shape).eq(checked.terms.iter().map(shape))
             {
@@ -35,28 +29,20 @@ impl Checker<'_> {
                 );
                 return self.errors.refuse(Rule::Whole, &piece.value, message);
             }
-            straddling = straddling.or(straddles);
             codes.pieces.push(checked);
         }
-        self.push_codes(codes, declared.name.clone(), straddling);
+        self.push_codes(codes, declared.name.clone());
         Ok(())
     }
 
-    pub fn push_codes(&mut self, codes: Codes, blame: Ident, straddling: Straddling) -> usize {
+    pub fn push_codes(&mut self, codes: Codes, blame: Ident) -> usize {
         self.codes.push(codes);
         self.blame.push(blame);
-        self.straddling.push(straddling);
         self.codes.len() - 1
     }
 
-    /// One piece of a code vector, whose first element is the `first` of it, and what is wrong with it where it is a
-    /// weight's or a scale's.
-    fn piece(
-        &mut self,
-        name: &Ident,
-        declared: &parse::Piece,
-        first: usize,
-    ) -> Result<(Piece, Straddling), Noted> {
+    /// One piece of a code vector, whose first element is the `first` of it.
+    fn piece(&mut self, name: &Ident, declared: &parse::Piece, first: usize) -> Result<Piece, Noted> {
         let digits = self.digits(name, declared)?;
         let len = digits.iter().fold(1_usize, |len, digit| len.saturating_mul(digit.radix));
         let total = first.saturating_add(len);
@@ -70,13 +56,11 @@ impl Checker<'_> {
         let planes = self.planes(&declared.value, &digits)?;
         let (terms, tokens): (Vec<_>, Vec<_>) = planes.into_iter().unzip();
         let piece = Piece { digits, terms };
-        let mut straddling = None;
         for (term, tokens) in piece.terms.iter().zip(&tokens) {
-            let straddles = self.inside(name, &piece, term, tokens, first)?;
-            straddling = straddling.or(straddles);
+            self.inside(name, &piece, term, tokens, first)?;
         }
         self.whole(name, declared, &piece, &tokens)?;
-        Ok((piece, straddling))
+        Ok(piece)
     }
 
     fn digits(&mut self, name: &Ident, declared: &parse::Piece) -> Result<Vec<Digit>, Noted> {
@@ -100,7 +84,7 @@ impl Checker<'_> {
         Ok(digits)
     }
 
-    /// Every element of a plane lies in its field. Returns what is wrong where codes must lie within bytes.
+    /// Every element of a plane lies in its field.
     fn inside(
         &mut self,
         name: &Ident,
@@ -108,10 +92,9 @@ impl Checker<'_> {
         term: &Term,
         tokens: &Expr,
         first: usize,
-    ) -> Result<Straddling, Noted> {
+    ) -> Result<(), Noted> {
         let field = &self.fields[term.field];
         let bytes = field.count.unwrap_or(1);
-        let mut straddling = None;
         for e in 0..piece.len() {
             let element = first + e;
             let Some(place) = piece.try_locate(term, e) else {
@@ -139,17 +122,8 @@ impl Checker<'_> {
                 );
                 return self.errors.refuse(Rule::Inside, tokens, message);
             }
-            if let (true, None, Cut::Bits { bits, .. }) = (term.straddles(place), &straddling, &term.cut) {
-                let message = format!(
-                    "element {element} of `{name}` would take bits {} to {} of a byte of `{}`, and codes of weights and scales lie within bytes: narrow the mask, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
-                    place.within,
-                    place.within + bits - 1,
-                    field.name
-                );
-                straddling = Some((tokens.to_token_stream(), message));
-            }
         }
-        Ok(straddling)
+        Ok(())
     }
 
     /// The planes of a piece touch no bit of the code twice and leave no gap.
@@ -412,21 +386,44 @@ pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
         // Its entries are taken one by one.
         return;
     }
-    let place = |plane: usize, e: usize| {
+    // The bytes of an element, the first and the last.
+    let bytes = |plane: usize, e: usize| {
         let (piece, e) = codes.piece_of(e);
         let term = &piece.terms[plane];
-        format.fields[term.field].offset + piece.locate(term, e).byte
+        let place = piece.locate(term, e);
+        let first = format.fields[term.field].offset + place.byte;
+        (first, first + usize::from(term.straddles(place)))
+    };
+    // Whether `count` elements from `first` on lie within as many bytes, and within how many they do.
+    let spread = |plane: usize, first: usize, count: usize| {
+        let all = || (first..first + count).map(|e| bytes(plane, e));
+        let (low, high) = (all().map(|of| of.0).min(), all().map(|of| of.1).max());
+        let spread = high.unwrap_or(0) - low.unwrap_or(0) + 1;
+        (spread <= count, spread)
     };
     for plane in 0..codes.pieces[0].terms.len() {
         for first in (0..codes.len()).step_by(16) {
-            let bytes = (first..first + 16).map(|e| place(plane, e));
-            let (low, high) = (bytes.clone().min().unwrap_or(0), bytes.max().unwrap_or(0));
-            if high - low >= 16 {
+            let (fits, spread_over) = spread(plane, first, 16);
+            if !fits {
                 let message = format!(
-                    "codes {first} to {} of `{}` are spread over {} bytes; a vector load takes 16: reorder the digits",
+                    "codes {first} to {} of `{}` are spread over {spread_over} bytes; a vector load takes 16: reorder the digits",
                     first + 15,
                     codes.name,
-                    high - low + 1
+                );
+                return errors.note(Rule::OneLoad, blame, message);
+            }
+        }
+        for first in (0..codes.len()).step_by(8) {
+            let straddles = (first..first + 8).any(|e| {
+                let (low, high) = bytes(plane, e);
+                low < high
+            });
+            let (fits, spread_over) = spread(plane, first, 8);
+            if straddles && !fits {
+                let message = format!(
+                    "codes {first} to {} of `{}`, some of which go on into the next byte, are spread over {spread_over} bytes, and a shift of bits takes 8: reorder the digits, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
+                    first + 7,
+                    codes.name,
                 );
                 return errors.note(Rule::OneLoad, blame, message);
             }

@@ -396,14 +396,11 @@ impl Checker<'_> {
             }],
             signed: self.fields[field].ty == FieldType::I8,
         };
-        Ok(self.push_codes(codes, name.clone(), None))
+        Ok(self.push_codes(codes, name.clone()))
     }
 
     /// What a factor is by the number of its codes: weights have one each, groups one together.
     fn scaled_or_weight(&mut self, factor: &Expr, code: usize, meaning: Meaning) -> Result<Factor, Noted> {
-        if let Some((tokens, message)) = self.straddling[code].take() {
-            return self.errors.refuse(Rule::Inside, tokens, message);
-        }
         let (len, bits) = (self.codes[code].len(), self.codes[code].bits());
         if bits > 8 {
             let message = format!(

@@ -67,12 +67,8 @@ impl Isa for Avx2Fma {
                 let bytes = quote!(x86::load_256::<#offset, _>(#block));
                 YMM.masked(YMM.shifted(bytes, *shift), plane.mask)
             }
-            Way::Halves { offsets: [low, high], shifts } => {
-                let bytes = if low == high {
-                    quote!(x86::broadcast_128::<#low, _>(#block))
-                } else {
-                    quote!(_mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)))
-                };
+            Way::Halves { offsets, shifts } => {
+                let bytes = windows(block, offsets);
                 let [low, high] = *shifts;
                 YMM.masked(shifted_by_quarters(bytes, [low, low, high, high]), plane.mask)
             }
@@ -121,6 +117,7 @@ impl Isa for Avx2Fma {
                 let joined = kept.reduce(|a, b| self.or(a, b)).unwrap_or_default();
                 quote!({ let bytes = #bytes; #joined })
             }
+            Way::Words { windows, index } => words(block, windows, index, plane),
         }
     }
 
@@ -223,15 +220,46 @@ impl Integers for Avx2Fma {
     }
 }
 
-/// The bytes at `index` of a window for each half.
-fn picked(block: &TokenStream, [low, high]: &[usize; 2], index: [i8; CHUNK]) -> TokenStream {
-    let index = index.map(Literal::i8_unsuffixed);
-    let windows = if low == high {
+/// A window of 16 bytes for each half.
+fn windows(block: &TokenStream, [low, high]: &[usize; 2]) -> TokenStream {
+    if low == high {
         quote!(x86::broadcast_128::<#low, _>(#block))
     } else {
         quote!(_mm256_set_m128i(x86::load_128::<#high, _>(#block), x86::load_128::<#low, _>(#block)))
-    };
+    }
+}
+
+/// The bytes at `index` of a window for each half.
+fn picked(block: &TokenStream, offsets: &[usize; 2], index: [i8; CHUNK]) -> TokenStream {
+    let (windows, index) = (windows(block, offsets), index.map(Literal::i8_unsuffixed));
     quote!(_mm256_shuffle_epi8(#windows, _mm256_setr_epi8(#(#index),*)))
+}
+
+/// The bits of a plane whose codes go on into the next byte: each becomes a word of two bytes. There is no shift for each
+/// word, but a product with a power of two brings its bits to the top, from where one shift takes all down.
+fn words(block: &TokenStream, offsets: &[usize; 2], index: &[u8; CHUNK], plane: &Plane) -> TokenStream {
+    const EIGHT: usize = 8;
+    let position = plane.mask.trailing_zeros() as i32;
+    let bits = plane.mask.count_ones() as i32;
+    // Packing takes eight words of each vector for each half in turn: of the first eight codes of a half, then of the others.
+    let half_of_words = |second: usize| {
+        let codes = || (0..2).flat_map(move |half| (0..EIGHT).map(move |i| (2 * half + second) * EIGHT + i));
+        let bytes = codes().flat_map(|i| {
+            // An index below 0 gives 0.
+            let next = if plane.goes_on(i) { index[i] as i8 + 1 } else { -1 };
+            [index[i] as i8, next]
+        });
+        let bytes = bytes.map(Literal::i8_unsuffixed);
+        let factors = codes().map(|i| 1_u16 << (16 - bits - position - plane.shifts[i]));
+        let factors = factors.map(|factor| Literal::i16_unsuffixed(factor as i16));
+        let at_top = quote!(_mm256_mullo_epi16(
+            _mm256_shuffle_epi8(bytes, _mm256_setr_epi8(#(#bytes),*)),
+            _mm256_setr_epi16(#(#factors),*),
+        ));
+        YMM.shifted(YMM.shifted(at_top, 16 - bits), -position)
+    };
+    let (windows, first, second) = (windows(block, offsets), half_of_words(0), half_of_words(1));
+    quote!({ let bytes = #windows; _mm256_packus_epi16(#first, #second) })
 }
 
 /// Each quarter shifted by its own amount, to the right where that is positive, to the left where negative.

@@ -73,6 +73,9 @@ impl Isa for Avx512Vbmi {
             let set = Literal::i8_unsuffixed(plane.mask as i8);
             return quote!(wide::spread_bits::<#offset, _>(#(#blocks),*, #set));
         }
+        if let Way::Words { windows, index } = Way::of(plane, len) {
+            return words(blocks, &windows, &index, plane);
+        }
         let bytes = match (Way::of(plane, len), ways::windows(plane, len)) {
             (Way::Run { offset, .. }, _) => quote!(wide::load_256::<#offset, _>(#(#blocks),*)),
             (Way::Halves { offsets, .. }, _) => windows(blocks, &offsets),
@@ -87,7 +90,9 @@ impl Isa for Avx512Vbmi {
             (Way::Eighths { offsets: [a, b, c, d, e, f, g, h], .. }, None) => {
                 quote!(wide::load_32s::<#a, #b, #c, #d, #e, #f, #g, #h, _>(#(#blocks),*))
             }
-            (Way::Bits { .. } | Way::Shuffle { .. }, None) => unreachable!("their ways are windows"),
+            (Way::Bits { .. } | Way::Shuffle { .. } | Way::Words { .. }, None) => {
+                unreachable!("their ways are windows")
+            }
         };
         bits(bytes, plane)
     }
@@ -223,6 +228,17 @@ fn word_of_bits(Plane { bytes, shifts, mask, .. }: &Plane) -> Option<usize> {
     let within = |i: usize| shifts[i] + mask.trailing_zeros() as i32;
     let fits = |i: usize| bytes[i] == bytes[0] + i / 8 && within(i) == i as i32 % 8;
     (mask.is_power_of_two() && (0..CHUNK).all(fits)).then_some(bytes[0])
+}
+
+/// The bits of a plane whose codes go on into the next byte: of each eight the bytes from the first on, of which there are no
+/// more than eight, and of these the bits of each code.
+fn words(blocks: &[TokenStream], offsets: &[usize; 2], index: &[u8; CHUNK], plane: &Plane) -> TokenStream {
+    const EIGHT: usize = 8;
+    let first_of = |i: usize| index[i / EIGHT * EIGHT..][..EIGHT].iter().copied().min().unwrap_or(0);
+    // What comes after the window is not needed.
+    let bytes = std::array::from_fn(|i| (usize::from(first_of(i)) + i % EIGHT).min(15) as i8);
+    let bits = std::array::from_fn(|i| 8 * i32::from(index[i] - first_of(i)) + plane.shifts[i]);
+    ZMM.masked(multishifted(picked(blocks, offsets, bytes), bits), plane.mask)
 }
 
 /// The bits of a plane out of the bytes that its codes have them in.

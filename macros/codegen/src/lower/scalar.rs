@@ -82,6 +82,12 @@ impl Isa for Scalar {
                 let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
                 quote!(portable::shuffle(#block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask))
             }
+            Way::Words { windows: [low, high], index } => {
+                let shifts = &plane.shifts;
+                let index = index.iter().copied().map(Literal::u8_unsuffixed);
+                let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
+                quote!(portable::words(#block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask))
+            }
         }
     }
 

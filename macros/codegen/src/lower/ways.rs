@@ -19,6 +19,8 @@ pub enum Way {
     Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK] },
+    /// The same with codes that go on into the next byte.
+    Words { windows: [usize; 2], index: [u8; CHUNK] },
 }
 
 impl Way {
@@ -36,6 +38,10 @@ impl Way {
                 bytes[i] == offsets[part] + i % (CHUNK / N) && shifts[i] == of_runs[part]
             };
             (0..CHUNK).all(fits).then_some((offsets, of_runs))
+        }
+        if plane.straddles() {
+            let (windows, index) = windows(plane, len).expect("a half spans at most 16 bytes");
+            return Self::Words { windows, index };
         }
         if let Some(([offset], [shift])) = runs(plane) {
             return Self::Run { offset, shift };
@@ -63,6 +69,7 @@ impl Way {
         match self {
             Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } | Self::Eighths { .. } => 0,
             Self::Bits { .. } => 2,
+            Self::Words { .. } => 4,
             Self::Shuffle { .. } => 1 + plane.shifts.iter().collect::<BTreeSet<_>>().len(),
         }
     }
@@ -72,9 +79,13 @@ impl Way {
 /// half are further apart.
 pub fn windows(plane: &Plane, len: usize) -> Option<([usize; 2], [u8; CHUNK])> {
     let of_half = |half: usize| {
-        let bytes = &plane.bytes[half * (CHUNK / 2)..][..CHUNK / 2];
+        let codes = half * (CHUNK / 2)..(half + 1) * (CHUNK / 2);
+        let bytes = &plane.bytes[codes.clone()];
         let first = bytes.iter().copied().min().unwrap_or(0).min(len.checked_sub(16)?);
-        bytes.iter().all(|&byte| byte < first + 16).then_some(first)
+        codes
+            .into_iter()
+            .all(|i| plane.bytes[i] + usize::from(plane.goes_on(i)) < first + 16)
+            .then_some(first)
     };
     let windows = [of_half(0)?, of_half(1)?];
     let index = std::array::from_fn(|i| (plane.bytes[i] - windows[i / (CHUNK / 2)]) as u8);

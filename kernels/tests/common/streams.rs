@@ -1,0 +1,130 @@
+//! Codes packed densely, through the ends of bytes: of weights, with and without other planes, and of scales. Each with its
+//! layout by hand.
+
+use quantloom_bench::prove::Number::F16;
+use quantloom_bench::prove::{Quantizer, Subject, Weight, half};
+use quantloom_kernels::{BlockFormat, quant_format};
+
+quant_format! {
+    /// 3 bits, one after the other.
+    block Threes[256] {
+        d: f16,
+        qs: [u8; 96],
+
+        q[i: 32, k: 8] = qs[3 * i] >> 3 * k & 7;
+        w = d * (q - 4);
+    }
+
+    /// 5 bits with a minimum. The last code ends with the block.
+    block Fives[64] {
+        d: f16,
+        m: f16,
+        qs: [u8; 40],
+
+        q[i: 64] = qs[0] >> 5 * i & 31;
+        w = d * q + m;
+    }
+
+    /// 6 bits of a single chunk, before the scale.
+    block Sixes[32] {
+        qs: [u8; 24],
+        d: f16,
+
+        q[i: 8, k: 4] = qs[3 * i] >> 6 * k & 63;
+        w = d * (q - 32);
+    }
+
+    /// 7 bits, the most that unsigned codes have; each 16 weights have a scale of 3 bits, packed as densely.
+    block Narrow[256] {
+        d: f16,
+        sc: [u8; 6],
+        qs: [u8; 224],
+
+        s[i: 16] = sc[0] >> 3 * i & 7;
+        q[i: 32, k: 8] = qs[7 * i] >> 7 * k & 127;
+        w = d * (2 * s + 1) * (q - 64);
+    }
+
+    /// 3 bits, which stand above 2 that no byte's end cuts.
+    block Joined[128] {
+        d: f16,
+        high: [u8; 48],
+        low: [u8; 32],
+
+        q[i: 16, a: 2, b: 4] = low[2 * i + a] >> 2 * b & 3 | (high[3 * i] >> (12 * a + 3 * b) & 7) << 2;
+        w = d * (q - 16);
+    }
+
+    /// 3 bits that select from a table.
+    block Selected[64] {
+        d: f16,
+        qs: [u8; 24],
+
+        table T = [-28, -13, -6, -1, 2, 7, 15, 31];
+        q[i: 64] = qs[0] >> 3 * i & 7;
+        w = d * T[q];
+    }
+
+    /// 5 bits of a block that kernels work on in loops; each 32 weights have a scale and a minimum of 6 bits, joined of two
+    /// runs.
+    block Many[2048] {
+        d: f16,
+        dmin: f16,
+        sc: [u8; 96],
+        qs: [u8; 1280],
+
+        s[i: 64] = sc[0] >> 12 * i & 63;
+        m[i: 64] = sc[0] >> (12 * i + 6) & 63;
+        q[i: 256, k: 8] = qs[5 * i] >> 5 * k & 31;
+        w = d * s * q - dmin * m;
+    }
+}
+
+/// All of them.
+pub fn subjects() -> Vec<Subject> {
+    let best = |format, numbers, weights| Subject { format, numbers, weights, quantizer: Quantizer::Best };
+    vec![
+        best(Threes::FORMAT, &[F16(0)], |b| each(256, |e| (half(b), bits(&b[2..], 3, e) - 4, 0.0))),
+        best(Fives::FORMAT, &[F16(0), F16(2)], |b| {
+            each(64, |e| (half(b), bits(&b[4..], 5, e), half(&b[2..])))
+        }),
+        best(Sixes::FORMAT, &[F16(24)], |b| each(32, |e| (half(&b[24..]), bits(b, 6, e) - 32, 0.0))),
+        Subject {
+            // With importance.
+            quantizer: Quantizer::Within(1.2),
+            ..best(Narrow::FORMAT, &[F16(0)], |b| {
+                each(256, |e| {
+                    let scale = half(b) * f64::from(2 * bits(&b[2..8], 3, e / 16) + 1);
+                    (scale, bits(&b[8..], 7, e) - 64, 0.0)
+                })
+            })
+        },
+        best(Joined::FORMAT, &[F16(0)], |b| {
+            each(128, |e| (half(b), bits(&b[50..], 2, e) + 4 * bits(&b[2..50], 3, e) - 16, 0.0))
+        }),
+        best(Selected::FORMAT, &[F16(0)], |b| {
+            const T: [i32; 8] = [-28, -13, -6, -1, 2, 7, 15, 31];
+            each(64, |e| (half(b), T[bits(&b[2..], 3, e) as usize], 0.0))
+        }),
+        Subject {
+            // Groups with minima.
+            quantizer: Quantizer::Within(1.3),
+            ..best(Many::FORMAT, &[F16(0), F16(2)], |b| {
+                each(2048, |e| {
+                    let group = |k: usize| f64::from(bits(&b[4..100], 6, 2 * (e / 32) + k));
+                    (half(b) * group(0), bits(&b[100..], 5, e), -half(&b[2..]) * group(1))
+                })
+            })
+        },
+    ]
+}
+
+/// The `e`-th of codes of so many bits, bit by bit.
+fn bits(bytes: &[u8], count: usize, e: usize) -> i32 {
+    let bit = |i: usize| i32::from(bytes[i / 8] >> (i % 8) & 1);
+    (0..count).map(|k| bit(count * e + k) << k).sum()
+}
+
+fn each(len: usize, weight: impl Fn(usize) -> (f64, i32, f64)) -> Vec<Weight> {
+    (0..len).map(weight).map(|(scale, code, minimum)| Weight { scale, code, minimum }).collect()
+}
