@@ -96,6 +96,24 @@ pub fn join_bits_at(bytes: &mut [u8], first: usize, bits: usize, code: usize) {
     }
 }
 
+/// The same of bits that stand highest first, from the `first` on, counted from the highest bit of all.
+#[inline]
+pub fn high_bits_at(bytes: &[u8], first: usize, bits: usize) -> usize {
+    let last = first + bits - 1;
+    let word = bytes[first / 8..=last / 8].iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    (word >> (7 - last % 8) & ((1 << bits) - 1)) as usize
+}
+
+/// Joins the low `bits` of `code` to those that are there, highest first, from the `first` on.
+#[inline]
+pub fn join_high_bits_at(bytes: &mut [u8], first: usize, bits: usize, code: usize) {
+    let last = first + bits - 1;
+    let word = (code & ((1 << bits) - 1)) << (7 - last % 8);
+    for (i, byte) in bytes[first / 8..=last / 8].iter_mut().rev().enumerate() {
+        *byte |= (word >> (8 * i)) as u8;
+    }
+}
+
 /// Digits of the base 3 in a byte, which is a fraction of 256.
 const TRITS: usize = 5;
 

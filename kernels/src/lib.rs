@@ -101,13 +101,16 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    first, are the digits of the element's number: here element 16·h + i. On the right stands one
 ///    term per plane, joined by `|`: `field[index] >> shift & mask << position`, in which index and
 ///    shift are sums and differences of digits times constants: `qs[i] >> (4 - 4 * h) & 15` where the high half of a byte
-///    comes first. Operators bind as in Rust. `trit(field[index], power)` is a digit of
+///    comes first. Operators bind as in Rust. Codes may be packed through the ends of bytes: a shift by 8 or more goes on
+///    into the bytes that follow, so that `q[i: 32, k: 8] = qs[3 * i] >> 3 * k & 7` is 3 bits for each weight, the lowest bits
+///    of a byte first. Where the highest come first, shifts go down from the first code's, below 0:
+///    `qs[3 * i] >> (5 - 3 * k) & 7`. `trit(field[index], power)` is a digit of
 ///    the base 3 instead: a byte holds five, as a fraction of 256. Where no one walk reaches all elements, pieces
 ///    follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
 /// 3. **Value**, in `w = …;`: the code of a weight, as `q`, minus a zero point `(q - 8)`, or looked up,
 ///    `NL[q]`, in a table `table NL = [-127, …];`. A field of `i8` stands for its own signed codes. A codebook,
 ///    `codebook GRID: [[i8; 8]; 256] = A_CONSTANT;`, has several weights for one code: `GRID[g]`. Its codes may have
-///    up to 16 bits and go on into the bytes that follow. What a table or a codebook gives may be negated,
+///    up to 16 bits. What a table or a codebook gives may be negated,
 ///    `signs(n) * GRID[g]`, by one code of 8 bits for each 8 weights; of `even_signs(n)` 7 are stored, and the eighth
 ///    makes the number of minuses even. Entries that are negated are from -127 on.
 /// 4. **Scales**: the other factors of the product. A single field scales the whole block; a vector of

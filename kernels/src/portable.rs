@@ -47,9 +47,9 @@ pub fn shuffle<const N: usize>(
     each(|i| shifted(block[windows[i / 16] + usize::from(index[i])], shifts[i]) & mask)
 }
 
-/// The same where a code may go on into the byte after its own.
+/// The same where a code may go on into the byte after its own, or before where bits stand highest first.
 #[inline(always)]
-pub fn words<const N: usize>(
+pub fn words<const HIGHEST_FIRST: bool, const N: usize>(
     block: &[u8; N],
     windows: [usize; 2],
     index: &[u8; 32],
@@ -58,9 +58,10 @@ pub fn words<const N: usize>(
 ) -> Codes {
     each(|i| {
         let byte = windows[i / 16] + usize::from(index[i]);
-        // Of the last byte's codes none goes on.
-        let next = if byte + 1 < N { block[byte + 1] } else { 0 };
-        let word = u32::from(block[byte]) | u32::from(next) << 8;
+        let other = if HIGHEST_FIRST { byte.wrapping_sub(1) } else { byte + 1 };
+        // No code goes on beyond the block.
+        let high = if other < N { block[other] } else { 0 };
+        let word = u32::from(block[byte]) | u32::from(high) << 8;
         // Shifts to the left are by less than 8 bits.
         (word << 8 >> (8 + shifts[i])) as u8 & mask
     })

@@ -65,6 +65,37 @@ quant_format! {
         w = d * T[q];
     }
 
+    /// 3 bits, the highest of each byte first.
+    block Highest[256] {
+        d: f16,
+        qs: [u8; 96],
+
+        q[i: 32, k: 8] = qs[3 * i] >> (5 - 3 * k) & 7;
+        w = d * (q - 4);
+    }
+
+    /// 6 bits, the highest first, of scales of 5 bits as well, and 1 bit above them.
+    block HighestJoined[512] {
+        d: f16,
+        sc: [u8; 20],
+        high: [u8; 64],
+        qs: [u8; 384],
+
+        s[i: 32] = sc[0] >> (3 - 5 * i) & 31;
+        q[i: 64, k: 8] = qs[6 * i] >> (2 - 6 * k) & 63 | (high[i] >> (7 - k) & 1) << 6;
+        w = d * (s - 16) * (q - 64);
+    }
+
+    /// 9 bits of a codebook's index, the highest first: every code goes on into another byte.
+    block HighestEntries[1024] {
+        d: f16,
+        index: [u8; 288],
+
+        codebook GRID: [[i8; 4]; 512] = grid();
+        g[i: 256] = index[1] >> (7 - 9 * i) & 511;
+        w = d * GRID[g];
+    }
+
     /// 5 bits of a block that kernels work on in loops; each 32 weights have a scale and a minimum of 6 bits, joined of two
     /// runs.
     block Many[2048] {
@@ -78,6 +109,22 @@ quant_format! {
         q[i: 256, k: 8] = qs[5 * i] >> 5 * k & 31;
         w = d * s * q - dmin * m;
     }
+}
+
+/// 512 entries, no two alike.
+const fn grid() -> [[i8; 4]; 512] {
+    let mut grid = [[0; 4]; 512];
+    let mut i = 0;
+    while i < 512 * 4 {
+        grid[i / 4][i % 4] = entry(i / 4, i % 4) as i8;
+        i += 1;
+    }
+    grid
+}
+
+/// Weight `i` of entry `g`: of the first three 3 of its bits, of the last the number of them that are set.
+const fn entry(g: usize, i: usize) -> i32 {
+    if i < 3 { 5 * (g >> (3 * i) & 7) as i32 - 17 } else { 3 * g.count_ones() as i32 - 13 }
 }
 
 /// All of them.
@@ -106,6 +153,17 @@ pub fn subjects() -> Vec<Subject> {
             const T: [i32; 8] = [-28, -13, -6, -1, 2, 7, 15, 31];
             each(64, |e| (half(b), T[bits(&b[2..], 3, e) as usize], 0.0))
         }),
+        best(Highest::FORMAT, &[F16(0)], |b| each(256, |e| (half(b), high_bits(&b[2..], 3, e) - 4, 0.0))),
+        best(HighestJoined::FORMAT, &[F16(0)], |b| {
+            each(512, |e| {
+                let scale = half(b) * f64::from(high_bits(&b[2..22], 5, e / 16) - 16);
+                let code = high_bits(&b[86..], 6, e) + 64 * high_bits(&b[22..86], 1, e);
+                (scale, code - 64, 0.0)
+            })
+        }),
+        best(HighestEntries::FORMAT, &[F16(0)], |b| {
+            each(1024, |e| (half(b), entry(high_bits(&b[2..], 9, e / 4) as usize, e % 4), 0.0))
+        }),
         Subject {
             // Groups with minima.
             quantizer: Quantizer::Within(1.3),
@@ -123,6 +181,12 @@ pub fn subjects() -> Vec<Subject> {
 fn bits(bytes: &[u8], count: usize, e: usize) -> i32 {
     let bit = |i: usize| i32::from(bytes[i / 8] >> (i % 8) & 1);
     (0..count).map(|k| bit(count * e + k) << k).sum()
+}
+
+/// The same where the highest bit of a byte comes first.
+fn high_bits(bytes: &[u8], count: usize, e: usize) -> i32 {
+    let bit = |i: usize| i32::from(bytes[i / 8] << (i % 8) >> 7);
+    (0..count).map(|k| bit(count * e + k) << (count - 1 - k)).sum()
 }
 
 fn each(len: usize, weight: impl Fn(usize) -> (f64, i32, f64)) -> Vec<Weight> {

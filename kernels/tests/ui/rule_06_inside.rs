@@ -8,13 +8,6 @@ quant_format! {
         w = d * (q - 8);
     }
 
-    block Straddles[32] {
-        d: f16,
-        qs: [u8; 17],
-        q[h: 2, i: 16] = qs[i] >> 3 * h & 63;
-        w = d * (q - 8);
-    }
-
     block Far[32] {
         d: f16,
         qs: [u8; 16],
@@ -41,14 +34,6 @@ quant_format! {
         qs: [u8; 16],
         q[h: 2, i: 16] = qs[i] >> (3 - 4 * h) & 15;
         w = d * (q - 8);
-    }
-
-    block Dense[32] {
-        d: f16,
-        qs: [u8; 12],
-        _rest: [u8; 2],
-        q[i: 32] = qs[0] >> 3 * i & 7;
-        w = d * (q - 4);
     }
 
     block Sixth[96] {

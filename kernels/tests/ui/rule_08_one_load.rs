@@ -8,6 +8,13 @@ quant_format! {
         w = d * (q - 8);
     }
 
+    block SpreadWords[32] {
+        d: f16,
+        qs: [u8; 24],
+        q[a: 2, k: 4, i: 4] = qs[12 * a + 3 * i] >> 6 * k & 63;
+        w = d * (q - 32);
+    }
+
     block Short[32] {
         d: f16,
         qs: [u8; 8],

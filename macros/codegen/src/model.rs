@@ -81,8 +81,10 @@ pub struct Term {
 
 /// What of a byte belongs to a code.
 pub enum Cut {
-    /// `field[byte] >> shift & (2^bits - 1) << position`; a shift by 8 or more goes on into the bytes that follow.
-    Bits { shift: Affine, bits: usize, position: usize },
+    /// `field[byte] >> shift & (2^bits - 1) << position`, the field being one number: little-endian, so that a shift by 8 or
+    /// more goes on into the bytes that follow; or big-endian, where `highest_first`, and those are below bit 0 of the byte,
+    /// at a shift below 0.
+    Bits { shift: Affine, bits: usize, position: usize, highest_first: bool },
     /// `trit(field[byte], power)`: a digit of the base 3. A byte is a fraction of 256; five digits of it, the most
     /// significant first, are weights.
     Trit { power: Affine },
@@ -91,7 +93,7 @@ pub enum Cut {
 /// Where an element of a plane lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Within the field.
+    /// Within the field: of bits in several bytes the one that has the lowest.
     pub byte: usize,
     /// Within the byte: a shift, or which of the digits.
     pub within: usize,
@@ -218,10 +220,10 @@ impl Affine {
         Self { constant: factor * self.constant, strides }
     }
 
-    /// The value for some digits; `None` below 0.
-    fn at(&self, digits: &[usize]) -> Option<usize> {
+    /// The value for some digits.
+    fn at(&self, digits: &[usize]) -> i64 {
         let products = self.strides.iter().zip(digits).map(|(stride, &digit)| stride * digit as i64);
-        usize::try_from(self.constant + products.sum::<i64>()).ok()
+        self.constant + products.sum::<i64>()
     }
 }
 
@@ -234,19 +236,66 @@ impl Default for Product {
 impl Term {
     /// Where its part of an element lies; `None` before the field.
     fn at(&self, digits: &[usize]) -> Option<Place> {
-        let byte = self.byte.at(digits)?;
+        let byte = usize::try_from(self.byte.at(digits)).ok()?;
         Some(match &self.cut {
-            Cut::Bits { shift, .. } => {
-                let shift = shift.at(digits)?;
+            Cut::Bits { shift, highest_first: false, .. } => {
+                let shift = usize::try_from(shift.at(digits)).ok()?;
                 Place { byte: byte + shift / 8, within: shift % 8 }
             }
-            Cut::Trit { power } => Place { byte, within: power.at(digits)? },
+            Cut::Bits { bits, highest_first: true, .. } => {
+                let last = usize::try_from(self.first_from_top(*bits).at(digits)).ok()? + bits - 1;
+                Place { byte: last / 8, within: 7 - last % 8 }
+            }
+            Cut::Trit { power } => Place { byte, within: usize::try_from(power.at(digits)).ok()? },
         })
     }
 
-    /// Whether the part that lies there goes on into the next byte.
+    /// Of bits that stand highest first the first, counted from the highest bit of the field.
+    pub fn first_from_top(&self, bits: usize) -> Affine {
+        let Cut::Bits { shift, .. } = &self.cut else { unreachable!("trits have no bits") };
+        let from_top = self.byte.times(8).plus(&shift.times(-1));
+        Affine { constant: from_top.constant + 8 - bits as i64, ..from_top }
+    }
+
+    /// Whether the part that lies there goes on into another byte.
     pub fn straddles(&self, place: Place) -> bool {
         matches!(self.cut, Cut::Bits { bits, .. } if place.within + bits > 8)
+    }
+
+    /// The bytes that have parts of what lies there, the first and the last.
+    pub fn bytes(&self, Place { byte, within }: Place) -> [usize; 2] {
+        match self.cut {
+            Cut::Bits { bits, highest_first, .. } => {
+                let others = (within + bits - 1) / 8;
+                if highest_first { [byte - others, byte] } else { [byte, byte + others] }
+            }
+            Cut::Trit { .. } => [byte; 2],
+        }
+    }
+
+    /// The bits of what lies there that are in each byte, the lowest first: the byte, the first of them in it, and how many.
+    pub fn parts(&self, place: Place) -> Vec<(usize, usize, usize)> {
+        let Cut::Bits { bits, highest_first, .. } = self.cut else { return Vec::new() };
+        let Place { mut byte, mut within } = place;
+        let (mut left, mut parts) = (bits, Vec::new());
+        while left > 0 {
+            let count = left.min(8 - within);
+            parts.push((byte, within, count));
+            left -= count;
+            within = 0;
+            byte = if highest_first { byte.wrapping_sub(1) } else { byte + 1 };
+        }
+        parts
+    }
+
+    /// The least and the largest shift of the elements of `piece`, of bits.
+    pub fn shifts(&self, piece: &Piece) -> Option<[i64; 2]> {
+        let Cut::Bits { shift, .. } = &self.cut else { return None };
+        let reach = |larger: fn(i64) -> bool| {
+            let strides = piece.digits.iter().zip(&shift.strides).filter(|(_, stride)| larger(**stride));
+            shift.constant + strides.map(|(digit, stride)| stride * (digit.radix as i64 - 1)).sum::<i64>()
+        };
+        Some([reach(|stride| stride < 0), reach(|stride| stride > 0)])
     }
 }
 

@@ -98,7 +98,7 @@ pub enum ChunkCodes {
 /// Where a chunk's bits of one plane come from.
 #[derive(Clone, PartialEq)]
 pub struct Plane {
-    /// For each code the byte of the block, which has the low bits where some are in the next.
+    /// For each code the byte of the block, which has the low bits where some are in another.
     pub bytes: [usize; CHUNK],
     /// By how many bits that is shifted to the right, or to the left where it is negative.
     pub shifts: [i32; CHUNK],
@@ -106,6 +106,8 @@ pub struct Plane {
     pub moves: Moves,
     /// Which bits of each byte remain after the shift.
     pub mask: u8,
+    /// Whether codes that go on into another byte have their high bits in the one before, not in the one after.
+    pub highest_first: bool,
 }
 
 /// A single code, the OR of runs of bits.
@@ -152,18 +154,19 @@ impl Picked {
 
 impl Plane {
     fn first_byte(&self) -> usize {
-        self.bytes.into_iter().min().unwrap_or(0)
+        (0..CHUNK).flat_map(|i| [Some(self.bytes[i]), self.other_byte(i)]).flatten().min().unwrap_or(0)
     }
 
-    /// Whether a code, the `i`-th, goes on into the byte after its own.
-    pub fn goes_on(&self, i: usize) -> bool {
+    /// The byte that has the high bits of a code, the `i`-th, if it goes on into another.
+    pub fn other_byte(&self, i: usize) -> Option<usize> {
         let highest = u8::BITS as i32 - 1 - self.mask.leading_zeros() as i32;
-        self.shifts[i] + highest >= u8::BITS as i32
+        let goes_on = self.shifts[i] + highest >= u8::BITS as i32;
+        goes_on.then(|| if self.highest_first { self.bytes[i] - 1 } else { self.bytes[i] + 1 })
     }
 
-    /// Whether any code does.
+    /// Whether any code goes on into another byte.
     pub fn straddles(&self) -> bool {
-        (0..CHUNK).any(|i| self.goes_on(i))
+        (0..CHUNK).any(|i| self.other_byte(i).is_some())
     }
 }
 
@@ -256,10 +259,11 @@ fn bits_of_codes(
     let places = places(format, codes, plane, element);
     match codes.pieces[0].terms[plane].cut {
         Cut::Trit { .. } => None,
-        Cut::Bits { bits, position, .. } => {
+        Cut::Bits { bits, position, highest_first, .. } => {
             let shifts = places.map(|(_, within)| within as i32 - position as i32);
             let mask = (((1_u32 << bits) - 1) << position) as u8;
-            Some(Plane { bytes: places.map(|(byte, _)| byte), shifts, moves: Moves::default(), mask })
+            let bytes = places.map(|(byte, _)| byte);
+            Some(Plane { bytes, shifts, moves: Moves::default(), mask, highest_first })
         }
     }
 }
@@ -364,7 +368,8 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
             let places = places(format, codes, 0, element);
             let powers = places.map(|(_, power)| power as u8);
             let bytes = places.map(|(byte, _)| byte);
-            let bytes = Plane { bytes, shifts: [0; CHUNK], moves: Moves::default(), mask: u8::MAX };
+            let (shifts, moves) = ([0; CHUNK], Moves::default());
+            let bytes = Plane { bytes, shifts, moves, mask: u8::MAX, highest_first: false };
             ChunkCodes::Trits { bytes: Box::new(bytes), powers }
         }
     }
@@ -374,15 +379,22 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
 fn picked(format: &Format, codes: &Codes, chunk: usize, count: usize) -> Vec<Picked> {
     let code = |e| {
         let (piece, e) = codes.piece_of(e);
-        let run = |term: &Term| {
+        let runs = |term: &Term| -> Vec<_> {
+            let Cut::Bits { bits, mut position, highest_first, .. } = term.cut else {
+                unreachable!("the checker lets neither entries nor signs be trits")
+            };
             let place = piece.locate(term, e);
-            let first = 8 * (format.fields[term.field].offset + place.byte) + place.within;
-            match term.cut {
-                Cut::Bits { bits, position, .. } => BitRun { first, moves: Moves::default(), bits, position },
-                Cut::Trit { .. } => unreachable!("the checker lets neither entries nor signs be trits"),
-            }
+            let parts =
+                if highest_first { term.parts(place) } else { vec![(place.byte, place.within, bits)] };
+            let run = |(byte, within, bits)| {
+                let first = 8 * (format.fields[term.field].offset + byte) + within;
+                let run = BitRun { first, moves: Moves::default(), bits, position };
+                position += bits;
+                run
+            };
+            parts.into_iter().map(run).collect()
         };
-        Picked(piece.terms.iter().map(run).collect())
+        Picked(piece.terms.iter().flat_map(runs).collect())
     };
     (chunk * count..(chunk + 1) * count).map(code).collect()
 }

@@ -86,9 +86,12 @@ impl Checker<'_> {
                 for term in piece.terms.iter().filter(|term| term.field == f) {
                     for place in (0..piece.len()).map(|e| piece.locate(term, e)) {
                         match term.cut {
-                            Cut::Bits { bits: taken, .. } => {
-                                let first = 8 * place.byte + place.within;
-                                bits[first..first + taken].iter_mut().for_each(|count| *count += 1);
+                            Cut::Bits { .. } => {
+                                for (byte, within, count) in term.parts(place) {
+                                    bits[8 * byte + within..][..count]
+                                        .iter_mut()
+                                        .for_each(|count| *count += 1);
+                                }
                             }
                             Cut::Trit { .. } => trits[TRITS * place.byte + place.within] += 1,
                         }

@@ -55,7 +55,13 @@ impl Checker<'_> {
         }
         let planes = self.planes(&declared.value, &digits)?;
         let (terms, tokens): (Vec<_>, Vec<_>) = planes.into_iter().unzip();
-        let piece = Piece { digits, terms };
+        let mut piece = Piece { digits, terms };
+        for t in 0..piece.terms.len() {
+            let below_0 = piece.terms[t].shifts(&piece).is_some_and(|[least, _]| least < 0);
+            if let Cut::Bits { highest_first, .. } = &mut piece.terms[t].cut {
+                *highest_first = below_0;
+            }
+        }
         for (term, tokens) in piece.terms.iter().zip(&tokens) {
             self.inside(name, &piece, term, tokens, first)?;
         }
@@ -105,7 +111,7 @@ impl Checker<'_> {
                 return self.errors.refuse(Rule::Inside, tokens, message);
             };
             let last = match term.cut {
-                Cut::Bits { bits, .. } => place.byte + (place.within + bits - 1) / 8,
+                Cut::Bits { .. } => term.bytes(place)[1],
                 Cut::Trit { .. } if place.within < TRITS => place.byte,
                 Cut::Trit { .. } => {
                     let message = format!(
@@ -171,7 +177,7 @@ impl Checker<'_> {
             return Ok(planes);
         }
         let mut plane = self.plane(value, digits)?;
-        if let Cut::Bits { shift, bits, position } = &mut plane.cut {
+        if let Cut::Bits { shift, bits, position, .. } = &mut plane.cut {
             if *bits == 0 {
                 if shift.strides.iter().any(|&stride| stride != 0) {
                     let message = "a shift that depends on a digit needs a mask: `… >> 4 * h & 15`";
@@ -193,7 +199,7 @@ impl Checker<'_> {
             Expr::Index(index) => {
                 let (field, byte) = self.place(index, digits)?;
                 let shift = Affine::constant(0, digits.len());
-                Ok(Term { field, byte, cut: Cut::Bits { shift, bits: 0, position: 0 } })
+                Ok(Term { field, byte, cut: Cut::Bits { shift, bits: 0, position: 0, highest_first: false } })
             }
             Expr::Call(call) if path(&call.func).is_some_and(|name| name == "trit") => {
                 let arguments: Vec<_> = call.args.iter().collect();
@@ -268,7 +274,7 @@ impl Checker<'_> {
         plane: &'t mut Term,
     ) -> Result<(&'t mut Affine, &'t mut usize, &'t mut usize), Noted> {
         match &mut plane.cut {
-            Cut::Bits { shift, bits, position } => Ok((shift, bits, position)),
+            Cut::Bits { shift, bits, position, .. } => Ok((shift, bits, position)),
             Cut::Trit { .. } => {
                 let message = "a trit is a whole code: it is neither shifted nor masked";
                 self.errors.refuse(Rule::Planes, value, message)
@@ -390,9 +396,8 @@ pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
     let bytes = |plane: usize, e: usize| {
         let (piece, e) = codes.piece_of(e);
         let term = &piece.terms[plane];
-        let place = piece.locate(term, e);
-        let first = format.fields[term.field].offset + place.byte;
-        (first, first + usize::from(term.straddles(place)))
+        let [first, last] = term.bytes(piece.locate(term, e));
+        (format.fields[term.field].offset + first, format.fields[term.field].offset + last)
     };
     // Whether `count` elements from `first` on lie within as many bytes, and within how many they do.
     let spread = |plane: usize, first: usize, count: usize| {
@@ -421,7 +426,7 @@ pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
             let (fits, spread_over) = spread(plane, first, 8);
             if straddles && !fits {
                 let message = format!(
-                    "codes {first} to {} of `{}`, some of which go on into the next byte, are spread over {spread_over} bytes, and a shift of bits takes 8: reorder the digits, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
+                    "codes {first} to {} of `{}`, some of which go on into another byte, are spread over {spread_over} bytes, and a shift of bits takes 8: reorder the digits, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
                     first + 7,
                     codes.name,
                 );

@@ -391,7 +391,12 @@ impl Checker<'_> {
                 terms: vec![Term {
                     field,
                     byte: Affine { constant: 0, strides: vec![1] },
-                    cut: Cut::Bits { shift: Affine::constant(0, 1), bits: 8, position: 0 },
+                    cut: Cut::Bits {
+                        shift: Affine::constant(0, 1),
+                        bits: 8,
+                        position: 0,
+                        highest_first: false,
+                    },
                 }],
             }],
             signed: self.fields[field].ty == FieldType::I8,

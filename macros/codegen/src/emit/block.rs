@@ -225,7 +225,7 @@ fn part(
                 quote!(kernels::bytes::set_trit(&mut #place, #power, codes[#element]);),
             )
         }
-        Cut::Bits { shift: by, bits, position } if codes.is_bytes() && stays_in_byte(by, piece) => {
+        Cut::Bits { shift: by, bits, position, .. } if codes.is_bytes() && stays_in_byte(term, piece) => {
             // The bits of a term lie at `shift` of the byte and at `position` of the code.
             let position = Affine::constant(*position as i64, piece.digits.len());
             let mask = ((1_u32 << bits) - 1) as u8;
@@ -238,16 +238,21 @@ fn part(
                 (moved(&place, by, &position), moved(&quote!(codes[#element]), &position, by));
             (read, quote!(#place |= #write;))
         }
-        Cut::Bits { shift: by, bits, position } => {
+        Cut::Bits { shift: by, bits, position, highest_first } => {
             // They may begin in a later byte, or go on there.
             let code = code_type(codes);
-            let by = affine(by, piece);
-            let first = quote!(8 * (#byte) + #by);
-            let read = quote!(kernels::bytes::bits_at(&self.#field, #first, #bits) as #code);
+            let (read, join, first) = if *highest_first {
+                let first = affine(&term.first_from_top(*bits), piece);
+                (quote!(high_bits_at), quote!(join_high_bits_at), first)
+            } else {
+                let by = affine(by, piece);
+                (quote!(bits_at), quote!(join_bits_at), quote!(8 * (#byte) + #by))
+            };
+            let read = quote!(kernels::bytes::#read(&self.#field, #first, #bits) as #code);
             let read = if *position == 0 { read } else { quote!((#read) << #position) };
             let write = if *position == 0 { quote!() } else { quote!(>> #position) };
             let write = quote! {
-                kernels::bytes::join_bits_at(
+                kernels::bytes::#join(
                     &mut self.#field,
                     #first,
                     #bits,
@@ -259,14 +264,9 @@ fn part(
     }
 }
 
-/// Whether a shift stays in its byte, whatever the digits are.
-fn stays_in_byte(shift: &Affine, piece: &Piece) -> bool {
-    let most = piece
-        .digits
-        .iter()
-        .zip(&shift.strides)
-        .map(|(digit, stride)| stride.max(&0) * (digit.radix as i64 - 1));
-    shift.constant + most.sum::<i64>() < 8
+/// Whether the shift of a term stays in its byte, whatever the digits are.
+fn stays_in_byte(term: &Term, piece: &Piece) -> bool {
+    term.shifts(piece).is_some_and(|[least, most]| least >= 0 && most < 8)
 }
 
 /// `>> by`, or nothing where `by` is 0.

@@ -235,7 +235,7 @@ fn picked(block: &TokenStream, offsets: &[usize; 2], index: [i8; CHUNK]) -> Toke
     quote!(_mm256_shuffle_epi8(#windows, _mm256_setr_epi8(#(#index),*)))
 }
 
-/// The bits of a plane whose codes go on into the next byte: each becomes a word of two bytes. There is no shift for each
+/// The bits of a plane whose codes go on into another byte: each becomes a word of two bytes. There is no shift for each
 /// word, but a product with a power of two brings its bits to the top, from where one shift takes all down.
 fn words(block: &TokenStream, offsets: &[usize; 2], index: &[u8; CHUNK], plane: &Plane) -> TokenStream {
     const EIGHT: usize = 8;
@@ -246,8 +246,10 @@ fn words(block: &TokenStream, offsets: &[usize; 2], index: &[u8; CHUNK], plane: 
         let codes = || (0..2).flat_map(move |half| (0..EIGHT).map(move |i| (2 * half + second) * EIGHT + i));
         let bytes = codes().flat_map(|i| {
             // An index below 0 gives 0.
-            let next = if plane.goes_on(i) { index[i] as i8 + 1 } else { -1 };
-            [index[i] as i8, next]
+            let other = plane
+                .other_byte(i)
+                .map_or(-1, |other| (other + usize::from(index[i]) - plane.bytes[i]) as i8);
+            [index[i] as i8, other]
         });
         let bytes = bytes.map(Literal::i8_unsuffixed);
         let factors = codes().map(|i| 1_u16 << (16 - bits - position - plane.shifts[i]));

@@ -230,15 +230,24 @@ fn word_of_bits(Plane { bytes, shifts, mask, .. }: &Plane) -> Option<usize> {
     (mask.is_power_of_two() && (0..CHUNK).all(fits)).then_some(bytes[0])
 }
 
-/// The bits of a plane whose codes go on into the next byte: of each eight the bytes from the first on, of which there are no
-/// more than eight, and of these the bits of each code.
+/// The bits of a plane whose codes go on into another byte.
 fn words(blocks: &[TokenStream], offsets: &[usize; 2], index: &[u8; CHUNK], plane: &Plane) -> TokenStream {
-    const EIGHT: usize = 8;
-    let first_of = |i: usize| index[i / EIGHT * EIGHT..][..EIGHT].iter().copied().min().unwrap_or(0);
-    // What comes after the window is not needed.
-    let bytes = std::array::from_fn(|i| (usize::from(first_of(i)) + i % EIGHT).min(15) as i8);
-    let bits = std::array::from_fn(|i| 8 * i32::from(index[i] - first_of(i)) + plane.shifts[i]);
+    let (bytes, bits) = eights(index, plane);
     ZMM.masked(multishifted(picked(blocks, offsets, bytes), bits), plane.mask)
+}
+
+/// For each eight codes the bytes that they are in, of which there are no more than eight, from the one with the lowest bits on;
+/// and for each code the first of its bits in these.
+fn eights(index: &[u8; CHUNK], plane: &Plane) -> ([i8; CHUNK], [i32; CHUNK]) {
+    const EIGHT: usize = 8;
+    let of_eight = |i: usize| index[i / EIGHT * EIGHT..][..EIGHT].iter().map(|&byte| i32::from(byte));
+    let lowest =
+        |i: usize| if plane.highest_first { of_eight(i).max() } else { of_eight(i).min() }.unwrap_or(0);
+    let towards = if plane.highest_first { -1 } else { 1 };
+    // What lies outside of the window is not needed.
+    let bytes = std::array::from_fn(|i| (lowest(i) + towards * (i % EIGHT) as i32).clamp(0, 15) as i8);
+    let bits = std::array::from_fn(|i| 8 * towards * (i32::from(index[i]) - lowest(i)) + plane.shifts[i]);
+    (bytes, bits)
 }
 
 /// The bits of a plane out of the bytes that its codes have them in.
@@ -274,12 +283,44 @@ fn multishifted(bytes: TokenStream, first: [i32; CHUNK]) -> TokenStream {
 
 #[cfg(test)]
 mod tests {
-    use super::matrix;
+    use super::{CHUNK, Plane, eights, matrix};
+    use crate::plan::Moves;
 
     /// What `vgf2p8affineqb` is documented to do with a byte.
     fn product(matrix: u64, byte: u8) -> u8 {
         let bit = |i: usize| ((matrix.to_le_bytes()[7 - i] & byte).count_ones() as u8 & 1) << i;
         (0..8).map(bit).sum()
+    }
+
+    /// Codes of every width, through the ends of bytes: what `vpshufb` and `vpmultishiftqb` are documented to make of them.
+    #[test]
+    fn eight_bytes_have_eight_codes() {
+        for (width, highest_first) in (2..=8).flat_map(|width| [(width, false), (width, true)]) {
+            let window: [u8; 16] = std::array::from_fn(|i| (i as u8).wrapping_mul(83) ^ 0x5A);
+            // Of a window for each half the codes from its first bit on, counted from the lowest or from the highest one.
+            let bit = |i: usize| {
+                u32::from(if highest_first {
+                    window[i / 8] << (i % 8) >> 7
+                } else {
+                    window[i / 8] >> (i % 8) & 1
+                })
+            };
+            let first = |i: usize| width * (i % 16);
+            let lowest = |i: usize| if highest_first { first(i) + width - 1 } else { first(i) };
+            let bytes: [usize; CHUNK] = std::array::from_fn(|i| lowest(i) / 8);
+            let within = |i: usize| if highest_first { 7 - lowest(i) % 8 } else { lowest(i) % 8 };
+            let shifts = std::array::from_fn(|i| within(i) as i32);
+            let mask = ((1_u32 << width) - 1) as u8;
+            let plane = Plane { bytes, shifts, moves: Moves::default(), mask, highest_first };
+            let (picked, bits) = eights(&bytes.map(|byte| byte as u8), &plane);
+            for i in 0..CHUNK {
+                let lane: [u8; 8] = std::array::from_fn(|j| window[picked[i / 8 * 8 + j] as usize]);
+                let shifted = u64::from_le_bytes(lane).rotate_right(bits[i].rem_euclid(64) as u32) as u8;
+                let position = |k: usize| if highest_first { width - 1 - k } else { k };
+                let expected: u32 = (0..width).map(|k| bit(first(i) + k) << position(k)).sum();
+                assert_eq!(u32::from(shifted & mask), expected, "{width} bits, {highest_first}, code {i}");
+            }
+        }
     }
 
     #[test]

@@ -86,7 +86,12 @@ impl Isa for Scalar {
                 let shifts = &plane.shifts;
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
                 let shifts = shifts.iter().copied().map(Literal::i32_unsuffixed);
-                quote!(portable::words(#block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask))
+                let highest_first = plane.highest_first;
+                quote! {
+                    portable::words::<#highest_first, _>(
+                        #block, [#low, #high], &[#(#index),*], &[#(#shifts),*], #mask,
+                    )
+                }
             }
         }
     }

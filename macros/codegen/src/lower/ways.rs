@@ -19,7 +19,7 @@ pub enum Way {
     Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
     Shuffle { windows: [usize; 2], index: [u8; CHUNK] },
-    /// The same with codes that go on into the next byte.
+    /// The same with codes that go on into the next byte, or into the one before.
     Words { windows: [usize; 2], index: [u8; CHUNK] },
 }
 
@@ -80,12 +80,9 @@ impl Way {
 pub fn windows(plane: &Plane, len: usize) -> Option<([usize; 2], [u8; CHUNK])> {
     let of_half = |half: usize| {
         let codes = half * (CHUNK / 2)..(half + 1) * (CHUNK / 2);
-        let bytes = &plane.bytes[codes.clone()];
-        let first = bytes.iter().copied().min().unwrap_or(0).min(len.checked_sub(16)?);
-        codes
-            .into_iter()
-            .all(|i| plane.bytes[i] + usize::from(plane.goes_on(i)) < first + 16)
-            .then_some(first)
+        let mut bytes = codes.flat_map(|i| [Some(plane.bytes[i]), plane.other_byte(i)]).flatten();
+        let first = bytes.clone().min().unwrap_or(0).min(len.checked_sub(16)?);
+        bytes.all(|byte| byte < first + 16).then_some(first)
     };
     let windows = [of_half(0)?, of_half(1)?];
     let index = std::array::from_fn(|i| (plane.bytes[i] - windows[i / (CHUNK / 2)]) as u8);
