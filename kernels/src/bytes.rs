@@ -114,6 +114,18 @@ pub fn join_high_bits_at(bytes: &mut [u8], first: usize, bits: usize, code: usiz
     }
 }
 
+/// The digit of `base` that has `power` others below it in a whole number.
+#[inline]
+pub fn digit(byte: u8, base: usize, power: usize) -> u8 {
+    (usize::from(byte) / base.pow(power as u32) % base) as u8
+}
+
+/// Adds `digit` at the place of one that is 0.
+#[inline]
+pub fn add_digit(byte: &mut u8, base: usize, power: usize, digit: u8) {
+    *byte += digit * base.pow(power as u32) as u8;
+}
+
 /// Digits of the base 3 in a byte, which is a fraction of 256.
 const TRITS: usize = 5;
 

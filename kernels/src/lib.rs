@@ -104,9 +104,10 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    comes first. Operators bind as in Rust. Codes may be packed through the ends of bytes: a shift by 8 or more goes on
 ///    into the bytes that follow, so that `q[i: 32, k: 8] = qs[3 * i] >> 3 * k & 7` is 3 bits for each weight, the lowest bits
 ///    of a byte first. Where the highest come first, shifts go down from the first code's, below 0:
-///    `qs[3 * i] >> (5 - 3 * k) & 7`. `trit(field[index], power)` is a digit of
-///    the base 3 instead: a byte holds five, as a fraction of 256. Where no one walk reaches all elements, pieces
-///    follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
+///    `qs[3 * i] >> (5 - 3 * k) & 7`. `digit(field[index], 3, power)` is a digit instead,
+///    of a base from 3 to 15 that is no power of two: a byte is a whole number, of which power 0 is the lowest digit. Of
+///    `trit(field[index], power)` a byte is a fraction of 256, and power 0 the highest digit of the base 3, as in TQ1_0. Where
+///    no one walk reaches all elements, pieces follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
 /// 3. **Value**, in `w = …;`: the code of a weight, as `q`, minus a zero point `(q - 8)`, or looked up,
 ///    `NL[q]`, in a table `table NL = [-127, …];`. A field of `i8` stands for its own signed codes. A codebook,
 ///    `codebook GRID: [[i8; 8]; 256] = A_CONSTANT;`, has several weights for one code: `GRID[g]`. Its codes may have

@@ -102,6 +102,12 @@ pub fn lookup(codes: Codes, entries: &[i8]) -> Codes {
     each(|i| entries[usize::from(codes[i])] as u8)
 }
 
+/// Of each byte over its divisor, a power of `base`, the lowest digit of `base`.
+#[inline(always)]
+pub fn digits(bytes: Codes, divisors: &[u8; 32], base: u8) -> Codes {
+    each(|i| bytes[i] / divisors[i] % base)
+}
+
 /// Of each byte times its factor, a power of 3, the first digit of the base 3.
 #[inline(always)]
 pub fn trits(bytes: Codes, factors: &[u8; 32]) -> Codes {

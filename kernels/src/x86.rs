@@ -104,6 +104,22 @@ pub fn times_bytes(bytes: __m256i, even: __m256i, odd: __m256i) -> __m256i {
     _mm256_or_si256(evens, odds)
 }
 
+/// The lowest digit of `BASE` of each byte over a power of it: even and odd bytes are divided by 32,768 over their reciprocals,
+/// which are rounded up. That is exact, as bytes are short.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn digits<const BASE: i16>(bytes: __m256i, even: __m256i, odd: __m256i) -> __m256i {
+    let of_words = |words, reciprocals| {
+        let quotients = _mm256_mulhi_epu16(_mm256_slli_epi16::<1>(words), reciprocals);
+        let of_base = const { (65536 / BASE as i32 + 1) as u16 as i16 };
+        let above = _mm256_mulhi_epu16(quotients, _mm256_set1_epi16(of_base));
+        _mm256_sub_epi16(quotients, _mm256_mullo_epi16(above, _mm256_set1_epi16(BASE)))
+    };
+    let evens = of_words(_mm256_and_si256(bytes, _mm256_set1_epi16(0x00FF)), even);
+    let odds = of_words(_mm256_srli_epi16::<8>(bytes), odd);
+    _mm256_or_si256(evens, _mm256_slli_epi16::<8>(odds))
+}
+
 /// The first digit of the base 3 of each byte, a fraction of 256.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -159,6 +159,21 @@ pub fn times_bytes(bytes: __m512i, even: __m512i, odd: __m512i) -> __m512i {
     _mm512_mask_mov_epi8(evens, ODD, odds)
 }
 
+/// The lowest digit of `BASE` of each byte over a power of it, by reciprocals as [`digits`](super::digits) has them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn digits<const BASE: i16>(bytes: __m512i, even: __m512i, odd: __m512i) -> __m512i {
+    let of_words = |words, reciprocals| {
+        let quotients = _mm512_mulhi_epu16(_mm512_slli_epi16::<1>(words), reciprocals);
+        let of_base = const { (65536 / BASE as i32 + 1) as u16 as i16 };
+        let above = _mm512_mulhi_epu16(quotients, _mm512_set1_epi16(of_base));
+        _mm512_sub_epi16(quotients, _mm512_mullo_epi16(above, _mm512_set1_epi16(BASE)))
+    };
+    let evens = of_words(_mm512_and_si512(bytes, _mm512_set1_epi16(0x00FF)), even);
+    let odds = of_words(_mm512_srli_epi16::<8>(bytes), odd);
+    _mm512_or_si512(evens, _mm512_slli_epi16::<8>(odds))
+}
+
 /// The first digit of the base 3 of each byte, a fraction of 256.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

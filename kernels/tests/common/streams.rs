@@ -1,8 +1,9 @@
-//! Codes packed densely, through the ends of bytes: of weights, with and without other planes, and of scales. Each with its
-//! layout by hand.
+//! Codes packed densely, through the ends of bytes, of weights, with and without other planes, and of scales; and digits. Each
+//! with its layout by hand.
 
-use quantloom_bench::prove::Number::F16;
-use quantloom_bench::prove::{Quantizer, Subject, Weight, half};
+use quantloom_bench::prove::Number::{F16, F32};
+use quantloom_bench::prove::search::{Group, Holds, Numbers, Product, Signs, Values};
+use quantloom_bench::prove::{Quantizer, Subject, Weight, half, single};
 use quantloom_kernels::{BlockFormat, quant_format};
 
 quant_format! {
@@ -96,6 +97,37 @@ quant_format! {
         w = d * GRID[g];
     }
 
+    /// -1, 0 and 1, five of them in a byte, the highest digit first; the last byte has three.
+    block Ternary[128] {
+        d: f16,
+        qs: [u8; 26],
+
+        q[i: 25, n: 5] = digit(qs[i], 3, 4 - n), [n: 3] = digit(qs[25], 3, 2 - n);
+        w = d * (q - 1);
+    }
+
+    /// Five levels, three weights to a byte.
+    block Quinary[96] {
+        d: f16,
+        qs: [u8; 32],
+
+        q[n: 3, i: 32] = digit(qs[i], 5, n);
+        w = d * (q - 2);
+    }
+
+    /// Seven levels of a table, two weights to a byte, of a block that kernels work on in loops; each 16 weights have a scale of
+    /// eleven levels.
+    block Septenary[1024] {
+        d: f32,
+        qs: [u8; 512],
+        sc: [u8; 32],
+
+        table T = [-31, -11, -3, 0, 4, 12, 32];
+        s[i: 32, n: 2] = digit(sc[i], 11, n);
+        q[i: 512, n: 2] = digit(qs[i], 7, 1 - n);
+        w = d * (s + 1) * T[q];
+    }
+
     /// 5 bits of a block that kernels work on in loops; each 32 weights have a scale and a minimum of 6 bits, joined of two
     /// runs.
     block Many[2048] {
@@ -110,6 +142,9 @@ quant_format! {
         w = d * s * q - dmin * m;
     }
 }
+
+/// The table of seven levels.
+const SEVEN: [i32; 7] = [-31, -11, -3, 0, 4, 12, 32];
 
 /// 512 entries, no two alike.
 const fn grid() -> [[i8; 4]; 512] {
@@ -164,6 +199,34 @@ pub fn subjects() -> Vec<Subject> {
         best(HighestEntries::FORMAT, &[F16(0)], |b| {
             each(1024, |e| (half(b), entry(high_bits(&b[2..], 9, e / 4) as usize, e % 4), 0.0))
         }),
+        best(Ternary::FORMAT, &[F16(0)], |b| {
+            each(128, |e| {
+                let place = if e < 125 { 4 - e % 5 } else { 127 - e };
+                (half(b), i32::from(b[2 + e / 5]) / 3_i32.pow(place as u32) % 3 - 1, 0.0)
+            })
+        }),
+        best(Quinary::FORMAT, &[F16(0)], |b| {
+            each(96, |e| (half(b), i32::from(b[2 + e % 32]) / [1, 5, 25][e / 32] % 5 - 2, 0.0))
+        }),
+        Subject {
+            // That digits of a byte are parts of different groups is not found by changing its bits.
+            quantizer: Quantizer::Holding(|| Holds {
+                values: Values::Single(SEVEN.map(f64::from).to_vec()),
+                signs: Signs::Own,
+                scale: Product {
+                    block: Numbers::Any,
+                    group: Some(Group { values: (1..=11).map(f64::from).collect(), size: 16 }),
+                },
+                minimum: None,
+            }),
+            ..best(Septenary::FORMAT, &[F32(0)], |b| {
+                each(1024, |e| {
+                    let scale = b[516 + e / 32] / [1, 11][e / 16 % 2] % 11 + 1;
+                    let code = b[4 + e / 2] / [7, 1][e % 2] % 7;
+                    (single(b) * f64::from(scale), SEVEN[usize::from(code)], 0.0)
+                })
+            })
+        },
         Subject {
             // Groups with minima.
             quantizer: Quantizer::Within(1.3),

@@ -38,6 +38,14 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] & 15;
         w = d * (q - 8);
     }
+
+    block TwoBases[32] {
+        d: f16,
+        qs: [u8; 32],
+        q[i: 32] = digit(qs[i], 5, 0);
+        s[i: 8] = digit(qs[i], 3, 2);
+        w = d * s * (q - 2);
+    }
 }
 
 fn main() {}

@@ -56,6 +56,20 @@ quant_format! {
         q[h: 2, i: 16] = qs[i] >> 4 * h & 7 + 8;
         w = d * (q - 8);
     }
+
+    block Base[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[n: 2, i: 16] = digit(qs[i], 4, n);
+        w = d * (q - 2);
+    }
+
+    block NoBase[32] {
+        d: f16,
+        qs: [u8; 16],
+        q[n: 2, i: 16] = digit(qs[i], n);
+        w = d * (q - 1);
+    }
 }
 
 fn main() {}

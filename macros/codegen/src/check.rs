@@ -40,7 +40,7 @@ rules! {
     Declared: "Every name in a formula is declared.",
     Fields: "Field types are numbers, `f16`, `f32`, `e8m0`, `ue4m3`, or arrays of those that are one byte, or of `u8` or `i8`: what kernels can load.",
     EveryBitOnce: "Every field, code, table and codebook is used, and every bit of an array belongs to exactly one code: a bit that nobody reads is a typing error, or padding, whose name begins with `_`.",
-    Planes: "A plane is `field[index] >> shift & mask << position` or `trit(field[index], power)`, with index, shift and power sums of digits: only then is the walk the same for every block, so that it can be planned at compile time.",
+    Planes: "A plane is `field[index] >> shift & mask << position`, `digit(field[index], base, power)` or `trit(field[index], power)`, with index, shift and power sums of digits: only then is the walk the same for every block, so that it can be planned at compile time.",
     Inside: "Every element lies inside its field; its bits may go on from one byte into the next.",
     Whole: "The planes of one code touch no bit twice and leave no gap, and all pieces of it have the same planes.",
     OneLoad: "16 consecutive codes lie within 16 bytes of a block of at least 16 bytes, one vector load, and 8 of which some go on into another byte within 8, one shift of bits.",

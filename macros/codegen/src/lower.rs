@@ -119,6 +119,8 @@ primitives! { $
         fn lookup(codes: TokenStream, entries: &[i8]) -> TokenStream;
         /// Codes: of each byte, a fraction of 256, the digit of the base 3 after as many as its power says.
         fn trits(bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream;
+        /// Codes: of each byte, a whole number, the digit of `base` of which its power says how many are below it.
+        fn digits(bytes: TokenStream, powers: &[u8; CHUNK], base: usize) -> TokenStream;
         /// Signed codes: the entries at `indices` of `book`, a `&[[i8; weights]; N]`; those of one block come first.
         fn entries(book: TokenStream, weights: usize, indices: &[TokenStream]) -> TokenStream;
         /// Signed codes: negated where `signs`, a `u32` of each block, has a bit, the first code by the lowest.
@@ -528,7 +530,7 @@ pub fn rows_at_once(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
 /// A row holds its sums for each vector, its scales (one vector where they are in memory) and the bytes that its
 /// chunks share, of each plane after the first. Beside them a step needs activations, seed, steps, codes, mask and
 /// product; for each plane after the first its own bits and mask; for scattered bits an index and a mask for each
-/// shift, for trits and signs what they are computed with; for group scales those of its lanes.
+/// shift, for digits and signs what they are computed with; for group scales those of its lanes.
 fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     const STEP: usize = 6;
     let first = &loops(isa, plan)[0].chunks[0];
@@ -557,7 +559,9 @@ fn constants(plan: &Plan, codes: &ChunkCodes) -> usize {
             planes.iter().map(of_plane).sum()
         }
         // Powers of even and of odd bytes, a mask for these, two limits.
-        ChunkCodes::Trits { .. } => 5,
+        ChunkCodes::Digits { are_fractions: true, .. } => 5,
+        // Reciprocals for even and for odd bytes, that of the base, the base, a mask.
+        ChunkCodes::Digits { are_fractions: false, .. } => 5,
         ChunkCodes::Entries(_) => 0,
     }
 }
@@ -993,7 +997,8 @@ fn codes(isa: &dyn Isa, plan: &Plan, chunk: &Chunk, raised: i32, even: &TokenStr
         ChunkCodes::Planes(planes) => {
             planes.iter().map(plane).reduce(|a, b| isa.or(a, b)).unwrap_or_default()
         }
-        ChunkCodes::Trits { bytes, powers } => isa.trits(plane(bytes), powers),
+        ChunkCodes::Digits { bytes, powers, are_fractions: true, .. } => isa.trits(plane(bytes), powers),
+        ChunkCodes::Digits { bytes, powers, base, .. } => isa.digits(plane(bytes), powers, *base),
         ChunkCodes::Entries(entries) => {
             let Value::Codebook { name, weights } = &plan.format.weight.value else {
                 unreachable!("only a codebook has entries")

@@ -85,9 +85,16 @@ pub enum Cut {
     /// more goes on into the bytes that follow; or big-endian, where `highest_first`, and those are below bit 0 of the byte,
     /// at a shift below 0.
     Bits { shift: Affine, bits: usize, position: usize, highest_first: bool },
-    /// `trit(field[byte], power)`: a digit of the base 3. A byte is a fraction of 256; five digits of it, the most
+    /// `digit(field[byte], base, power)`: a digit of a base that is no power of two, 0 the lowest.
+    ///
+    /// Or `trit(field[byte], power)`, where `is_fraction`: a byte is a fraction of 256; five digits of it, the most
     /// significant first, are weights.
-    Trit { power: Affine },
+    Digit { base: usize, power: Affine, is_fraction: bool },
+}
+
+/// How many digits of `base` a byte holds.
+pub fn digits_of_byte(base: usize) -> usize {
+    (u8::MAX as usize + 1).ilog(base) as usize
 }
 
 /// Where an element of a plane lies.
@@ -246,13 +253,13 @@ impl Term {
                 let last = usize::try_from(self.first_from_top(*bits).at(digits)).ok()? + bits - 1;
                 Place { byte: last / 8, within: 7 - last % 8 }
             }
-            Cut::Trit { power } => Place { byte, within: usize::try_from(power.at(digits)).ok()? },
+            Cut::Digit { power, .. } => Place { byte, within: usize::try_from(power.at(digits)).ok()? },
         })
     }
 
     /// Of bits that stand highest first the first, counted from the highest bit of the field.
     pub fn first_from_top(&self, bits: usize) -> Affine {
-        let Cut::Bits { shift, .. } = &self.cut else { unreachable!("trits have no bits") };
+        let Cut::Bits { shift, .. } = &self.cut else { unreachable!("digits have no bits") };
         let from_top = self.byte.times(8).plus(&shift.times(-1));
         Affine { constant: from_top.constant + 8 - bits as i64, ..from_top }
     }
@@ -269,7 +276,7 @@ impl Term {
                 let others = (within + bits - 1) / 8;
                 if highest_first { [byte - others, byte] } else { [byte, byte + others] }
             }
-            Cut::Trit { .. } => [byte; 2],
+            Cut::Digit { .. } => [byte; 2],
         }
     }
 
@@ -330,7 +337,7 @@ impl Piece {
     pub fn max(&self) -> usize {
         let bits = |term: &Term| match term.cut {
             Cut::Bits { bits, position, .. } => (1 << (position + bits)) - 1,
-            Cut::Trit { .. } => 2,
+            Cut::Digit { base, .. } => base - 1,
         };
         self.terms.iter().map(bits).max().unwrap_or(0)
     }
@@ -363,10 +370,10 @@ impl Codes {
         unreachable!("element {e} of {first}")
     }
 
-    /// Whether they are digits of the base 3.
-    pub fn has_trits(&self) -> bool {
+    /// Whether they are digits of another base than 2.
+    pub fn has_digits(&self) -> bool {
         let terms = self.pieces.iter().flat_map(|piece| &piece.terms);
-        terms.into_iter().any(|term| matches!(term.cut, Cut::Trit { .. }))
+        terms.into_iter().any(|term| matches!(term.cut, Cut::Digit { .. }))
     }
 
     /// Whether each code lies within one byte, and has no more than its bits.

@@ -89,8 +89,8 @@ pub struct Chunk {
 pub enum ChunkCodes {
     /// Planes, to be joined by OR.
     Planes(Vec<Plane>),
-    /// Digits of the base 3: of each of the whole bytes of a plane the one that its power says.
-    Trits { bytes: Box<Plane>, powers: [u8; CHUNK] },
+    /// Digits: of each of the whole bytes of a plane the one that its power says.
+    Digits { bytes: Box<Plane>, powers: [u8; CHUNK], base: usize, are_fractions: bool },
     /// Entries of a codebook.
     Entries(Vec<Picked>),
 }
@@ -230,7 +230,7 @@ fn group_planes(format: &Format, codes: &Codes) -> Option<Vec<Plane>> {
     let cuts = |piece: &Piece| -> Vec<_> {
         let cut = |term: &Term| match term.cut {
             Cut::Bits { bits, position, .. } => Some((bits, position)),
-            Cut::Trit { .. } => None,
+            Cut::Digit { .. } => None,
         };
         piece.terms.iter().map(cut).collect()
     };
@@ -249,7 +249,7 @@ fn group_planes(format: &Format, codes: &Codes) -> Option<Vec<Plane>> {
     (0..first.len()).map(plane).collect()
 }
 
-/// The bits of one plane of codes, of which `element` tells which is at each place; `None` for digits of the base 3.
+/// The bits of one plane of codes, of which `element` tells which is at each place; `None` for digits.
 fn bits_of_codes(
     format: &Format,
     codes: &Codes,
@@ -258,7 +258,7 @@ fn bits_of_codes(
 ) -> Option<Plane> {
     let places = places(format, codes, plane, element);
     match codes.pieces[0].terms[plane].cut {
-        Cut::Trit { .. } => None,
+        Cut::Digit { .. } => None,
         Cut::Bits { bits, position, highest_first, .. } => {
             let shifts = places.map(|(_, within)| within as i32 - position as i32);
             let mask = (((1_u32 << bits) - 1) << position) as u8;
@@ -287,14 +287,14 @@ impl ChunkCodes {
     pub fn planes(&self) -> usize {
         match self {
             Self::Planes(planes) => planes.len(),
-            Self::Trits { .. } | Self::Entries(_) => 1,
+            Self::Digits { .. } | Self::Entries(_) => 1,
         }
     }
 
     fn first_byte(&self) -> usize {
         match self {
             Self::Planes(planes) => planes[0].first_byte(),
-            Self::Trits { bytes, .. } => bytes.first_byte(),
+            Self::Digits { bytes, .. } => bytes.first_byte(),
             Self::Entries(entries) => entries[0].0[0].first / 8,
         }
     }
@@ -362,15 +362,15 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
     }
     let element = |i: usize| chunk * CHUNK + i;
     let planes = (0..codes.pieces[0].terms.len()).map(|plane| bits_of_codes(format, codes, plane, element));
-    match planes.collect() {
-        Some(planes) => ChunkCodes::Planes(planes),
-        None => {
+    match codes.pieces[0].terms[0].cut {
+        Cut::Bits { .. } => ChunkCodes::Planes(planes.flatten().collect()),
+        Cut::Digit { base, is_fraction: are_fractions, .. } => {
             let places = places(format, codes, 0, element);
             let powers = places.map(|(_, power)| power as u8);
             let bytes = places.map(|(byte, _)| byte);
             let (shifts, moves) = ([0; CHUNK], Moves::default());
             let bytes = Plane { bytes, shifts, moves, mask: u8::MAX, highest_first: false };
-            ChunkCodes::Trits { bytes: Box::new(bytes), powers }
+            ChunkCodes::Digits { bytes: Box::new(bytes), powers, base, are_fractions }
         }
     }
 }
@@ -381,7 +381,7 @@ fn picked(format: &Format, codes: &Codes, chunk: usize, count: usize) -> Vec<Pic
         let (piece, e) = codes.piece_of(e);
         let runs = |term: &Term| -> Vec<_> {
             let Cut::Bits { bits, mut position, highest_first, .. } = term.cut else {
-                unreachable!("the checker lets neither entries nor signs be trits")
+                unreachable!("the checker lets neither entries nor signs be digits")
             };
             let place = piece.locate(term, e);
             let parts =

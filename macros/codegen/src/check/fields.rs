@@ -4,7 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::Ident;
 
-use super::planes::TRITS;
+use super::planes::MOST_DIGITS;
 use super::{Checker, MAX_BLOCK, Rule, is_padding, numbers};
 use crate::error::Noted;
 use crate::model::{Cut, Field, FieldType};
@@ -81,7 +81,9 @@ impl Checker<'_> {
         for (f, field) in self.fields.iter().enumerate() {
             let Some(count) = field.count else { continue };
             let mut bits = vec![0_u32; count * 8];
-            let mut trits = vec![0_u32; count * TRITS];
+            let mut digits = vec![0_u32; count * MOST_DIGITS];
+            let mut bases = vec![None; count];
+            let mut of_two_bases = None;
             for piece in self.codes.iter().flat_map(|codes| &codes.pieces) {
                 for term in piece.terms.iter().filter(|term| term.field == f) {
                     for place in (0..piece.len()).map(|e| piece.locate(term, e)) {
@@ -93,23 +95,39 @@ impl Checker<'_> {
                                         .for_each(|count| *count += 1);
                                 }
                             }
-                            Cut::Trit { .. } => trits[TRITS * place.byte + place.within] += 1,
+                            Cut::Digit { base, is_fraction, .. } => {
+                                digits[MOST_DIGITS * place.byte + place.within] += 1;
+                                if *bases[place.byte].get_or_insert((base, is_fraction))
+                                    != (base, is_fraction)
+                                {
+                                    of_two_bases.get_or_insert(place.byte);
+                                }
+                            }
                         }
                     }
                 }
             }
             let blame = &self.body.fields[f].name;
-            if bits.iter().chain(&trits).all(|&count| count == 0) {
+            if let Some(byte) = of_two_bases {
+                let message = format!(
+                    "byte {byte} of `{blame}` is read by digits of different kinds: all have one base, by `digit` or by `trit`"
+                );
+                self.errors.note(Rule::EveryBitOnce, blame, message);
+                continue;
+            }
+            if bits.iter().chain(&digits).all(|&count| count == 0) {
                 // Padding, or noted already as a field that is never used.
                 continue;
             }
-            for (byte, (bits, trits)) in bits.chunks_exact(8).zip(trits.chunks_exact(TRITS)).enumerate() {
+            for (byte, (bits, digits)) in
+                bits.chunks_exact(8).zip(digits.chunks_exact(MOST_DIGITS)).enumerate()
+            {
                 // The last digits of a byte may be left over, if not all.
-                let in_trits = trits.iter().any(|&count| count > 0);
-                let read = trits.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
-                let (readers, unit) = if in_trits { (&trits[..read], "digit") } else { (bits, "bit") };
-                let problem = if in_trits && bits.iter().any(|&count| count > 0) {
-                    format!("byte {byte} of `{blame}` is read by bits and by trits: it is one or the other")
+                let in_digits = digits.iter().any(|&count| count > 0);
+                let read = digits.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+                let (readers, unit) = if in_digits { (&digits[..read], "digit") } else { (bits, "bit") };
+                let problem = if in_digits && bits.iter().any(|&count| count > 0) {
+                    format!("byte {byte} of `{blame}` is read by bits and by digits: it is one or the other")
                 } else if let Some(at) = readers.iter().position(|&count| count > 1) {
                     format!(
                         "{unit} {at} of byte {byte} of `{blame}` belongs to {} codes: check the index and the shift, or a digit is missing in them",

@@ -5,11 +5,13 @@ use syn::{BinOp, Expr, ExprBinary, ExprIndex, Ident};
 use super::numbers::{is_literal, number, plain};
 use super::{Checker, MAX_BLOCK, Rule, list};
 use crate::error::{Errors, Noted};
-use crate::model::{Affine, Codes, Cut, Digit, FieldType, Format, Piece, Term, Value};
+use crate::model::{Affine, Codes, Cut, Digit, FieldType, Format, Piece, Term, Value, digits_of_byte};
 use crate::parse;
 
-/// The digits of the base 3 that a byte holds.
-pub const TRITS: usize = 5;
+/// The most digits that a byte holds, those of the base 3.
+pub const MOST_DIGITS: usize = 5;
+/// The largest base.
+const MAX_BASE: usize = 15;
 /// The most bits of a code, which only those of codebooks have.
 const MAX_BITS: usize = 16;
 
@@ -112,11 +114,13 @@ impl Checker<'_> {
             };
             let last = match term.cut {
                 Cut::Bits { .. } => term.bytes(place)[1],
-                Cut::Trit { .. } if place.within < TRITS => place.byte,
-                Cut::Trit { .. } => {
+                Cut::Digit { base, .. } if place.within < digits_of_byte(base) => place.byte,
+                Cut::Digit { base, .. } => {
                     let message = format!(
-                        "element {element} of `{name}` would be digit {} of a byte of `{}`, which has {TRITS}, from 0 on: mend the power",
-                        place.within, field.name
+                        "element {element} of `{name}` would be digit {} of a byte of `{}`, which has {}, from 0 on: mend the power",
+                        place.within,
+                        field.name,
+                        digits_of_byte(base)
                     );
                     return self.errors.refuse(Rule::Inside, tokens, message);
                 }
@@ -146,7 +150,7 @@ impl Checker<'_> {
                 if piece.terms.len() == 1 {
                     return Ok(());
                 }
-                let message = "a trit is a whole code: it is joined with no other plane";
+                let message = "a digit is a whole code: it is joined with no other plane";
                 return self.errors.refuse(Rule::Whole, tokens, message);
             };
             let bits = ((1 << bits) - 1) << position;
@@ -201,16 +205,27 @@ impl Checker<'_> {
                 let shift = Affine::constant(0, digits.len());
                 Ok(Term { field, byte, cut: Cut::Bits { shift, bits: 0, position: 0, highest_first: false } })
             }
-            Expr::Call(call) if path(&call.func).is_some_and(|name| name == "trit") => {
+            Expr::Call(call) if path(&call.func).is_some_and(|name| name == "trit" || name == "digit") => {
+                let is_fraction = path(&call.func).is_some_and(|name| name == "trit");
                 let arguments: Vec<_> = call.args.iter().collect();
-                let [index, power] = arguments[..] else {
-                    return self.errors.refuse(Rule::Planes, value, "expected `trit(field[index], power)`");
+                let (index, base, power) = match arguments[..] {
+                    [index, power] if is_fraction => (index, 3, power),
+                    [index, base, power] if !is_fraction => (index, self.base(base)?, power),
+                    _ => {
+                        let message = if is_fraction {
+                            "expected `trit(field[index], power)`"
+                        } else {
+                            "expected `digit(field[index], base, power)`"
+                        };
+                        return self.errors.refuse(Rule::Planes, value, message);
+                    }
                 };
                 let Expr::Index(index) = plain(index) else {
                     return self.errors.refuse(Rule::Planes, index, "expected `field[index]`");
                 };
                 let (field, byte) = self.place(index, digits)?;
-                Ok(Term { field, byte, cut: Cut::Trit { power: self.affine(power, digits)? } })
+                let power = self.affine(power, digits)?;
+                Ok(Term { field, byte, cut: Cut::Digit { base, power, is_fraction } })
             }
             Expr::Binary(ExprBinary { left, op: BinOp::Shr(_), right, .. }) => {
                 let mut plane = self.plane(left, digits)?;
@@ -267,6 +282,18 @@ impl Checker<'_> {
         }
     }
 
+    /// The base of digits.
+    fn base(&mut self, value: &Expr) -> Result<usize, Noted> {
+        let base = self.constant(value)?;
+        if base < 3 || base > MAX_BASE || base.is_power_of_two() {
+            let message = format!(
+                "digits have a base from 3 to {MAX_BASE} that is no power of two: of those, digits are bits, `field[index] >> shift & mask`"
+            );
+            return self.errors.refuse(Rule::Planes, value, message);
+        }
+        Ok(base)
+    }
+
     /// The shift, the bits and the position of a plane that has them.
     fn bits_of<'t>(
         &mut self,
@@ -275,8 +302,8 @@ impl Checker<'_> {
     ) -> Result<(&'t mut Affine, &'t mut usize, &'t mut usize), Noted> {
         match &mut plane.cut {
             Cut::Bits { shift, bits, position, .. } => Ok((shift, bits, position)),
-            Cut::Trit { .. } => {
-                let message = "a trit is a whole code: it is neither shifted nor masked";
+            Cut::Digit { .. } => {
+                let message = "a digit is a whole code: it is neither shifted nor masked";
                 self.errors.refuse(Rule::Planes, value, message)
             }
         }
@@ -361,11 +388,11 @@ impl Checker<'_> {
     }
 }
 
-/// What planes of different pieces must have in common: bits and position.
-fn shape(term: &Term) -> Option<(usize, usize)> {
+/// What planes of different pieces must have in common: bits and position, or the base of digits and what a byte of them is.
+fn shape(term: &Term) -> (Option<(usize, usize)>, Option<(usize, bool)>) {
     match term.cut {
-        Cut::Bits { bits, position, .. } => Some((bits, position)),
-        Cut::Trit { .. } => None,
+        Cut::Bits { bits, position, .. } => (Some((bits, position)), None),
+        Cut::Digit { base, is_fraction, .. } => (None, Some((base, is_fraction))),
     }
 }
 

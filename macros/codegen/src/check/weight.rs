@@ -295,8 +295,8 @@ impl Checker<'_> {
         let code = self.integers(name, "the place of signs")?;
         let codes = &self.codes[code];
         let bits = if even { SIGNS - 1 } else { SIGNS };
-        if codes.has_trits() {
-            return self.refuse_trits(Rule::Signs, argument, code, "signs are bits");
+        if codes.has_digits() {
+            return self.refuse_digits(Rule::Signs, argument, code, "signs are bits");
         }
         if codes.signed || codes.bits() != bits || codes.len() * SIGNS != self.len {
             let message = format!(
@@ -310,9 +310,10 @@ impl Checker<'_> {
         Ok(Factor::Signs(Signs { code, even }))
     }
 
-    fn refuse_trits<T>(&mut self, rule: Rule, factor: &Expr, code: usize, why: &str) -> Result<T, Noted> {
+    fn refuse_digits<T>(&mut self, rule: Rule, factor: &Expr, code: usize, why: &str) -> Result<T, Noted> {
         let name = &self.codes[code].name;
-        let message = format!("`{name}` are digits of the base 3, and {why}: cut them with shift and mask");
+        let message =
+            format!("`{name}` are digits of another base than 2, and {why}: cut them with shift and mask");
         self.errors.refuse(rule, factor, message)
     }
 
@@ -324,8 +325,8 @@ impl Checker<'_> {
             return self.errors.refuse(Rule::Values, &declared.weights, message);
         }
         let codes = &self.codes[code];
-        if codes.has_trits() {
-            return self.refuse_trits(Rule::Values, factor, code, "the index of a codebook is bits");
+        if codes.has_digits() {
+            return self.refuse_digits(Rule::Values, factor, code, "the index of a codebook is bits");
         }
         if codes.signed || codes.max() + 1 != entries {
             let message = format!(

@@ -218,7 +218,14 @@ fn part(
     let byte = affine(&term.byte, piece);
     let place = quote!(self.#field[#byte]);
     match &term.cut {
-        Cut::Trit { power } => {
+        Cut::Digit { base, power, is_fraction: false } => {
+            let power = affine(power, piece);
+            (
+                quote!(kernels::bytes::digit(#place, #base, #power)),
+                quote!(kernels::bytes::add_digit(&mut #place, #base, #power, codes[#element]);),
+            )
+        }
+        Cut::Digit { power, is_fraction: true, .. } => {
             let power = affine(power, piece);
             (
                 quote!(kernels::bytes::trit(#place, #power)),

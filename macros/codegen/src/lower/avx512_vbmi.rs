@@ -44,7 +44,7 @@ impl Isa for Avx512Vbmi {
 
     take_over! {
         ZMM,
-        or, trits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled,
+        or, trits, digits, entries, negate, activations, lane_sums, steps, seed, seed_of_floats, minus, floats, offset, scaled,
         splat_f16, splat, permute, mul, add, fma, run_sums, sum
     }
 

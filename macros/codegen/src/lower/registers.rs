@@ -61,6 +61,19 @@ impl Registers {
         quote!(#shifted::<#amount>(#bytes))
     }
 
+    /// Digits of `base` of `bytes`, whole numbers.
+    pub fn digits(self, bytes: TokenStream, powers: &[u8; CHUNK], base: usize) -> TokenStream {
+        let reciprocals = |byte: usize| {
+            let powers = powers.iter().skip(byte).step_by(2);
+            let reciprocal = powers.map(|&power| 32768_usize.div_ceil(base.pow(power.into())));
+            let reciprocal = reciprocal.map(|reciprocal| Literal::i16_unsuffixed(reciprocal as u16 as i16));
+            self.of_each_block(quote!(_mm256_setr_epi16(#(#reciprocal),*)))
+        };
+        let (digits, even, odd) = (self.function("digits"), reciprocals(0), reciprocals(1));
+        let base = Literal::usize_unsuffixed(base);
+        quote!(#digits::<#base>(#bytes, #even, #odd))
+    }
+
     /// Digits of the base 3 of `bytes`, which are multiplied by powers of 3 where some are not the first.
     pub fn trits(self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
         let times = |byte: usize| {

@@ -105,6 +105,12 @@ impl Isa for Scalar {
         quote!(portable::lookup(#codes, &[#(#entries),*]))
     }
 
+    fn digits(&self, bytes: TokenStream, powers: &[u8; CHUNK], base: usize) -> TokenStream {
+        let divisors = powers.iter().map(|&power| Literal::u8_unsuffixed((base as u8).pow(power.into())));
+        let base = Literal::u8_unsuffixed(base as u8);
+        quote!(portable::digits(#bytes, &[#(#divisors),*], #base))
+    }
+
     fn trits(&self, bytes: TokenStream, powers: &[u8; CHUNK]) -> TokenStream {
         let powers = powers.iter().map(|&power| Literal::u8_unsuffixed(3_u8.pow(power.into())));
         quote!(portable::trits(#bytes, &[#(#powers),*]))

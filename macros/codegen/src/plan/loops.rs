@@ -166,7 +166,7 @@ impl Chunk {
     fn parts(&mut self) -> Vec<Part<'_>> {
         let codes: Vec<_> = match &mut self.codes {
             ChunkCodes::Planes(planes) => planes.iter_mut().map(Part::Plane).collect(),
-            ChunkCodes::Trits { bytes, .. } => vec![Part::Plane(bytes)],
+            ChunkCodes::Digits { bytes, .. } => vec![Part::Plane(bytes)],
             ChunkCodes::Entries(entries) => {
                 entries.iter_mut().flat_map(|entry| &mut entry.0).map(Part::Bits).collect()
             }
