@@ -49,7 +49,7 @@ use quantloom_kernels::{Format, Isa, Supported};
 use crate::emulate;
 use inputs::{Bytes, Inputs};
 use number::Level;
-pub use number::{Number, e8m0, half, single, ue4m3};
+pub use number::{Number, brain, e8m0, half, single, ue4m3};
 use search::Holds;
 
 mod checks;
@@ -100,6 +100,9 @@ pub enum Quantizer {
     Holding(fn() -> Holds),
     /// So many times the error of the best, where it is known that the quantizer comes no nearer.
     Within(f64),
+    /// No more than the squared error, each weight's times its importance, that another way to quantize a block has: for formats
+    /// whose blocks a plain search can't be shown, as those are where one number is part of a scale and of a minimum.
+    NoWorse(fn(&[f32], Option<&[f32]>) -> f64),
     /// A rule that the declaration asks for, `quantize by …;`: without importance at most 2.5 times the error of the best
     /// on Gaussian weights, and on all others no more than a block of zeros; with importance 1.6 times that of the best.
     Rule,

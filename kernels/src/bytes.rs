@@ -1,6 +1,6 @@
 //! Parts of a block, at offsets that are checked when the kernel is compiled.
 
-use half::f16;
+use half::{bf16, f16};
 
 /// An array from its elements, which the compiler makes vectors of. Kernels call neither `array::from_fn` nor `map`: in long
 /// ones, or where another unit of code generation compiles these, they stay calls. It is a `while`, as the compiler takes
@@ -42,10 +42,40 @@ pub fn f16_at<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> f16 {
     f16::from_le_bytes(*field::<OFFSET, 2, N>(block))
 }
 
+/// The bf16 at `OFFSET`.
+#[inline]
+pub fn bf16_at<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> bf16 {
+    bf16::from_le_bytes(*field::<OFFSET, 2, N>(block))
+}
+
 /// The f32 at `OFFSET`.
 #[inline]
 pub fn f32_at<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> f32 {
     f32::from_le_bytes(*field::<OFFSET, 4, N>(block))
+}
+
+/// Numbers from their bytes, `SIZE` of each, as `read` reads one; a field has whole numbers.
+fn numbers<T: Copy, const SIZE: usize, const LEN: usize>(
+    bytes: &[u8],
+    read: fn([u8; SIZE]) -> T,
+) -> [T; LEN] {
+    let (numbers, _) = bytes.as_chunks();
+    std::array::from_fn(|i| read(numbers[i]))
+}
+
+/// The f16 of a field.
+pub fn f16s<const N: usize>(bytes: &[u8]) -> [f16; N] {
+    numbers(bytes, f16::from_le_bytes)
+}
+
+/// The bf16 of a field.
+pub fn bf16s<const N: usize>(bytes: &[u8]) -> [bf16; N] {
+    numbers(bytes, bf16::from_le_bytes)
+}
+
+/// The f32 of a field.
+pub fn f32s<const N: usize>(bytes: &[u8]) -> [f32; N] {
+    numbers(bytes, f32::from_le_bytes)
 }
 
 /// `BITS` bits of a block from bit `FIRST` on, bytes in little-endian order.
@@ -184,6 +214,48 @@ pub fn eight_at(codes: &[u8], first: usize) -> [u8; 8] {
         i += 1;
     }
     eight
+}
+
+/// Eight codes from place `first` on, where each of `codes` has as many places as `repeats` says; zeros after the last.
+#[inline(always)]
+pub fn eight_repeated(codes: &[u8], first: usize, repeats: usize) -> [u8; 8] {
+    each(|i| codes.get((first + i) / repeats).copied().unwrap_or(0))
+}
+
+/// The same of numbers of `SIZE` bytes each.
+#[inline(always)]
+fn eight_numbers<const SIZE: usize>(bytes: &[u8], first: usize, repeats: usize) -> [[u8; SIZE]; 8]
+where
+    [u8; SIZE]: Default,
+{
+    let (numbers, _) = bytes.as_chunks::<SIZE>();
+    if repeats == 1
+        && let Some(eight) = numbers.get(first..first + 8)
+    {
+        return each(|i| eight[i]);
+    }
+    each(|i| numbers.get((first + i) / repeats).copied().unwrap_or_default())
+}
+
+/// The same of f16, as their bits.
+#[inline(always)]
+pub fn eight_f16(bytes: &[u8], first: usize, repeats: usize) -> [u16; 8] {
+    let eight = eight_numbers(bytes, first, repeats);
+    each(|i| u16::from_le_bytes(eight[i]))
+}
+
+/// The same of bf16.
+#[inline(always)]
+pub fn eight_bf16(bytes: &[u8], first: usize, repeats: usize) -> [f32; 8] {
+    let eight = eight_numbers(bytes, first, repeats);
+    each(|i| f32::from_bits(u32::from(u16::from_le_bytes(eight[i])) << 16))
+}
+
+/// The same of f32.
+#[inline(always)]
+pub fn eight_f32(bytes: &[u8], first: usize, repeats: usize) -> [f32; 8] {
+    let eight = eight_numbers(bytes, first, repeats);
+    each(|i| f32::from_le_bytes(eight[i]))
 }
 
 /// Eight floats from `first` on.

@@ -21,6 +21,8 @@ pub struct FloatField {
 pub enum FloatType {
     /// IEEE half precision.
     F16,
+    /// The upper half of an IEEE single precision number.
+    BF16,
     /// IEEE single precision.
     F32,
     /// A power of two, 8 bits of exponent.
@@ -31,15 +33,15 @@ pub enum FloatType {
 /// again.
 const STEP: usize = 256;
 
-/// The exponent of 2^96 as F32 and E8M0 store it, with a bias of 127. A number from there on may give an infinite product
-/// with a code and another scale.
-const LARGE_EXPONENT: u32 = 127 + 96;
+/// The exponent of 2^24 as BF16, F32 and E8M0 store it, with a bias of 127. A number from there on may give an infinite product
+/// with codes and other scales; four such numbers, as in `d * (s - sz) * (q - zs * (z - zz))`, and three codes of 8 bits give none.
+const LARGE_EXPONENT: u32 = 127 + 24;
 
 impl FloatType {
     pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::E8M0 => 1,
-            Self::F16 => 2,
+            Self::F16 | Self::BF16 => 2,
             Self::F32 => 4,
         }
     }
@@ -72,16 +74,20 @@ impl FloatField {
     fn is_large_in(self, blocks: &[u8], block_bytes: usize) -> bool {
         // One of its bytes, in all blocks.
         let all = |byte: usize| blocks[self.offset + byte..].iter().step_by(block_bytes);
+        let any_exponent = |low: usize, high: usize| {
+            all(high).zip(all(low)).fold(false, |any, (high, low)| {
+                let exponent = u32::from(high & 0x7f) << 1 | u32::from(low >> 7);
+                any | (exponent >= LARGE_EXPONENT)
+            })
+        };
         // Without an early end, which would cost more than it saves.
         match self.ty {
             FloatType::F16 => all(1).fold(false, |any, high| any | (high & 0x7c == 0x7c)),
             FloatType::E8M0 => {
                 all(0).fold(false, |any, &exponent| any | (u32::from(exponent) >= LARGE_EXPONENT))
             }
-            FloatType::F32 => all(3).zip(all(2)).fold(false, |any, (high, low)| {
-                let exponent = u32::from(high & 0x7f) << 1 | u32::from(low >> 7);
-                any | (exponent >= LARGE_EXPONENT)
-            }),
+            FloatType::BF16 => any_exponent(0, 1),
+            FloatType::F32 => any_exponent(2, 3),
         }
     }
 }

@@ -94,9 +94,9 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///
 /// A declaration says five things, each in its own place:
 ///
-/// 1. **Fields**, `name: type,`: the bytes of a block in file order. Types: the numbers `f16`, `f32`, `e8m0` (a power
+/// 1. **Fields**, `name: type,`: the bytes of a block in file order. Types: the numbers `f16`, `bf16`, `f32`, `e8m0` (a power
 ///    of two in 8 bits) and `ue4m3` (an 8-bit float whose highest bit doesn't count; following ggml, 0x7F is 0 and 0xFF is
-///    480), and arrays of `u8`, `i8`, `e8m0` and `ue4m3`.
+///    480), the bytes `u8` and `i8`, and arrays of each.
 /// 2. **Planes**, `q[h: 2, i: 16] = …;`: where a small integer lives. The indices on the left, slowest
 ///    first, are the digits of the element's number: here element 16·h + i. On the right stands one
 ///    term per plane, joined by `|`: `field[index] >> shift & mask << position`, in which index and
@@ -114,14 +114,21 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    up to 16 bits. What a table or a codebook gives may be negated,
 ///    `signs(n) * GRID[g]`, by one code of 8 bits for each 8 weights; of `even_signs(n)` 7 are stored, and the eighth
 ///    makes the number of minuses even. Entries that are negated are from -127 on.
-/// 4. **Scales**: the other factors of the product. A single field scales the whole block; a vector of
-///    n codes scales n groups of equal size, and may have a zero point of its own, `(s - 32)`, a factor, `(2 * s + 1)`,
-///    or a table; an array of numbers scales groups as it is. Constants are powers of two: `0.125 * d`, from 2⁻¹⁹ to 2¹⁹
-///    together.
-/// 5. **Minimum**: a second product, added or subtracted: `w = d * q + m;`, `w = d * s * q - dmin * m;`.
+/// 4. **Scales**: the other factors of the product, in any number. A single field scales the whole block; a vector of
+///    n codes scales n groups of equal size, and may have a zero point of its own, `(s - 32)`, or one that each block stores,
+///    `(s - sz)`, a factor, `(2 * s + 1)`, or a table; an array of numbers scales groups as it is. Factors may have groups of
+///    different sizes, `d * s * t * q`, and a single byte is the code of one group, the block. Constants are powers of two:
+///    `0.125 * d`, from 2⁻¹⁹ to 2¹⁹ together.
+/// 5. **Minimum**: a second product, added or subtracted: `w = d * q + m;`, `w = d * s * q - dmin * m;`. Or a **zero point** that
+///    blocks or groups store, a product like any other, and a number beside it: `w = d * s * (q - z);`, `(q - (z + 1))`,
+///    `(q - 8 + z)`, `(q - zs * (z - zz))`.
 /// 6. **Quantizer**: by itself the search for the block of least squared error. `quantize by furthest;` asks for ggml's rule
 ///    for such a formula instead, where no importance weighs the weights: `furthest`, `symmetric`, `range`, `mean`,
 ///    `exponent` or `largest`, which [`quantize::Reference`] describes.
+///
+/// A zero point that is stored is multiplied out, `w = d * q - d * z`: each of both products is rounded to an f32, and their
+/// difference once more. With an f16 or a bf16 alone for the scale, and codes for the zero point, both are exact, so that the weight
+/// is what the formula says, rounded once.
 ///
 /// Every bit of an array belongs to one code. A field, or codes, whose name begins with `_` are padding: they belong to no
 /// formula, and quantizers leave them 0.

@@ -204,6 +204,12 @@ fn integer<const SIGNED: bool>(code: u8) -> i32 {
     if SIGNED { i32::from(code as i8) } else { i32::from(code) }
 }
 
+/// Eight f16, by their bits.
+#[inline(always)]
+pub fn halves(bits: [u16; 8]) -> Floats {
+    each(|i| from_f16(half::f16::from_bits(bits[i])))
+}
+
 /// The f16 at `OFFSET` as an f32 in every lane.
 #[inline(always)]
 pub fn splat_f16<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> Floats {

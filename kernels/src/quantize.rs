@@ -11,6 +11,10 @@
 //! 3. group by group, the neighbours of its codes: whatever lowers the error stays;
 //! 4. the numbers of the block again, by least squares; then 3 until nothing changes.
 //!
+//! Where blocks or groups have zero points, `w = scale · (value + zero)`, the search is another: a zero point moves the values, and
+//! for each that may serve the best scales are found. Among them is what rounding to the nearest over the range of a group makes, as
+//! GPTQ and AWQ have it: tests hold blocks to be no worse.
+//!
 //! Where numbers are coarse, groups small, values lie mostly on one side of 0, or a scale and a minimum are those of
 //! different weights, that may end far from the best: there more numbers of the block are tried. `tests/data/shapes.md` has the
 //! error of each kind of shape beside that of a plain search: for most 1.02 times as much or less, and for the others why.
@@ -37,7 +41,7 @@ pub use number::Number;
 pub use reference::Reference;
 pub use values::Table;
 
-use fit::Fit;
+use fit::{Fit, ZeroFit};
 
 /// What a block can hold: `w = scale · value(code) + minimum`.
 #[derive(Clone, Copy, Debug)]
@@ -74,20 +78,28 @@ pub struct Product {
     pub group: Option<Number>,
 }
 
-/// The numbers of a block with `S` group scales and `M` group minima, as bits.
+impl Product {
+    /// The bytes that the number of a group takes.
+    fn group_bytes(&self) -> usize {
+        self.group.map_or(1, Number::bytes)
+    }
+}
+
+/// The numbers of a block with group scales that take `S` bytes and group minima that take `M`, as bits: a byte for each code,
+/// and for wider numbers those that the block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers<const S: usize, const M: usize> {
     /// That of the block in its scale.
     pub scale: u32,
     /// What further numbers of the block in its scale make together: 2 to the power of this.
     pub scale_exponent: i32,
-    /// Those of the groups in their scales.
+    /// Those of the groups in their scales, in little-endian order.
     pub scales: [u8; S],
     /// That of the block in its minimum.
     pub minimum: u32,
     /// What further numbers of the block in its minimum make together: 2 to the power of this.
     pub minimum_exponent: i32,
-    /// Those of the groups in their minima.
+    /// Those of the groups in their minima, likewise.
     pub minima: [u8; M],
 }
 
@@ -102,22 +114,44 @@ pub fn quantize<const N: usize, const S: usize, const M: usize>(
     if let (Some(reference), None) = (shape.reference, importance) {
         return reference::quantize(reference, shape, weights);
     }
+    let groups =
+        [S / shape.scale.group_bytes(), M / shape.minimum.map_or(1, |minimum| minimum.group_bytes())];
     match &shape.values {
         Values::Even(number) => {
             let (values, step) = values::Even::of(*number);
             // Values a step apart are a step's multiple of values 1 apart.
             let scale = Product { factor: shape.scale.factor * step, ..shape.scale };
-            let fit = Fit::search(values, weights, importance, scale, shape.minimum, [S, M]);
-            let lowest = number.limits().0 / step;
-            // The lowest of two's complement has the code 128.
-            let first = if *number == Number::I8 { 128 } else { 0 };
-            (fit.numbers(), fit.codes(|value| (value - lowest) as i32 as u8 ^ first))
+            let fit = Fit::search(values, weights, importance, scale, shape.minimum, groups);
+            let code = code_of_even(*number);
+            (fit.numbers(), fit.codes(code))
         }
         Values::Table(table) => {
-            let fit = Fit::search(table, weights, importance, shape.scale, shape.minimum, [S, M]);
+            let fit = Fit::search(table, weights, importance, shape.scale, shape.minimum, groups);
             (fit.numbers(), fit.codes(|value| table.code(value)))
         }
     }
+}
+
+/// The code of each value of evenly spaced ones 1 apart.
+fn code_of_even(number: Number) -> impl Fn(f32) -> u8 {
+    let (lowest, _) = values::Values::limits(values::Even::of(number).0);
+    // The lowest of two's complement has the code 128.
+    let first = if number == Number::I8 { 128 } else { 0 };
+    move |value| (value - lowest) as i32 as u8 ^ first
+}
+
+/// The numbers and codes of the block `w = scale · (value + zero)` nearest to `weights`, where `values` are 1 apart and `zero` is
+/// a number of the block, or one of each group. The numbers of minima are those of zero points.
+pub fn quantize_zeros<const N: usize, const S: usize, const M: usize>(
+    values: Number,
+    scale: Product,
+    zero: Product,
+    weights: &[f32; N],
+    importance: Option<&[f32; N]>,
+) -> (Numbers<S, M>, [u8; N]) {
+    let groups = [S / scale.group_bytes(), M / zero.group_bytes()];
+    let fit = ZeroFit::search(values::Even::of(values).0, weights, importance, scale, zero, groups);
+    (fit.numbers(), fit.codes(code_of_even(values)))
 }
 
 /// The numbers and codes of the block nearest to `weights` in which these have the values of a grid's rows;
@@ -131,7 +165,8 @@ pub fn quantize_octets<const D: usize, const N: usize, const O: usize, const S: 
 ) -> (Numbers<S, M>, [Octet; O]) {
     let known = grid::Known::new(N);
     let search = grid::Search::new(grid, &known);
-    let fit = Fit::search(search, weights, importance, scale, minimum, [S, M]);
+    let groups = [S / scale.group_bytes(), M / minimum.map_or(1, |minimum| minimum.group_bytes())];
+    let fit = Fit::search(search, weights, importance, scale, minimum, groups);
     let mut octets = [Octet::default(); O];
     octets.iter_mut().zip(fit.octets()).for_each(|(octet, found)| *octet = found);
     (fit.numbers(), octets)

@@ -220,6 +220,14 @@ fn index_of_four<const A: i16, const B: i16>() -> __m256i {
     _mm256_setr_epi16(a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b)
 }
 
+/// Eight f16, by their bits.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub fn halves(bits: [u16; 8]) -> __m256 {
+    let [a, b, c, d, e, f, g, h] = each(|i| bits[i] as i16);
+    _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
+}
+
 /// The f16 at `OFFSET` as an f32 in every lane.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

@@ -8,6 +8,8 @@ mod elsewhere;
 mod layouts;
 #[path = "common/long.rs"]
 mod long;
+#[path = "common/products.rs"]
+mod products;
 #[path = "common/streams.rs"]
 mod streams;
 
@@ -17,5 +19,7 @@ use quantloom_kernels::FORMATS;
 
 fn main() -> ExitCode {
     let formats = FORMATS.iter().chain(elsewhere::ELSEWHERE).map(|format| layouts::subject(format));
-    quantloom_bench::prove::main(formats.chain(long::subjects()).chain(streams::subjects()).collect())
+    quantloom_bench::prove::main(
+        formats.chain(long::subjects()).chain(streams::subjects()).chain(products::subjects()).collect(),
+    )
 }

@@ -4,6 +4,8 @@
 mod elsewhere;
 #[path = "common/fixtures.rs"]
 mod fixtures;
+#[path = "common/products.rs"]
+mod products;
 
 use elsewhere::ELSEWHERE;
 use quantloom_kernels::formats::{Q4_0, Q8_0};
@@ -11,7 +13,8 @@ use quantloom_kernels::{BlockFormat, FORMATS, Format, QuantizeError, ShapeError,
 
 /// Every format with a quantizer that is declared in the crate or in the tests.
 fn formats() -> impl Iterator<Item = &'static Format> {
-    FORMATS.iter().chain(ELSEWHERE).copied().filter(|format| format.quantize.is_some())
+    let products = products::subjects().into_iter().map(|subject| subject.format);
+    FORMATS.iter().chain(ELSEWHERE).copied().chain(products).filter(|format| format.quantize.is_some())
 }
 
 /// Quantizes on any instruction set: quantizers have no variants.
@@ -150,8 +153,9 @@ fn any_weights_make_finite_blocks() {
 /// exponent ends. Where scales are coarser numbers, or an entry of a codebook has to be found, it is more.
 #[test]
 fn equal_weights_stay_equal() {
-    let is_coarse =
-        |format: &&Format| ["IQ2", "IQ3", "MXFP4", "NVFP4"].iter().any(|name| format.name.starts_with(name));
+    let is_coarse = |format: &&Format| {
+        ["IQ2", "IQ3", "MXFP4", "NVFP4", "Brain"].iter().any(|name| format.name.starts_with(name))
+    };
     for format in formats().filter(|format| !is_coarse(format)) {
         for weight in [0.37, -2.5, 1.0, -1.0, 100.0] {
             let weights = vec![weight; format.block_len];

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use quantloom_kernels::f16;
+use quantloom_kernels::{bf16, f16};
 
 use super::random::Random;
 
@@ -12,6 +12,8 @@ use super::random::Random;
 pub enum Number {
     /// Two bytes, IEEE half precision.
     F16(usize),
+    /// Two bytes, the upper half of an IEEE single precision number: [`brain`].
+    BF16(usize),
     /// Four bytes, IEEE single precision.
     F32(usize),
     /// One byte, 2^(byte - 127): [`e8m0`].
@@ -47,6 +49,7 @@ impl Number {
         while i < N {
             numbers[i] = match self {
                 Self::F16(at) => Self::F16(at + 2 * i),
+                Self::BF16(at) => Self::BF16(at + 2 * i),
                 Self::F32(at) => Self::F32(at + 4 * i),
                 Self::E8M0(at) => Self::E8M0(at + i),
                 Self::UE4M3(at) => Self::UE4M3(at + i),
@@ -59,7 +62,7 @@ impl Number {
     /// The bytes that it takes of a block.
     pub fn place(self) -> Range<usize> {
         match self {
-            Self::F16(at) => at..at + 2,
+            Self::F16(at) | Self::BF16(at) => at..at + 2,
             Self::F32(at) => at..at + 4,
             Self::E8M0(at) | Self::UE4M3(at) => at..at + 1,
         }
@@ -70,6 +73,7 @@ impl Number {
         let bytes = &block[self.place()];
         match self {
             Self::F16(_) => half(bytes),
+            Self::BF16(_) => brain(bytes),
             Self::F32(_) => single(bytes),
             Self::E8M0(_) => e8m0(bytes[0]),
             Self::UE4M3(_) => ue4m3(bytes[0]),
@@ -81,6 +85,10 @@ impl Number {
         let mut values: Vec<f64> = match self {
             Self::F16(_) => (0..=u16::MAX)
                 .map(|bits| f16::from_bits(bits).to_f64())
+                .filter(|value| value.is_finite())
+                .collect(),
+            Self::BF16(_) => (0..=u16::MAX)
+                .map(|bits| bf16::from_bits(bits).to_f64())
                 .filter(|value| value.is_finite())
                 .collect(),
             Self::F32(_) => return None,
@@ -97,6 +105,7 @@ impl Number {
     pub(super) fn significant_bits(self) -> u32 {
         match self {
             Self::F16(_) => 11,
+            Self::BF16(_) => 8,
             Self::F32(_) => 24,
             Self::E8M0(_) => 1,
             Self::UE4M3(_) => 4,
@@ -105,7 +114,7 @@ impl Number {
 
     /// Whether it has the range of an f32, so that products with it can leave that.
     pub(super) fn is_wide(self) -> bool {
-        matches!(self, Self::F32(_) | Self::E8M0(_))
+        matches!(self, Self::BF16(_) | Self::F32(_) | Self::E8M0(_))
     }
 
     /// Sets it in `block`; `largest` is the exponent of the largest that a number of wide range may be.
@@ -123,6 +132,19 @@ impl Number {
                     Level::Lowest => f16::MIN,
                     Level::SmallestSubnormal => f16::from_bits(1),
                     Level::LargestSubnormal => f16::from_bits(0x83FF),
+                };
+                place.copy_from_slice(&number.to_le_bytes());
+            }
+            Self::BF16(_) => {
+                let number = match level {
+                    Level::Random(scale) => bf16::from_f32(uniform(scale)),
+                    Level::One => bf16::ONE,
+                    Level::Zero => bf16::ZERO,
+                    Level::NegativeZero => bf16::NEG_ZERO,
+                    Level::Largest => bf16::from_f32((2.0 - 1.0 / 128.0) * 2_f32.powi(largest)),
+                    Level::Lowest => bf16::from_f32((1.0 / 128.0 - 2.0) * 2_f32.powi(largest)),
+                    Level::SmallestSubnormal => bf16::from_bits(1),
+                    Level::LargestSubnormal => bf16::from_bits(0x807F),
                 };
                 place.copy_from_slice(&number.to_le_bytes());
             }
@@ -180,6 +202,14 @@ const UE4M3_LARGEST: u8 = 0x7E;
 /// There are less than two bytes.
 pub fn half(bytes: &[u8]) -> f64 {
     f16::from_le_bytes([bytes[0], bytes[1]]).to_f64()
+}
+
+/// The bf16 at the start of `bytes`.
+///
+/// # Panics
+/// There are less than two bytes.
+pub fn brain(bytes: &[u8]) -> f64 {
+    bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64()
 }
 
 /// The f32 at the start of `bytes`.

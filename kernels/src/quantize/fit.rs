@@ -10,6 +10,10 @@ use super::values::{
 use super::{Number, Numbers, Product};
 use crate::bytes::each;
 
+mod zeros;
+
+pub use zeros::ZeroFit;
+
 /// Rounds over all groups and the numbers of the block; most blocks need two.
 const ROUNDS: usize = 4;
 
@@ -107,22 +111,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
         minimum: Option<Product>,
         [scales, minima]: [usize; 2],
     ) -> Self {
-        let finite = |w: f32| if w.is_nan() { 0.0 } else { w.clamp(f32::MIN, f32::MAX) };
-        let furthest = most(N, |i| finite(weights[i]).abs());
-        // The exponent alone; not so low that a constant in its units is infinite.
-        let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(LEAST_UNIT);
-        let weights = weights.map(|w| finite(w) / unit);
-        let importance = importance.map_or([1.0; N], |importance| {
-            let most = most(N, |i| finite(importance[i]));
-            // What has no importance is rounded as well as can be had for nothing.
-            importance.map(|p| if most > 0.0 { (finite(p) / most).max(1e-6) } else { 1.0 })
-        });
+        let (unit, weights, importance) = in_units(weights, importance);
         let (low, high) = values.limits();
         let scale = Factor::new(scale, unit, scales, high.max(-low));
         let minimum = minimum.map(|minimum| Factor::new(minimum, unit, minima, 1.0));
         let cell = gcd(scale.size, minimum.as_ref().map_or(0, |minimum| minimum.size));
         let mixed = values.unit() > cell;
-        let magnitude = furthest / unit;
+        let magnitude = most(N, |i| weights[i].abs());
         let few = weights.iter().all(|&w| w == 0.0 || w.abs() == magnitude);
         let power = sum(N, |i| importance[i] * weights[i] * weights[i]);
         let negligible = NEGLIGIBLE * power;
@@ -529,13 +524,23 @@ impl<V: Values, const N: usize> Fit<V, N> {
         const TRIALS: usize = 16;
 
         let magnitude = self.weights.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+        // Numbers of groups that are more than can be tried are so fine that the nearest one does.
+        let fine = self.scale.product.group.filter(|group| group.is_float());
         let groups: Vec<f32> = match self.scale.product.group {
-            Some(group) => group.furthest_first().collect(),
-            None => vec![1.0],
+            Some(group) if fine.is_none() => group.furthest_first().collect(),
+            _ => vec![1.0],
         };
         let mut trials: Vec<(f32, f32, f32)> = Vec::new();
         for value in self.values.magnitudes() {
             for sign in [1.0, -1.0] {
+                if let Some(number) = fine {
+                    let unit = self.scale.constant * self.scale.block;
+                    let target = sign * magnitude / (value * unit);
+                    let group = number.nearest(target);
+                    let distance = (group / target - 1.0).abs();
+                    keep(&mut trials, TRIALS, (distance, self.scale.block, group), |trial| trial.0);
+                    continue;
+                }
                 for &group in &groups {
                     let target = sign * magnitude / (value * group * self.scale.constant);
                     let block =
@@ -1062,7 +1067,7 @@ impl<const N: usize> Factor<N> {
         let group = match self.product.group {
             None => false,
             Some(Number::Integer { max, .. }) => max < 8,
-            Some(Number::I8) => false,
+            Some(Number::I8 | Number::F32 | Number::F16) => false,
             Some(_) => true,
         };
         block || group
@@ -1222,10 +1227,37 @@ impl<const N: usize> Factor<N> {
     }
 
     fn bits<const G: usize>(&self) -> (u32, [u8; G]) {
-        let groups =
-            std::array::from_fn(|g| self.product.group.map_or(0, |number| number.bits(self.groups[g]) as u8));
+        let groups = match self.product.group {
+            Some(number) => stored(number, self.groups[..self.count].iter().map(|&value| number.bits(value))),
+            None => [0; G],
+        };
         (self.product.block.map_or(0, |number| number.bits(self.block)), groups)
     }
+}
+
+/// The bytes of the numbers of groups, of which there are as many as fill them.
+fn stored<const G: usize>(number: Number, bits: impl Iterator<Item = u32>) -> [u8; G] {
+    let mut bytes = [0; G];
+    let size = number.bytes();
+    for (stored, bits) in bytes.chunks_exact_mut(size).zip(bits) {
+        stored.copy_from_slice(&bits.to_le_bytes()[..size]);
+    }
+    bytes
+}
+
+/// The unit of weights, the weights in it, and their importance, of which the largest is 1; all finite.
+fn in_units<const N: usize>(weights: &[f32; N], importance: Option<&[f32; N]>) -> (f32, [f32; N], [f32; N]) {
+    let finite = |w: f32| if w.is_nan() { 0.0 } else { w.clamp(f32::MIN, f32::MAX) };
+    let furthest = most(N, |i| finite(weights[i]).abs());
+    // The exponent alone; not so low that a constant in its units is infinite.
+    let unit = f32::from_bits(furthest.to_bits() >> 23 << 23).max(LEAST_UNIT);
+    let weights = weights.map(|w| finite(w) / unit);
+    let importance = importance.map_or([1.0; N], |importance| {
+        let most = most(N, |i| finite(importance[i]));
+        // What has no importance is rounded as well as can be had for nothing.
+        importance.map(|p| if most > 0.0 { (finite(p) / most).max(1e-6) } else { 1.0 })
+    });
+    (unit, weights, importance)
 }
 
 /// Sums over targets for as many numbers of the block: what the deviations of numbers nearest to them cost, and the cost

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::values::Table;
 use crate::bytes::each;
@@ -13,6 +13,8 @@ use crate::numbers;
 pub enum Number {
     /// IEEE half precision.
     F16,
+    /// The upper half of an IEEE single precision number.
+    Bf16,
     /// IEEE single precision.
     F32,
     /// 8 bits of exponent: 2^(bits - 127).
@@ -40,6 +42,7 @@ impl Number {
     pub(super) fn limits(self) -> (f32, f32) {
         match self {
             Self::F16 => (-65504.0, 65504.0),
+            Self::Bf16 => (-BF16_MAX, BF16_MAX),
             Self::F32 => (f32::MIN, f32::MAX),
             // So that a product with any byte is finite.
             Self::E8m0 => (exponent(0), exponent(247)),
@@ -48,6 +51,20 @@ impl Number {
             Self::I8 => (-128.0, 127.0),
             Self::Table(table) => (table.entries()[0], table.entries()[table.entries().len() - 1]),
         }
+    }
+
+    /// The bytes that one of a group takes: codes are joined to fewer bits later.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::E8m0 | Self::Ue4m3 | Self::Integer { .. } | Self::I8 | Self::Table(_) => 1,
+        }
+    }
+
+    /// Whether there are so many that they are not tried one by one.
+    pub(super) fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::Bf16 | Self::F32)
     }
 
     /// The numbers of a group from the furthest from 0 on, of each sign by itself; not 0.
@@ -80,6 +97,15 @@ impl Number {
                     (false, false) => bits - 1,
                 };
                 f16::from_bits(next).to_f32()
+            }
+            Self::Bf16 => {
+                let step = |bits: u32| f32::from_bits(bits << 16);
+                let bits = number.to_bits() >> 16;
+                match (number == 0.0, (number < 0.0) == below) {
+                    (true, _) => step(if below { 0x8001 } else { 1 }),
+                    (false, true) => step(bits + 1),
+                    (false, false) => step(bits - 1),
+                }
             }
             Self::F32 => {
                 if below {
@@ -126,7 +152,7 @@ impl Number {
     pub(super) fn powers(self) -> RangeInclusive<i32> {
         match self {
             Self::F16 => -14..=15,
-            Self::F32 | Self::E8m0 => -60..=60,
+            Self::Bf16 | Self::F32 | Self::E8m0 => -60..=60,
             Self::Ue4m3 => -9..=8,
             Self::Integer { .. } | Self::I8 | Self::Table(_) => 0..=0,
         }
@@ -139,6 +165,7 @@ impl Number {
         let value = value.clamp(low, high);
         match self {
             Self::F16 => f16::from_f32(value).to_f32(),
+            Self::Bf16 => bf16::from_f32(value).to_f32(),
             Self::F32 => value,
             // A fraction of one half or more rounds up, into the exponent.
             Self::E8m0 if value >= 0.75 * f32::MIN_POSITIVE => {
@@ -194,6 +221,7 @@ impl Number {
     pub(super) fn bits(self, value: f32) -> u32 {
         match self {
             Self::F16 => f16::from_f32(value).to_bits().into(),
+            Self::Bf16 => value.to_bits() >> 16,
             Self::F32 => value.to_bits(),
             Self::E8m0 => value.to_bits() >> 23,
             Self::Ue4m3 if value >= UE4M3_NORMAL => (value.to_bits() >> 20) - UE4M3_BIAS,
@@ -208,6 +236,7 @@ impl Number {
     pub fn value(self, bits: u32) -> f32 {
         match self {
             Self::F16 => f16::from_bits(bits as u16).to_f32(),
+            Self::Bf16 => bf16::from_bits(bits as u16).to_f32(),
             Self::F32 => f32::from_bits(bits),
             Self::E8m0 => exponent(bits as u8),
             Self::Ue4m3 => ue4m3(bits as u8),
@@ -236,6 +265,8 @@ fn exponent(bits: u8) -> f32 {
 /// From here on the numbers of f16 are close enough that no neighbour is worth a look: 2^-5 of them at the most, so that a
 /// scale is off by 2^-6 and the squared error larger by 2^-12 of that of zeros.
 const F16_FINE: f32 = 1.0 / (1 << 19) as f32;
+/// The largest finite bf16.
+const BF16_MAX: f32 = f32::from_bits(0x7F7F_0000);
 /// The bits of 448, the largest number.
 const UE4M3_MAX: u8 = 0x7E;
 /// The smallest number with an exponent of its own.
@@ -253,13 +284,14 @@ mod tests {
     use super::{Number, Table};
 
     const TABLE: Table = Table::new(&[3, -9, 100, 0, 7]);
-    const NUMBERS: [(Number, u32); 7] = [
+    const NUMBERS: [(Number, u32); 8] = [
         (Number::E8m0, 247),
         (Number::Ue4m3, 0x7E),
         (Number::Integer { first: -32, step: 1, max: 63 }, 63),
         (Number::Integer { first: 1, step: 2, max: 15 }, 15),
         (Number::I8, 255),
         (Number::F16, 0x7BFF),
+        (Number::Bf16, 0x7F7F),
         (Number::Table(&TABLE), 4),
     ];
 
@@ -282,7 +314,7 @@ mod tests {
                 let nearest = number.nearest(value);
                 let distance = |bits| (number.value(bits) - value).abs();
                 let least = (0..=last).map(distance).fold(f32::INFINITY, f32::min);
-                if number != Number::F16 || value >= 0.0 {
+                if !number.is_float() || value >= 0.0 {
                     assert_eq!((nearest - value).abs(), least, "{number:?}: {value} became {nearest}");
                 }
             }
@@ -291,7 +323,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_the_next_numbers_and_never_outside() {
-        for (number, last) in NUMBERS.into_iter().filter(|(number, _)| *number != Number::F16) {
+        for (number, last) in NUMBERS.into_iter().filter(|(number, _)| !number.is_float()) {
             let mut all: Vec<f32> = (0..=last).map(|bits| number.value(bits)).collect();
             all.sort_by(f32::total_cmp);
             for (i, &value) in all.iter().enumerate() {

@@ -565,6 +565,11 @@ impl Even {
         let (low, high) = number.limits();
         (Self { lowest: low / step, steps: (high - low) / step }, step)
     }
+
+    /// The same values with something added to each.
+    pub fn moved(self, by: f32) -> Self {
+        Self { lowest: self.lowest + by, ..self }
+    }
 }
 
 impl Values for Even {

@@ -3,12 +3,10 @@ use quantloom_kernels::quant_format;
 quant_format! {
     block Types[32] {
         d: f64,
-        e: [f16; 2],
-        s: u8,
-        f: [f32; 2],
+        f: [f32; 2000],
         none: [u8; 0],
         qs: [i8; 32],
-        w = d * e * s * f * none * qs;
+        w = d * f * none * qs;
     }
 
     block CodesOfNoType[32] {

@@ -15,14 +15,6 @@ quant_format! {
         w = d * a * b;
     }
 
-    block TwoGroups[32] {
-        d: f16,
-        s: [i8; 2],
-        t: [i8; 4],
-        qs: [i8; 32],
-        w = d * s * t * qs;
-    }
-
     block NoScale[32] {
         s: [i8; 2],
         qs: [i8; 32],
@@ -44,12 +36,55 @@ quant_format! {
         w = d * qs + m + n;
     }
 
-    block CodedZeroPoint[64] {
+    block TwoZeroPoints[64] {
+        d: f16,
+        z: [u8; 2],
+        y: u8,
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - z - y);
+    }
+
+    block ZeroPointAndMinimum[64] {
+        d: f16,
+        m: f16,
+        z: [u8; 2],
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - z) + m;
+    }
+
+    block ZeroPointOfEachWeight[64] {
+        d: f16,
+        zs: [u8; 32],
+        qs: [u8; 32],
+        z[h: 2, i: 32] = zs[i] >> 4 * h & 15;
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - z);
+    }
+
+    block CodedZeroPointOfScales[64] {
+        d: f16,
+        s: [u8; 2],
+        z: u8,
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (s - z) * (q - 8);
+    }
+
+    block TwoNumbers[64] {
+        d: f16,
+        qs: [u8; 32],
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * (q - 7 - 1);
+    }
+
+    block CodesLast[64] {
         d: f16,
         z: [u8; 2],
         qs: [u8; 32],
         q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
-        w = d * (q - z);
+        w = d * (1 - z + q);
     }
 
     block TwoCodebooks[128] {
@@ -117,12 +152,12 @@ quant_format! {
         w = (d + e) * q;
     }
 
-    block CodedOffset[32] {
+    block NoCodesInSum[32] {
         d: f16,
         z: [u8; 2],
         qs: [u8; 16],
         q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
-        w = d * (q + z);
+        w = d * (d * q - z);
     }
 }
 

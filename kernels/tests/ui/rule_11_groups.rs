@@ -8,6 +8,12 @@ quant_format! {
         w = d * s * qs;
     }
 
+    block ManyNumbers[32] {
+        d: [f16; 16],
+        qs: [i8; 32],
+        w = d * qs;
+    }
+
     block Thirds[96] {
         d: f16,
         s: [i8; 2],

@@ -104,6 +104,38 @@ quant_format! {
         w = d * signs(s) * T[q];
     }
 
+    block NumberBesideZeroPoint[32] {
+        d: f16,
+        z: [i8; 2],
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (q - z - 16);
+    }
+
+    block ZeroPointOfNumbers[32] {
+        d: f16,
+        s: [f16; 2],
+        sz: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (s - sz) * (q - 8);
+    }
+
+    block SignedScales[32] {
+        d: f16,
+        s: [i8; 2],
+        sz: f16,
+        qs: [u8; 16],
+        q[h: 2, i: 16] = qs[i] >> 4 * h & 15;
+        w = d * (s - sz - 1) * (q - 8);
+    }
+
+    block WideNumbersAsWeights[32] {
+        d: f16,
+        qs: [bf16; 32],
+        w = d * qs;
+    }
+
     block FactorBehind[32] {
         d: f16,
         qs: [u8; 16],

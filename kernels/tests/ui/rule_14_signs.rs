@@ -43,6 +43,16 @@ quant_format! {
         w = d * signs(sign) * T[q];
     }
 
+    block ZeroPoint[128] {
+        d: f16,
+        z: u8,
+        sign: [u8; 16],
+        qs: [u8; 32],
+        table T = [1, 2, 4, 8];
+        q[l: 4, i: 32] = qs[i] >> 2 * l & 3;
+        w = d * signs(sign) * (T[q] - z);
+    }
+
     block Function[128] {
         d: f16,
         sign: [u8; 16],

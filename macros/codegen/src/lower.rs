@@ -12,10 +12,11 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use self::ways::Way;
-use crate::model::{CHUNK, Codes, Cut, FieldType, GroupScale, ScaleValue, Term, Value};
+use crate::model::{CHUNK, Codes, Cut, FieldType, ScaleValue, Source, Term, Value};
 use crate::plan::block_sums::{self, BlockSums, GroupPlane};
 use crate::plan::{
-    BitRun, Chunk, ChunkCodes, Factor, LANES, Lanes, Loop, Minimum, Moves, Picked, Plan, Plane, Scale,
+    BitRun, Chunk, ChunkCodes, Factor, GroupFactor, LANES, Lanes, Loop, Minimum, Moves, Picked, Plan, Plane,
+    Scale,
 };
 
 /// Every instruction set, the plainest first; of those that a CPU has, the last is used.
@@ -158,6 +159,10 @@ primitives! { $
         fn scales(codes: &[TokenStream], signed: bool, zero: i32) -> TokenStream;
         /// Floats: for each of a `[u8; 8]` of each block the entry of a `&[f32; 256]`.
         fn numbers(codes: &[TokenStream], table: TokenStream) -> TokenStream;
+        /// Floats from eight f16 of each block, a `[u16; 8]` of their bits.
+        fn halves(bits: &[TokenStream]) -> TokenStream;
+        /// Floats from a `[f32; 8]` of each block.
+        fn singles(eights: &[TokenStream]) -> TokenStream;
         /// Floats: the f16 at a byte offset of each block, in every lane of that.
         fn splat_f16(blocks: &[TokenStream], offset: usize) -> TokenStream;
         /// Floats from `place`, a `&[f32; 8]`.
@@ -540,7 +545,7 @@ fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     // Signs are spread over bytes, tested, and applied.
     let signs = if first.signs.is_some() { 3 } else { 0 };
     let step =
-        STEP + 2 * planes + constants(plan, &first.codes) + signs + usize::from(plan.scale.group.is_some());
+        STEP + 2 * planes + constants(plan, &first.codes) + signs + usize::from(plan.scale.size.is_some());
     let most = match first.codes {
         // Indices of entries are computed in general registers, which have no room for those of more rows.
         ChunkCodes::Entries(_) => 2,
@@ -783,13 +788,13 @@ pub fn expand(isa: &dyn Isa, plan: &Plan, name: &proc_macro2::Ident) -> TokenStr
     let signs = even_signs(isa, plan, &blocks).map(|signs| quote!(let signs = #signs;));
     let load_minima = minima.as_ref().map(|(_, minima)| stored(&minimum_array, minima));
     let halves = |array: &TokenStream, scales: &Scales, chunk: &Chunk| {
-        let pick = [0, CHUNK / 2].map(|half| match scales.scale.group {
-            Some(group) if scales.in_memory => {
-                let index = group_index(chunk, group, half);
+        let pick = [0, CHUNK / 2].map(|half| match scales.scale.size {
+            Some(size) if scales.in_memory => {
+                let index = group_index(chunk, size, half);
                 quote!(#array[#index])
             }
-            group => {
-                let group = group.map_or(0, |group| (chunk.number * CHUNK + half) / group.size);
+            size => {
+                let group = size.map_or(0, |size| (chunk.number * CHUNK + half) / size);
                 let (vector, lane) = (group / LANES, group % LANES);
                 quote!(#array[#vector][#lane])
             }
@@ -885,12 +890,12 @@ fn scaled(chunk: &Chunk, by: usize, more: usize) -> TokenStream {
     if more == 0 { number } else { quote!(#number + #more) }
 }
 
-/// The number of the group that weight `weight` of a chunk is in.
-fn group_index(chunk: &Chunk, group: &GroupScale, weight: usize) -> TokenStream {
-    if group.size <= CHUNK {
-        return scaled(chunk, CHUNK / group.size, weight / group.size);
+/// The number of the group of `size` weights that weight `weight` of a chunk is in.
+fn group_index(chunk: &Chunk, size: usize, weight: usize) -> TokenStream {
+    if size <= CHUNK {
+        return scaled(chunk, CHUNK / size, weight / size);
     }
-    let (number, chunks) = (number(chunk), group.size / CHUNK);
+    let (number, chunks) = (number(chunk), size / CHUNK);
     quote!((#number) / #chunks)
 }
 
@@ -1068,7 +1073,7 @@ struct Scales<'a> {
 
 impl<'a> Scales<'a> {
     fn new(name: &str, isa: &'a dyn Isa, plan: &'a Plan<'a>, scale: &'a Scale<'a>) -> Self {
-        let in_memory = has_loops(isa, plan) && scale.group.is_some();
+        let in_memory = has_loops(isa, plan) && scale.size.is_some();
         let names = if in_memory {
             vec![format_ident!("{name}_array")]
         } else {
@@ -1085,14 +1090,21 @@ impl<'a> Scales<'a> {
 
     /// Statements that compute the array; `index` selects the row.
     fn fill(&self, index: &TokenStream, blocks: &[TokenStream]) -> TokenStream {
-        let (Some(group), [block]) = (self.scale.group, blocks) else { return quote!() };
+        let [block] = blocks else { return quote!() };
         let (name, base, vectors) = (&self.names[0], self.base(blocks), self.plan.scale_vectors(self.scale));
-        let codes = all_scale_codes(self.plan, group, block);
-        let value = self.value(group, self.eight(group, &[quote!(kernels::bytes::eight_at(codes, 8 * v))]));
-        let store = self.isa.store(quote!(#name #index.as_chunks_mut::<8>().0[v]), value);
+        let groups = || self.scale.groups.iter().enumerate();
+        let codes = groups().map(|(g, group)| {
+            let (names, codes) = (codes_name(g), all_scale_codes(self.plan, group, block));
+            quote!(let #names = #codes;)
+        });
+        let values = groups().map(|(g, group)| {
+            let eight = eight_scale_codes(self.plan, group, codes_name(g), quote!(8 * v));
+            self.value(g, group, self.eight(group, &[eight]))
+        });
+        let store = self.isa.store(quote!(#name #index.as_chunks_mut::<8>().0[v]), self.product(values));
         quote! {
             #base
-            let codes = #codes;
+            #(#codes)*
             for v in 0..#vectors {
                 #store
             }
@@ -1102,94 +1114,123 @@ impl<'a> Scales<'a> {
     /// Statements that compute what all of them share.
     fn shared(&self, blocks: &[TokenStream]) -> TokenStream {
         let base = self.base(blocks);
-        let codes = self.planes().map(|planes| {
+        let codes = self.scale.groups.iter().enumerate().filter_map(|(g, group)| {
+            let planes = self.planes(group)?;
             let bits = planes.iter().map(|plane| self.isa.plane(blocks, self.plan.format.bytes(), plane));
-            let codes = bits.reduce(|a, b| self.isa.or(a, b));
-            quote!(let codes = #codes;)
+            let (names, codes) = (codes_name(g), bits.reduce(|a, b| self.isa.or(a, b)));
+            Some(quote!(let #names = #codes;))
         });
-        quote!(#base #codes)
+        quote!(#base #(#codes)*)
     }
 
-    /// The planes of the groups' codes, where all are taken out of the block together.
-    fn planes(&self) -> Option<&[Plane]> {
-        let group = self.scale.group?;
-        let is_linear = matches!(group.value, ScaleValue::Linear { .. });
+    /// The planes of a factor's codes, where all are taken out of the block together.
+    fn planes<'g>(&self, group: &'g GroupFactor) -> Option<&'g [Plane]> {
+        let is_linear = matches!(group.scale.value, ScaleValue::Linear { .. });
         let bytes = self.plan.format.bytes();
         let together = |planes: &&[Plane]| planes.iter().all(|plane| ways::windows(plane, bytes).is_some());
-        self.scale.group_planes.as_deref().filter(|_| is_linear).filter(together)
+        group.planes.as_deref().filter(|_| is_linear).filter(together)
     }
 
-    /// A statement that computes the product of the block's factors.
+    /// Statements that compute the product of the block's factors, and what is added to factors of groups.
     fn base(&self, blocks: &[TokenStream]) -> TokenStream {
+        let d = self.scale.block.iter().map(|factor| self.factor(factor, blocks));
+        let d = d.reduce(|a, b| self.isa.mul(a, b)).map(|d| quote!(let d = #d;));
+        let offsets = self.scale.groups.iter().enumerate().filter_map(|(g, group)| {
+            let (_, factor) = group.offset.as_ref()?;
+            let (name, value) = (offset_name(g), self.factor(factor, blocks));
+            Some(quote!(let #name = #value;))
+        });
+        quote!(#d #(#offsets)*)
+    }
+
+    /// Floats: a factor of each block, in every lane of that.
+    fn factor(&self, factor: &Factor, blocks: &[TokenStream]) -> TokenStream {
         let isa = self.isa;
         let splat = |of: &dyn Fn(&TokenStream) -> TokenStream| {
             isa.splat_each(&blocks.iter().map(of).collect::<Vec<_>>())
         };
-        let factors = self.scale.block.iter().map(|factor| match factor {
+        match factor {
             Factor::F16 { offset } => isa.splat_f16(blocks, *offset),
+            Factor::BF16 { offset } => {
+                splat(&|block| quote!(kernels::bytes::bf16_at::<#offset, _>(#block).to_f32()))
+            }
             Factor::F32 { offset } => splat(&|block| quote!(kernels::bytes::f32_at::<#offset, _>(#block))),
             Factor::Number { ty, offset, constant } => {
                 let numbers = numbers(*ty, *constant);
                 splat(&|block| quote!(#numbers[usize::from(#block[#offset])]))
             }
             Factor::Constant(constant) => isa.splat(quote!(#constant)),
-        });
-        let d = factors.reduce(|a, b| isa.mul(a, b));
-        d.map_or(quote!(), |d| quote!(let d = #d;))
+        }
     }
 
     /// The value of each variable.
     fn values(&self, blocks: &[TokenStream]) -> Vec<TokenStream> {
-        let Some(group) = self.scale.group else { return vec![quote!(d)] };
-        let value = |v| {
-            if self.planes().is_some() {
-                let signed = self.plan.format.codes[group.code].signed;
-                let zero = code_zero(group);
-                return self.value(group, self.isa.floats(self.isa.widen(quote!(codes), v, signed, zero)));
+        if self.scale.groups.is_empty() {
+            return vec![quote!(d)];
+        }
+        let of_group = |v: usize, (g, group): (usize, &GroupFactor)| {
+            if self.planes(group).is_some() {
+                let (names, signed, zero) =
+                    (codes_name(g), has_signed_codes(self.plan, group), code_zero(group));
+                return self.value(g, group, self.isa.floats(self.isa.widen(names, v, signed, zero)));
             }
             let eights: Vec<_> = blocks.iter().map(|block| scale_codes(self.plan, group, v, block)).collect();
-            self.value(group, self.eight(group, &eights))
+            self.value(g, group, self.eight(group, &eights))
         };
+        let value = |v| self.product(self.scale.groups.iter().enumerate().map(|group| of_group(v, group)));
         (0..self.names.len()).map(value).collect()
     }
 
-    /// Floats for eight codes of each block, as bytes: numbers, or what is linear in them.
-    fn eight(&self, group: &GroupScale, eights: &[TokenStream]) -> TokenStream {
-        let (isa, signed) = (self.isa, self.plan.format.codes[group.code].signed);
-        match &group.value {
+    /// Floats for eight codes of each block, as bytes: numbers, or what is linear in them; or for eight wider numbers.
+    fn eight(&self, group: &GroupFactor, eights: &[TokenStream]) -> TokenStream {
+        let (isa, signed) = (self.isa, has_signed_codes(self.plan, group));
+        match &group.scale.value {
             ScaleValue::Linear { .. } => isa.scales(eights, signed, code_zero(group)),
             ScaleValue::Table { entries } => {
                 let looked_up =
                     eights.iter().map(|eight| quote!(kernels::bytes::looked_up(#eight, &[#(#entries),*])));
                 isa.scales(&looked_up.collect::<Vec<_>>(), true, 0)
             }
-            ScaleValue::Number(ty) => isa.numbers(eights, numbers(*ty, self.scale.group_constant)),
+            ScaleValue::Number(FieldType::F16) => isa.halves(eights),
+            ScaleValue::Number(FieldType::BF16 | FieldType::F32) => isa.singles(eights),
+            ScaleValue::Number(ty) => isa.numbers(eights, numbers(*ty, group.constant)),
         }
     }
 
-    /// The scales of eight groups of each block, of which `eight` are floats for the codes.
-    fn value(&self, group: &GroupScale, eight: TokenStream) -> TokenStream {
+    /// The scales of eight groups of each block by factor `g`, of which `eight` are floats for the codes.
+    fn value(&self, g: usize, group: &GroupFactor, eight: TokenStream) -> TokenStream {
         let isa = self.isa;
-        let scales = match &group.value {
+        let scales = match &group.scale.value {
             ScaleValue::Linear { factor, zero } if *factor != 1 => {
                 let (factor, more) = (*factor as f32, -*zero as f32);
                 isa.fma(isa.splat(quote!(#factor)), eight, isa.splat(quote!(#more)), false)
             }
             _ => eight,
         };
-        if self.scale.block.is_empty() { scales } else { isa.mul(quote!(d), scales) }
+        match &group.offset {
+            Some((subtract, _)) => {
+                let offset = offset_name(g);
+                isa.add(scales, quote!(#offset), *subtract)
+            }
+            None => scales,
+        }
+    }
+
+    /// The product of the block's factors and those of groups.
+    fn product(&self, groups: impl Iterator<Item = TokenStream>) -> TokenStream {
+        let block = (!self.scale.block.is_empty()).then(|| quote!(d));
+        block.into_iter().chain(groups).reduce(|a, b| self.isa.mul(a, b)).unwrap_or_default()
     }
 
     /// The floats for the lanes of a chunk's dot product; `index` selects the row.
     fn of_dot(&self, chunk: &Chunk, index: &TokenStream) -> TokenStream {
-        let lanes = |group: &GroupScale| self.plan.dot_lanes(group, chunk.number);
+        let lanes = |size: usize| self.plan.dot_lanes(size, chunk.number);
         self.at(chunk, 0, CHUNK / LANES, lanes, index)
     }
 
     /// The floats for eight weights, the `eighth`-th such run of a chunk; `index` selects the row.
     fn of_weights(&self, chunk: &Chunk, eighth: usize, index: &TokenStream) -> TokenStream {
-        let lanes =
-            |group: &GroupScale| self.plan.weight_lanes(group, chunk.number * (CHUNK / LANES) + eighth);
+        let lanes = |size: usize| self.plan.weight_lanes(size, chunk.number * (CHUNK / LANES) + eighth);
         self.at(chunk, eighth * LANES, 1, lanes, index)
     }
 
@@ -1199,22 +1240,22 @@ impl<'a> Scales<'a> {
         chunk: &Chunk,
         first: usize,
         per_lane: usize,
-        lanes: impl Fn(&GroupScale) -> Lanes,
+        lanes: impl Fn(usize) -> Lanes,
         index: &TokenStream,
     ) -> TokenStream {
         let isa = self.isa;
-        let Some(group) = self.scale.group else {
+        let Some(size) = self.scale.size else {
             let name = &self.names[0];
             return quote!(#name #index);
         };
         if !self.in_memory {
-            let lanes = lanes(group);
+            let lanes = lanes(size);
             let name = &self.names[lanes.vector];
             return isa.permute(quote!(#name #index), lanes.index);
         }
-        let (name, at) = (&self.names[0], group_index(chunk, group, first));
+        let (name, at) = (&self.names[0], group_index(chunk, size, first));
         // Groups of more than a chunk hold whole chunks, so that all lanes are in one.
-        let size = group.size.min(CHUNK);
+        let size = size.min(CHUNK);
         let lane_groups: [u8; LANES] =
             std::array::from_fn(|lane| ((first + lane * per_lane) / size - first / size) as u8);
         if lane_groups == [0; LANES] {
@@ -1226,11 +1267,27 @@ impl<'a> Scales<'a> {
 }
 
 /// What is taken off a code while it is an integer: the zero point, where nothing is multiplied with the code before.
-fn code_zero(group: &GroupScale) -> i32 {
-    match group.value {
+fn code_zero(group: &GroupFactor) -> i32 {
+    match group.scale.value {
         ScaleValue::Linear { factor: 1, zero } => zero,
         _ => 0,
     }
+}
+
+/// Whether a factor's codes are bytes with signs.
+fn has_signed_codes(plan: &Plan, group: &GroupFactor) -> bool {
+    group.scale.code().is_some_and(|code| plan.format.codes[code].signed)
+}
+
+/// The variable of all codes of factor `g`.
+fn codes_name(g: usize) -> TokenStream {
+    let name = if g == 0 { format_ident!("codes") } else { format_ident!("codes_{g}") };
+    quote!(#name)
+}
+
+/// The variable of what is added to factor `g`.
+fn offset_name(g: usize) -> proc_macro2::Ident {
+    format_ident!("offset_{g}")
 }
 
 /// The numbers of a type of 8 bits, times a constant: a `&[f32; 256]`.
@@ -1239,11 +1296,16 @@ fn numbers(ty: FieldType, constant: f32) -> TokenStream {
     quote!((const { &kernels::numbers::#name(#constant) }))
 }
 
-/// The `v`-th eight scale codes of a block, as `[u8; 8]` with zeros where there are fewer: the block's very
-/// bytes where each code is one.
-fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -> TokenStream {
-    let codes = &plan.format.codes[group.code];
+/// What a factor of groups has for the `v`-th eight products of a block: codes as `[u8; 8]` with zeros where there are fewer,
+/// the block's very bytes where each code is one, or wider numbers.
+fn scale_codes(plan: &Plan, group: &GroupFactor, v: usize, block: &TokenStream) -> TokenStream {
     let first = v * LANES;
+    let Some(codes) = group.scale.code().map(|code| &plan.format.codes[code]) else {
+        return eight_scale_codes(plan, group, all_scale_codes(plan, group, block), quote!(#first));
+    };
+    if group.repeats > 1 {
+        return eight_scale_codes(plan, group, all_scale_codes(plan, group, block), quote!(#first));
+    }
     let count = LANES.min(codes.len() - first);
     match bytes_of_codes(plan, codes, first, count, block) {
         Some(field) if count == LANES => quote!(*#field),
@@ -1255,13 +1317,35 @@ fn scale_codes(plan: &Plan, group: &GroupScale, v: usize, block: &TokenStream) -
     }
 }
 
-/// All scale codes of a block, what makes a `&[u8]`.
-fn all_scale_codes(plan: &Plan, group: &GroupScale, block: &TokenStream) -> TokenStream {
-    let codes = &plan.format.codes[group.code];
-    bytes_of_codes(plan, codes, 0, codes.len(), block).unwrap_or_else(|| {
-        let codes = accessed(plan, codes, block);
-        quote!(&#codes)
-    })
+/// The same for the eight products from `first` on, out of `all` that the factor has.
+fn eight_scale_codes(plan: &Plan, group: &GroupFactor, all: TokenStream, first: TokenStream) -> TokenStream {
+    let repeats = group.repeats;
+    match group.scale.source {
+        Source::Codes(_) if repeats == 1 => quote!(kernels::bytes::eight_at(#all, #first)),
+        Source::Codes(_) => quote!(kernels::bytes::eight_repeated(#all, #first, #repeats)),
+        Source::Numbers(field) => {
+            let ty = format_ident!("eight_{}", plan.format.fields[field].ty.name());
+            quote!(kernels::bytes::#ty(#all, #first, #repeats))
+        }
+    }
+}
+
+/// All scale codes of a block, what makes a `&[u8]`, or the bytes of wider numbers.
+fn all_scale_codes(plan: &Plan, group: &GroupFactor, block: &TokenStream) -> TokenStream {
+    match group.scale.source {
+        Source::Codes(code) => {
+            let codes = &plan.format.codes[code];
+            bytes_of_codes(plan, codes, 0, codes.len(), block).unwrap_or_else(|| {
+                let codes = accessed(plan, codes, block);
+                quote!(&#codes)
+            })
+        }
+        Source::Numbers(field) => {
+            let (field, bytes) = (&plan.format.fields[field], plan.format.bytes());
+            let (offset, count) = (field.offset, field.bytes());
+            quote!(kernels::bytes::field::<#offset, #count, #bytes>(#block))
+        }
+    }
 }
 
 /// The codes of a block, by their accessor.

@@ -41,6 +41,8 @@ pub struct Field {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FieldType {
     F16,
+    /// The upper half of an f32.
+    BF16,
     F32,
     /// 8 bits of exponent: a power of two.
     E8M0,
@@ -144,45 +146,71 @@ pub struct Signs {
 /// Weights whose signs are in one code.
 pub const SIGNS: usize = 8;
 
-/// Scale factors: any number of block-wide ones and at most one vector of group scales.
+/// Scale factors: any number of block-wide ones, and any number of vectors of group scales, whose groups may differ in size.
+#[derive(Clone)]
 pub struct Product {
     /// A power of two.
     pub constant: f32,
     /// Indices of single fields of a number format.
     pub block: Vec<usize>,
-    pub group: Option<GroupScale>,
+    pub groups: Vec<GroupScale>,
 }
 
-/// One scale code per group of consecutive weights.
+/// One scale per group of consecutive weights. A single byte is that of a group as large as the block.
+#[derive(Clone)]
 pub struct GroupScale {
-    pub code: usize,
+    pub source: Source,
     pub value: ScaleValue,
+    /// A number of the block that is added to the value.
+    pub offset: Option<Offset>,
     /// Weights per group.
     pub size: usize,
 }
 
+/// Where the scales of groups are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In codes of up to 8 bits.
+    Codes(usize),
+    /// In a field that is an array of numbers wider than a byte.
+    Numbers(usize),
+}
+
+/// A number of the block that is added to the scales of groups, or subtracted.
+#[derive(Clone, Copy)]
+pub struct Offset {
+    pub subtract: bool,
+    /// The index of a single field of a number format.
+    pub field: usize,
+}
+
 /// What a scale's code stands for.
+#[derive(Clone)]
 pub enum ScaleValue {
     /// factor · code - zero
     Linear { factor: i32, zero: i32 },
     /// The entry of a table.
     Table { entries: Vec<i8> },
-    /// A number of 8 bits.
+    /// A number.
     Number(FieldType),
 }
 
 pub struct Minimum {
     pub subtract: bool,
     pub product: Product,
+    /// What is taken off codes, or added to them, before they are multiplied by the scale, if that is where the minimum comes
+    /// from: `product` is then the scale times this.
+    pub zero: Option<Product>,
 }
 
 impl FieldType {
-    pub const ALL: [Self; 6] = [Self::F16, Self::F32, Self::E8M0, Self::Ue4m3, Self::U8, Self::I8];
+    pub const ALL: [Self; 7] =
+        [Self::F16, Self::BF16, Self::F32, Self::E8M0, Self::Ue4m3, Self::U8, Self::I8];
 
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::BF16 => 2,
             Self::E8M0 | Self::Ue4m3 | Self::U8 | Self::I8 => 1,
         }
     }
@@ -190,6 +218,7 @@ impl FieldType {
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
+            Self::BF16 => "bf16",
             Self::F32 => "f32",
             Self::E8M0 => "e8m0",
             Self::Ue4m3 => "ue4m3",
@@ -205,6 +234,11 @@ impl FieldType {
 }
 
 impl Field {
+    /// Whether it is an array of numbers wider than a byte, which are no codes.
+    pub fn is_wide(&self) -> bool {
+        self.count.is_some() && self.ty.bytes() > 1
+    }
+
     pub fn bytes(&self) -> usize {
         self.ty.bytes() * self.count.unwrap_or(1)
     }
@@ -236,7 +270,28 @@ impl Affine {
 
 impl Default for Product {
     fn default() -> Self {
-        Self { constant: 1.0, block: Vec::new(), group: None }
+        Self { constant: 1.0, block: Vec::new(), groups: Vec::new() }
+    }
+}
+
+impl Product {
+    /// `self · other`
+    pub fn times(&self, other: &Self) -> Self {
+        Self {
+            constant: self.constant * other.constant,
+            block: [&self.block[..], &other.block].concat(),
+            groups: [&self.groups[..], &other.groups].concat(),
+        }
+    }
+}
+
+impl GroupScale {
+    /// The code vector of the scales, where these are codes.
+    pub fn code(&self) -> Option<usize> {
+        match self.source {
+            Source::Codes(code) => Some(code),
+            Source::Numbers(_) => None,
+        }
     }
 }
 

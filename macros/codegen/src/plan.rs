@@ -8,7 +8,7 @@ use self::loops::UNROLLED;
 pub use self::loops::{Loop, Moves};
 use self::quantizer::{Quantizer, quantizer};
 use crate::model::{
-    CHUNK, Codes, Cut, FieldType, Format, GroupScale, Piece, Product, SIGNS, ScaleValue, Term, Value,
+    CHUNK, Codes, Cut, Field, FieldType, Format, GroupScale, Piece, Product, SIGNS, ScaleValue, Term, Value,
 };
 
 pub mod block_sums;
@@ -37,16 +37,27 @@ pub struct Plan<'f> {
     pub quantizer: Result<Quantizer, String>,
 }
 
-/// How a product of scales is computed: factors of the block, and one of each group.
+/// How a product of scales is computed: factors of the block, and of its groups.
 pub struct Scale<'f> {
     pub block: Vec<Factor>,
-    pub group: Option<&'f GroupScale>,
+    pub groups: Vec<GroupFactor<'f>>,
+    /// The weights that have one product; `None` where all of a block have.
+    pub size: Option<usize>,
+}
+
+/// A factor of which each group has one.
+pub struct GroupFactor<'f> {
+    pub scale: &'f GroupScale,
+    /// How many products follow each other that have the same one: 1 where no other factor has smaller groups.
+    pub repeats: usize,
     /// What the table of the groups' numbers is multiplied by, where they have one.
-    pub group_constant: f32,
+    pub constant: f32,
+    /// The number of the block that is added.
+    pub offset: Option<(bool, Factor)>,
     /// Where the codes of the groups come from, if each is joined from several runs of bits and all have the same ones: the first
     /// code at the first place of each plane. Codes of one run are taken one by one, which is as fast or faster (with AVX2
     /// on Zen 3 IQ2_S is by a tenth, while IQ4_XS is slower by a seventh).
-    pub group_planes: Option<Vec<Plane>>,
+    pub planes: Option<Vec<Plane>>,
 }
 
 /// What is added to the weights of a group, or subtracted.
@@ -58,6 +69,9 @@ pub struct Minimum<'f> {
 /// A factor that all weights of a block share.
 pub enum Factor {
     F16 {
+        offset: usize,
+    },
+    BF16 {
         offset: usize,
     },
     F32 {
@@ -205,24 +219,43 @@ pub fn plan(format: &Format) -> Plan<'_> {
 fn scale<'f>(format: &'f Format, product: &'f Product) -> Scale<'f> {
     let mut constant = product.constant;
     let mut take = || std::mem::replace(&mut constant, 1.0);
-    let factor = |&field: &usize| {
-        let field = &format.fields[field];
-        let (ty, offset) = (field.ty, field.offset);
-        match ty {
-            FieldType::F16 => Factor::F16 { offset },
-            FieldType::F32 => Factor::F32 { offset },
-            _ => Factor::Number { ty, offset, constant: take() },
+    let mut block: Vec<_> =
+        product.block.iter().map(|&field| factor(&format.fields[field], &mut take)).collect();
+    let size = product.groups.iter().map(|group| group.size).reduce(gcd);
+    let mut group = |scale: &'f GroupScale| {
+        let repeats = scale.size / size.unwrap_or(scale.size);
+        let by_table = matches!(scale.value, ScaleValue::Number(ty) if ty.bytes() == 1);
+        let codes = scale.code().filter(|_| repeats == 1).map(|code| &format.codes[code]);
+        GroupFactor {
+            scale,
+            repeats,
+            constant: if by_table { take() } else { 1.0 },
+            offset: scale
+                .offset
+                .map(|offset| (offset.subtract, factor(&format.fields[offset.field], &mut || 1.0))),
+            planes: codes.and_then(|codes| group_planes(format, codes)),
         }
     };
-    let mut block: Vec<_> = product.block.iter().map(factor).collect();
-    let group = product.group.as_ref();
-    let by_number = group.is_some_and(|group| matches!(group.value, ScaleValue::Number(_)));
-    let group_constant = if by_number { take() } else { 1.0 };
+    let groups = product.groups.iter().map(&mut group).collect();
     if constant != 1.0 {
         block.push(Factor::Constant(constant));
     }
-    let group_planes = group.and_then(|group| group_planes(format, &format.codes[group.code]));
-    Scale { block, group, group_constant, group_planes }
+    Scale { block, groups, size }
+}
+
+/// A number of the block, whose table, if it has one, takes in what `constant` gives.
+fn factor(field: &Field, constant: &mut impl FnMut() -> f32) -> Factor {
+    let (ty, offset) = (field.ty, field.offset);
+    match ty {
+        FieldType::F16 => Factor::F16 { offset },
+        FieldType::BF16 => Factor::BF16 { offset },
+        FieldType::F32 => Factor::F32 { offset },
+        _ => Factor::Number { ty, offset, constant: constant() },
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The planes of the codes of groups, which stand at their places again and again.
@@ -305,7 +338,7 @@ impl Plan<'_> {
     /// `gemm`.
     pub fn panel_groups(&self) -> Result<usize, String> {
         let scales = std::iter::once(&self.scale).chain(self.minimum.as_ref().map(|minimum| &minimum.scale));
-        let smallest = scales.filter_map(|scale| scale.group.map(|group| group.size)).min();
+        let smallest = scales.filter_map(|scale| scale.size).min();
         match smallest {
             Some(size) if size < CHUNK / 2 => Err(format!(
                 "each {size} weights have a scale or minimum of their own, and panels hold one for each {} at least",
@@ -315,14 +348,14 @@ impl Plan<'_> {
         }
     }
 
-    /// The scales of the eight lanes of `chunk`'s dot product, four weights to a lane.
-    pub fn dot_lanes(&self, group: &GroupScale, chunk: usize) -> Lanes {
-        lanes(group, chunk * CHUNK, CHUNK / LANES)
+    /// The scales of the eight lanes of `chunk`'s dot product, four weights to a lane, where `size` weights have one.
+    pub fn dot_lanes(&self, size: usize, chunk: usize) -> Lanes {
+        lanes(size, chunk * CHUNK, CHUNK / LANES)
     }
 
     /// The scales of eight consecutive weights, the `eighth`-th such run of the block.
-    pub fn weight_lanes(&self, group: &GroupScale, eighth: usize) -> Lanes {
-        lanes(group, eighth * LANES, 1)
+    pub fn weight_lanes(&self, size: usize, eighth: usize) -> Lanes {
+        lanes(size, eighth * LANES, 1)
     }
 
     /// How totals of weights, vectors with a lane for every `per_lane` of a block, become sums over the groups of `scale`.
@@ -332,8 +365,8 @@ impl Plan<'_> {
     pub fn sums(&self, scale: &Scale, per_lane: usize) -> Vec<Vec<Range<usize>>> {
         let per_total = LANES * per_lane;
         let totals = self.format.len / per_total;
-        let Some(group) = scale.group else { return vec![vec![0..totals]] };
-        let (vectors, totals_of_each) = (LANES.min(group.size / per_lane), group.size.div_ceil(per_total));
+        let Some(size) = scale.size else { return vec![vec![0..totals]] };
+        let (vectors, totals_of_each) = (LANES.min(size / per_lane), size.div_ceil(per_total));
         let run = |first: usize| {
             let range = first * totals_of_each..(first + 1) * totals_of_each;
             if range.end <= totals { range } else { 0..0 }
@@ -343,14 +376,14 @@ impl Plan<'_> {
 
     /// Vectors that hold `scale` of all groups.
     pub fn scale_vectors(&self, scale: &Scale) -> usize {
-        scale.group.map_or(1, |group| self.format.codes[group.code].len().div_ceil(SCALES_PER_VECTOR))
+        scale.size.map_or(1, |size| (self.format.len / size).div_ceil(SCALES_PER_VECTOR))
     }
 }
 
 /// Eight lanes of `weights_per_lane` weights, from weight `first` on. Groups of at least four weights
 /// that divide a chunk or hold whole chunks keep all eight in one vector.
-fn lanes(group: &GroupScale, first: usize, weights_per_lane: usize) -> Lanes {
-    let scale = |lane: usize| (first + lane * weights_per_lane) / group.size;
+fn lanes(size: usize, first: usize, weights_per_lane: usize) -> Lanes {
+    let scale = |lane: usize| (first + lane * weights_per_lane) / size;
     let vector = scale(0) / SCALES_PER_VECTOR;
     Lanes { vector, index: std::array::from_fn(|lane| (scale(lane) % SCALES_PER_VECTOR) as u8) }
 }

@@ -101,9 +101,34 @@ const RIGHT: &[(&str, &str, &str)] = &[
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (1 + 2 * s) * (q - 8);",
     ),
     (
-        "coded zero points",
+        "coded minima",
         "d: f16, m: f16, z: [u8; 2], qs: [u8; 16],",
         "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * q - m * z;",
+    ),
+    (
+        "coded zero points, and what they are stored minus",
+        "d: f16, z: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (q - (z + 1));",
+    ),
+    (
+        "zero points that are added, and a number",
+        "d: f16, z: [i8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (q - 8 + z);",
+    ),
+    (
+        "zero points of values of a table",
+        "d: f16, z: u8, qs: [u8; 16],",
+        "table T = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24]; q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * (T[q] - z);",
+    ),
+    (
+        "zero points that are products",
+        "ss: f16, sz: f16, zs: bf16, zz: f32, s: [u8; 4], z: [u8; 2], qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = ss * (s - sz) * (q - zs * (z - zz));",
+    ),
+    (
+        "several factors of groups, some wider than a byte",
+        "d: [f32; 2], e: [bf16; 1], s: [u8; 4], t: i8, qs: [u8; 16],",
+        "q[h: 2, i: 16] = qs[i] >> 4 * h & 15; w = d * e * s * t * (q - 8);",
     ),
 ];
 
@@ -123,10 +148,32 @@ fn right_declarations_pass() {
 /// What a format lacks is said with the reason.
 #[test]
 fn what_is_missing_is_said() {
-    let cases: [(&str, &[(&str, &str)]); 3] = [
+    let cases: [(&str, &[(&str, &str)]); 10] = [
         ("d: f16, s: [i8; 8], qs: [i8; 32], w = d * s * qs;", &[("gemm", "each 4 weights have a scale")]),
         ("d: f16, qs: [i8; 32], w = d * qs + d;", &[("quantize", "`d` stands in it twice")]),
         ("d: f16, qs: [i8; 32], w = d * qs;", &[]),
+        ("d: [f16; 2], z: u8, qs: [i8; 32], w = d * (qs - z);", &[]),
+        (
+            "d: f16, s: u8, t: [u8; 2], qs: [i8; 32], w = d * s * t * qs;",
+            &[("quantize", "`s` and `t` are factors of groups in one product")],
+        ),
+        ("d: [f32; 2], qs: [i8; 32], w = d * qs - d;", &[("quantize", "`d` stands in it twice")]),
+        (
+            "d: f16, sz: f16, s: u8, qs: [i8; 32], w = d * (s - sz) * qs;",
+            &[("quantize", "the zero point of `s` is a number that blocks store")],
+        ),
+        (
+            "d: f16, zs: f16, z: u8, qs: [i8; 32], w = d * (qs - zs * z);",
+            &[("quantize", "a product of several factors")],
+        ),
+        (
+            "d: f16, z: u8, qs: [u8; 16], table T = [-1, 0, 1, 2]; q[l: 2, i: 16] = qs[i] >> 2 * l & 3; _h[i: 16] = qs[i] >> 4; w = d * (T[q] - z);",
+            &[("quantize", "takes codes as they are")],
+        ),
+        (
+            "d: [f16; 8], z: [u8; 8], qs: [i8; 32], w = d * (qs - z);",
+            &[("gemm", "each 4 weights have a scale")],
+        ),
     ];
     for (body, expected) in cases {
         let tokens: TokenStream = format!("block X[32] {{ {body} }}").parse().expect("these are tokens");

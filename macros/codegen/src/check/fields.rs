@@ -15,27 +15,15 @@ impl Checker<'_> {
     pub fn field(&mut self, declared: &parse::Field) -> Result<(), Noted> {
         let Some(ty) = FieldType::ALL.into_iter().find(|ty| declared.ty == ty.name()) else {
             let message = format!(
-                "`{}` is no field type: use f16, f32, e8m0, ue4m3, or an array of u8, i8, e8m0 or ue4m3",
+                "`{}` is no field type: use f16, bf16, f32, e8m0, ue4m3, u8 or i8, or an array of these",
                 declared.ty
             );
             return self.errors.refuse(Rule::Fields, &declared.ty, message);
         };
         let count = declared.count.as_ref().map(|count| numbers::number(count, self.errors)).transpose()?;
-        if count.is_some_and(|count| count == 0 || count > MAX_BLOCK) {
+        if count.is_some_and(|count| count == 0 || count > MAX_BLOCK / ty.bytes()) {
             let message = format!("an array holds 1 to {MAX_BLOCK} bytes");
             return self.errors.refuse(Rule::Fields, &declared.count, message);
-        }
-        if count.is_some() && ty.bytes() > 1 {
-            let message = format!(
-                "an array of {} is not a kind of scale that kernels have: use one {0} and an array of small scale codes",
-                ty.name()
-            );
-            return self.errors.refuse(Rule::Fields, &declared.ty, message);
-        }
-        if count.is_none() && !ty.is_number() {
-            let message =
-                format!("a single `{}` is neither a scale nor codes: make it an array, or an f16", ty.name());
-            return self.errors.refuse(Rule::Fields, &declared.ty, message);
         }
         let offset = self.fields.iter().map(Field::bytes).sum();
         self.fields.push(Field { name: declared.name.to_string(), ty, count, offset });
@@ -79,7 +67,8 @@ impl Checker<'_> {
     /// Every bit of an array belongs to one code, or is padding.
     pub fn every_bit_once(&mut self) {
         for (f, field) in self.fields.iter().enumerate() {
-            let Some(count) = field.count else { continue };
+            // Numbers are used as a whole.
+            let Some(count) = field.count.filter(|_| !field.is_wide()) else { continue };
             let mut bits = vec![0_u32; count * 8];
             let mut digits = vec![0_u32; count * MOST_DIGITS];
             let mut bases = vec![None; count];

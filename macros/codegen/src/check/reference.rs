@@ -57,7 +57,9 @@ fn under_f16(format: &Format) -> Option<(&Value, Option<&Minimum>)> {
 /// Whether a product is one field of this type.
 fn is_one(format: &Format, product: &Product, ty: FieldType) -> bool {
     match product {
-        Product { constant: 1.0, block, group: None } => block.len() == 1 && format.fields[block[0]].ty == ty,
+        Product { constant: 1.0, block, groups } if groups.is_empty() => {
+            block.len() == 1 && format.fields[block[0]].ty == ty
+        }
         _ => false,
     }
 }
@@ -86,7 +88,7 @@ fn symmetric(format: &Format) -> Option<Reference> {
 fn range(format: &Format) -> Option<Reference> {
     let codes = format.weight_codes();
     match under_f16(format)? {
-        (Value::Linear { zero: 0 }, Some(Minimum { subtract: false, product }))
+        (Value::Linear { zero: 0 }, Some(Minimum { subtract: false, product, zero: None }))
             if !codes.signed && is_one(format, product, FieldType::F16) =>
         {
             Some(Reference::Range { max: codes.max() as u8 })
@@ -111,8 +113,8 @@ fn exponent(format: &Format) -> Option<Reference> {
         return None;
     };
     match scale {
-        Product { block, group: None, .. }
-            if block.len() == 1 && format.fields[block[0]].ty == FieldType::E8M0 =>
+        Product { block, groups, .. }
+            if groups.is_empty() && block.len() == 1 && format.fields[block[0]].ty == FieldType::E8M0 =>
         {
             Some(Reference::Exponent)
         }
@@ -125,6 +127,6 @@ fn largest(format: &Format) -> Option<Reference> {
         return None;
     };
     let of_group =
-        matches!(&scale.group, Some(GroupScale { value: ScaleValue::Number(FieldType::Ue4m3), .. }));
+        matches!(&scale.groups[..], [GroupScale { value: ScaleValue::Number(FieldType::Ue4m3), .. }]);
     (scale.block.is_empty() && of_group).then_some(Reference::Largest)
 }

@@ -7,8 +7,8 @@ use super::planes::path;
 use super::{Checker, Rule, list, numbers};
 use crate::error::Noted;
 use crate::model::{
-    Affine, CHUNK, Codes, Cut, Digit, FieldType, GroupScale, Minimum, Piece, Product, SIGNS, ScaleValue,
-    Signs, Term, Value, Weight,
+    Affine, CHUNK, Codes, Cut, Digit, Field, FieldType, GroupScale, Minimum, Offset, Piece, Product, SIGNS,
+    ScaleValue, Signs, Source, Term, Value, Weight,
 };
 use crate::parse::Codebook;
 
@@ -19,15 +19,27 @@ enum Factor {
     Block(usize),
     Group(GroupScale),
     Weight(usize, Value),
+    /// The codes of weights, their value, and a zero point that blocks or groups store.
+    Shifted(usize, Value, Zero),
     Signs(Signs),
+}
+
+/// What blocks or groups take off the codes of weights, or add to them.
+struct Zero {
+    subtract: bool,
+    product: Product,
 }
 
 /// A product in `w`.
 struct Factors {
     scale: Product,
     weight: Option<(usize, Value)>,
+    zero: Option<Zero>,
     signs: Option<Signs>,
 }
+
+/// A part of a sum, and whether it is subtracted.
+type Part<'e> = (bool, &'e Expr);
 
 /// What the codes of a factor stand for.
 enum Meaning {
@@ -58,7 +70,7 @@ impl Checker<'_> {
             let message = "a weight has one minimum: let the quantizer store the sum of the two in one field";
             return self.errors.refuse(Rule::Product, second, message);
         }
-        let Factors { scale, weight, signs } = self.product(main)?;
+        let Factors { scale, weight, zero, signs } = self.product(main)?;
         let Some((code, value)) = weight else {
             let message = format!(
                 "this product holds no codes for the {} weights of a block; write it first, then the minimum",
@@ -75,7 +87,20 @@ impl Checker<'_> {
         if let (Some(_), Value::Table { entries }) = (&signs, &value) {
             self.negatable(entries)?;
         }
-        let minimum = minimum.map(|(subtract, product)| self.minimum(subtract, product)).transpose()?;
+        if signs.is_some() && zero.is_some() {
+            let message = "signs negate what a table or a codebook gives, and no zero point that is taken off it: write that as a minimum, `w = d * signs(n) * T[q] - d * z;`";
+            return self.errors.refuse(Rule::Signs, main, message);
+        }
+        if let (Some(_), Some((_, second))) = (&zero, minimum) {
+            let message = "a weight has one minimum, and a zero point that blocks or groups store is one already: let the quantizer store the sum of the two in one field";
+            return self.errors.refuse(Rule::Product, second, message);
+        }
+        let minimum = match zero {
+            Some(Zero { subtract, product }) => {
+                Some(Minimum { subtract, product: scale.times(&product), zero: Some(product) })
+            }
+            None => minimum.map(|(subtract, product)| self.minimum(subtract, product)).transpose()?,
+        };
         Ok(Weight { scale, code, value, signs, minimum })
     }
 
@@ -96,11 +121,11 @@ impl Checker<'_> {
 
     /// The second product.
     fn minimum(&mut self, subtract: bool, product: &Expr) -> Result<Minimum, Noted> {
-        let Factors { scale, weight, signs } = self.product(product)?;
+        let Factors { scale, weight, signs, .. } = self.product(product)?;
         let message = match (weight, signs) {
             (None, None) => {
                 self.of_the_block(product, &scale, "minimum")?;
-                return Ok(Minimum { subtract, product: scale });
+                return Ok(Minimum { subtract, product: scale, zero: None });
             }
             (Some((_, Value::Codebook { .. })), _) => {
                 "a weight is one entry of one codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums"
@@ -115,18 +140,21 @@ impl Checker<'_> {
     fn product(&mut self, product: &Expr) -> Result<Factors, Noted> {
         let mut factors = Vec::new();
         flatten(product, &mut factors);
-        let (mut scale, mut weight, mut signs) = (Product::default(), None, None);
+        let (mut scale, mut weight, mut zero, mut signs) = (Product::default(), None, None, None);
         let mut exponent = 0;
         for factor in factors {
-            match self.factor(factor)? {
+            let of_factor = match self.factor(factor)? {
+                Factor::Shifted(code, value, of_weight) => {
+                    zero = Some(of_weight);
+                    Factor::Weight(code, value)
+                }
+                other => other,
+            };
+            match of_factor {
                 Factor::Constant(more) => exponent += more,
                 Factor::Block(field) => scale.block.push(field),
-                Factor::Group(group) => {
-                    if scale.group.replace(group).is_some() {
-                        let message = "a second vector of group scales: a product has one, whose planes are joined by `|`";
-                        return self.errors.refuse(Rule::Product, factor, message);
-                    }
-                }
+                Factor::Group(group) => scale.groups.push(group),
+                Factor::Shifted(..) => unreachable!("taken apart above"),
                 Factor::Weight(code, value) => {
                     if weight.replace((code, value)).is_some() {
                         let message = "a second factor with a code for every weight: a product has one, whose planes are joined by `|`";
@@ -142,7 +170,7 @@ impl Checker<'_> {
             }
         }
         scale.constant = self.factor_of(product, exponent)?;
-        Ok(Factors { scale, weight, signs })
+        Ok(Factors { scale, weight, zero, signs })
     }
 
     fn factor(&mut self, factor: &Expr) -> Result<Factor, Noted> {
@@ -152,9 +180,12 @@ impl Checker<'_> {
                 let Some(name) = path(factor) else {
                     return self.errors.refuse(Rule::Product, factor, "expected a name");
                 };
-                let field = self.fields.iter().position(|field| *name == field.name);
-                if let Some(field) = field.filter(|&field| self.fields[field].count.is_none()) {
+                if let Some(field) = self.single_number(name) {
                     return Ok(Factor::Block(field));
+                }
+                let field = self.fields.iter().position(|field| *name == field.name);
+                if let Some(field) = field.filter(|&field| self.fields[field].is_wide()) {
+                    return self.numbers_of_groups(factor, field);
                 }
                 let code = self.operand(name)?;
                 let meaning = match field.map(|field| self.fields[field].ty) {
@@ -164,7 +195,14 @@ impl Checker<'_> {
                 self.scaled_or_weight(factor, code, meaning)
             }
             Expr::Binary(ExprBinary { left, op: op @ (BinOp::Sub(_) | BinOp::Add(_)), right, .. }) => {
-                self.shifted(factor, left, matches!(op, BinOp::Sub(_)), right)
+                let mut parts = Vec::new();
+                sum(factor, false, &mut parts);
+                match parts[..] {
+                    [(_, first), (_, second)] if is_literal(first) || is_literal(second) => {
+                        self.shifted(factor, left, matches!(op, BinOp::Sub(_)), right)
+                    }
+                    _ => self.offset(factor, &parts),
+                }
             }
             Expr::Index(index) => {
                 let (Some(table), Some(name)) = (path(&index.expr), path(&index.index)) else {
@@ -203,20 +241,9 @@ impl Checker<'_> {
         // A sum is the same either way round.
         let (left, right) = if !subtract && is_literal(left) { (right, left) } else { (left, right) };
         if !is_literal(right) {
-            let message = match plain(right) {
-                _ if is_literal(left) => {
-                    format!("codes come before the number, as in `(q {operator} 8)`: for values that fall declare a table of them")
-                }
-                Expr::Index(_) if matches!(plain(left), Expr::Index(_)) => {
-                    "a weight is one entry of one table or codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums".to_owned()
-                }
-                _ if path(left).is_some_and(|name| self.is_single(name)) => {
-                    "scales are multiplied and not added: let the quantizer store the sum in one field".to_owned()
-                }
-                _ => {
-                    format!("a zero point is a number. Where blocks or groups store their own, multiply out: `w = d * q {operator} d * z;` has kernels, and with a field of its own for the second scale, `w = d * q {operator} m * z;`, a quantizer too")
-                }
-            };
+            let message = format!(
+                "codes come before the number, as in `(q {operator} 8)`: for values that fall declare a table of them"
+            );
             return self.errors.refuse(Rule::Product, right, message);
         }
         let (code, times) = self.multiple(left, operator)?;
@@ -238,14 +265,125 @@ impl Checker<'_> {
         self.scaled_or_weight(factor, code, Meaning::Linear { factor: times as i32, zero })
     }
 
+    /// `(codes - zero)` where blocks or groups store the zero point: `(q - z)`, `(q - z - 1)`, `(s - sz)`.
+    fn offset(&mut self, factor: &Expr, parts: &[Part]) -> Result<Factor, Noted> {
+        let numbers = || parts.iter().filter(|(_, part)| is_literal(part));
+        let others: Vec<_> = parts.iter().filter(|(_, part)| !is_literal(part)).collect();
+        let (&(negative, main), &(subtract, stored)) = match others[..] {
+            [main, stored] => (main, stored),
+            [main] => {
+                let message = "write one number: what is taken off codes, or added to them, in all";
+                let blame = numbers().next_back().map_or(main.1, |number| number.1);
+                return self.errors.refuse(Rule::Product, blame, message);
+            }
+            [_, _, third, ..] => {
+                let message = "what is taken off codes, or added to them, is one product and a number, as in `(q - z - 1)`: let the quantizer store the sum in one field";
+                return self.errors.refuse(Rule::Product, third.1, message);
+            }
+            [] => {
+                let message = "a number is written as one, and codes come before it, as in `(q - 8)`";
+                return self.errors.refuse(Rule::Product, factor, message);
+            }
+        };
+        if path(main).is_some_and(|name| self.single_number(name).is_some()) {
+            let message = "scales are multiplied and not added: let the quantizer store the sum in one field";
+            return self.errors.refuse(Rule::Product, stored, message);
+        }
+        if negative {
+            let message = "codes come before what is taken off them, as in `(q - z)`";
+            return self.errors.refuse(Rule::Product, main, message);
+        }
+        // What numbers take off.
+        let mut number = 0;
+        for &(subtract, part) in numbers() {
+            let part = self.constant(part)? as i32;
+            number += if subtract { part } else { -part };
+        }
+        match self.factor(main)? {
+            Factor::Weight(code, value) => self.zero_point(factor, (code, value), (subtract, stored), number),
+            Factor::Group(group) => self.moved(group, (subtract, stored), number),
+            _ => {
+                let message = "expected codes before what is taken off them, as in `(q - z)`";
+                self.errors.refuse(Rule::Product, main, message)
+            }
+        }
+    }
+
+    /// The codes of weights with the zero point `stored`, and a number that is taken off as well.
+    fn zero_point(
+        &mut self,
+        factor: &Expr,
+        (code, mut value): (usize, Value),
+        (subtract, stored): Part,
+        number: i32,
+    ) -> Result<Factor, Noted> {
+        let Factors { scale: mut product, weight, signs, .. } = self.product(stored)?;
+        if weight.is_some() || signs.is_some() {
+            let message = if matches!(plain(stored), Expr::Index(_)) {
+                "a weight is one entry of one table or codebook: where two are added, and their sums are at most 65,536, declare a codebook of the sums"
+            } else {
+                "a zero point is one of the block or of groups: codes of all weights stand in one place of the formula"
+            };
+            return self.errors.refuse(Rule::Product, stored, message);
+        }
+        if number != 0 {
+            // Where there is room for it: in the codes of groups, which are taken as they are, or in those of weights.
+            let codes = &self.codes[code];
+            let in_weights = match &mut value {
+                Value::Linear { zero } if !codes.signed => {
+                    Some(zero).filter(|zero| (0..=codes.max() as i32).contains(&(**zero + number)))
+                }
+                _ => None,
+            };
+            match (codes_alone(&mut product, &self.codes), in_weights) {
+                (Some(zero), _) => *zero += if subtract { -number } else { number },
+                (None, Some(zero)) => *zero += number,
+                (None, None) => {
+                    let message = "the number goes neither with codes of groups, which would be unsigned and stand alone as in `(q - z - 1)`, nor with those of weights, inside of which it would lie as in `(q - 8 - z)`";
+                    return self.errors.refuse(Rule::Values, factor, message);
+                }
+            }
+        }
+        Ok(Factor::Shifted(code, value, Zero { subtract, product }))
+    }
+
+    /// The scales of groups with a zero point that is a number of the block, and one that is written out as well.
+    fn moved(
+        &mut self,
+        mut group: GroupScale,
+        (subtract, stored): Part,
+        number: i32,
+    ) -> Result<Factor, Noted> {
+        let Some(field) = path(stored).and_then(|name| self.single_number(name)) else {
+            let message = "the zero point of scales is a number, written out or a field of the block, as in `(s - 32)` or with `sz: f16` `(s - sz)`";
+            return self.errors.refuse(Rule::Product, stored, message);
+        };
+        match &mut group {
+            GroupScale { value: ScaleValue::Linear { zero, .. }, source, offset: offset @ None, .. } => {
+                if number != 0 && source_is_signed(*source, &self.codes) {
+                    let message =
+                        "signed scales need no number of their own beside a zero point: store it in that";
+                    return self.errors.refuse(Rule::Values, stored, message);
+                }
+                *zero += number;
+                *offset = Some(Offset { subtract, field });
+                Ok(Factor::Group(group))
+            }
+            _ => {
+                let message = "only scales that are codes have a zero point: numbers and entries of tables are stored with it taken off";
+                self.errors.refuse(Rule::Values, stored, message)
+            }
+        }
+    }
+
     /// The scale of a product has a number of the block's own. `same` says what all blocks would share without.
     fn of_the_block(&mut self, product: &Expr, scale: &Product, same: &str) -> Result<(), Noted> {
-        let has_numbers = matches!(scale.group, Some(GroupScale { value: ScaleValue::Number(_), .. }));
-        if !scale.block.is_empty() || has_numbers {
+        let is_number = |group: &GroupScale| matches!(group.value, ScaleValue::Number(_));
+        if !scale.block.is_empty() || scale.groups.iter().any(is_number) {
             return Ok(());
         }
         let message = format!(
-            "all blocks would have the same {same}: multiply by a field of f16, f32, e8m0 or ue4m3; a scale of a row or of a tensor is not in its blocks, so that whoever calls the kernels multiplies by it"
+            "all blocks would have the same {same}: multiply by a field of f16, bf16, f32, e8m0 or ue4m3; a scale of a row or of a tensor is not in its blocks, so that whoever calls the kernels multiplies by it"
         );
         self.errors.refuse(Rule::Product, product, message)
     }
@@ -349,9 +487,10 @@ impl Checker<'_> {
         Ok(Factor::Weight(code, Value::Codebook { name: declared.name.to_string(), weights }))
     }
 
-    /// Whether `name` is a field of one number.
-    fn is_single(&self, name: &Ident) -> bool {
-        self.fields.iter().any(|field| *name == field.name && field.count.is_none())
+    /// The field called `name`, if it is one number.
+    fn single_number(&self, name: &Ident) -> Option<usize> {
+        let is_one = |field: &Field| *name == field.name && field.count.is_none() && field.ty.is_number();
+        self.fields.iter().position(is_one)
     }
 
     /// The code vector called `name` where only integers have a meaning, as those that take `what`.
@@ -379,7 +518,15 @@ impl Checker<'_> {
             let message = format!("nothing is called `{name}`: there are {known}");
             return self.errors.refuse(Rule::Declared, name, message);
         };
-        let Some(count) = self.fields[field].count else {
+        let ty = self.fields[field].ty;
+        if self.fields[field].is_wide() {
+            let message =
+                format!("`{name}` is an array of {}, whose bytes are numbers and not codes", ty.name());
+            return self.errors.refuse(Rule::Values, name, message);
+        }
+        // A single byte is the code of one group, the block.
+        let one = (!ty.is_number()).then_some(1);
+        let Some(count) = self.fields[field].count.or(one) else {
             let message = format!(
                 "`{name}` is a single value, not codes: only an array or codes take a zero point or a table"
             );
@@ -400,7 +547,7 @@ impl Checker<'_> {
                     },
                 }],
             }],
-            signed: self.fields[field].ty == FieldType::I8,
+            signed: ty == FieldType::I8,
         };
         Ok(self.push_codes(codes, name.clone()))
     }
@@ -419,23 +566,42 @@ impl Checker<'_> {
             let value = self.value(factor, code, meaning)?;
             return Ok(Factor::Weight(code, value));
         }
-        let size = self.len / len;
-        if !self.len.is_multiple_of(len)
-            || size < 4
-            || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
-        {
-            let message = format!(
-                "{len} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
-                self.len
-            );
-            return self.errors.refuse(Rule::Groups, factor, message);
-        }
+        let size = self.group_size(factor, len)?;
         let value = match meaning {
             Meaning::Linear { factor, zero } => ScaleValue::Linear { factor, zero },
             Meaning::Table(entries) => ScaleValue::Table { entries },
             Meaning::Number(ty) => ScaleValue::Number(ty),
         };
-        Ok(Factor::Group(GroupScale { code, value, size }))
+        Ok(Factor::Group(GroupScale { source: Source::Codes(code), value, offset: None, size }))
+    }
+
+    /// The scales of groups that are the numbers of a field.
+    fn numbers_of_groups(&mut self, factor: &Expr, field: usize) -> Result<Factor, Noted> {
+        let Field { ty, count, .. } = self.fields[field];
+        let count = count.unwrap_or(1);
+        if count == self.len {
+            let message = format!("an array of {} holds scales: weights are codes", ty.name());
+            return self.errors.refuse(Rule::Values, factor, message);
+        }
+        let size = self.group_size(factor, count)?;
+        let (source, value) = (Source::Numbers(field), ScaleValue::Number(ty));
+        Ok(Factor::Group(GroupScale { source, value, offset: None, size }))
+    }
+
+    /// The weights of each of so many groups.
+    fn group_size(&mut self, factor: &Expr, groups: usize) -> Result<usize, Noted> {
+        let size = self.len / groups;
+        if !self.len.is_multiple_of(groups)
+            || size < 4
+            || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
+        {
+            let message = format!(
+                "{groups} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
+                self.len
+            );
+            return self.errors.refuse(Rule::Groups, factor, message);
+        }
+        Ok(size)
     }
 
     /// What the codes of weights stand for.
@@ -494,6 +660,37 @@ impl Checker<'_> {
             return self.errors.refuse(Rule::Values, name, message);
         }
         table.values.iter().map(|value| self.entry(value)).collect()
+    }
+}
+
+/// The zero point of the codes of groups that a product is, if it is unsigned ones alone.
+fn codes_alone<'p>(product: &'p mut Product, codes: &[Codes]) -> Option<&'p mut i32> {
+    let Product { constant: 1.0, block, groups } = product else { return None };
+    match &mut groups[..] {
+        [GroupScale { source: Source::Codes(code), value, offset: None, .. }]
+            if block.is_empty() && !codes[*code].signed =>
+        {
+            match value {
+                ScaleValue::Linear { factor: 1, zero } => Some(zero),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn source_is_signed(source: Source, codes: &[Codes]) -> bool {
+    matches!(source, Source::Codes(code) if codes[code].signed)
+}
+
+/// The parts of a sum, in order, all of which are subtracted if the sum is.
+fn sum<'e>(expression: &'e Expr, subtract: bool, parts: &mut Vec<Part<'e>>) {
+    match plain(expression) {
+        Expr::Binary(ExprBinary { left, op: op @ (BinOp::Add(_) | BinOp::Sub(_)), right, .. }) => {
+            sum(left, subtract, parts);
+            sum(right, subtract != matches!(op, BinOp::Sub(_)), parts);
+        }
+        part => parts.push((subtract, part)),
     }
 }
 

@@ -24,9 +24,15 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
     let reads = format.fields.iter().map(|field| {
         let offset = field.offset;
         match (field.ty, field.count) {
-            (FieldType::F16, _) => quote!(kernels::bytes::f16_at::<#offset, _>(bytes)),
-            (FieldType::F32, _) => quote!(kernels::bytes::f32_at::<#offset, _>(bytes)),
-            (FieldType::E8M0 | FieldType::Ue4m3, None) => quote!(bytes[#offset]),
+            (FieldType::F16, None) => quote!(kernels::bytes::f16_at::<#offset, _>(bytes)),
+            (FieldType::BF16, None) => quote!(kernels::bytes::bf16_at::<#offset, _>(bytes)),
+            (FieldType::F32, None) => quote!(kernels::bytes::f32_at::<#offset, _>(bytes)),
+            (FieldType::F16 | FieldType::BF16 | FieldType::F32, Some(_)) => {
+                let (count, read) = (field.bytes(), array_reader(field.ty));
+                quote!(#read(kernels::bytes::field::<#offset, #count, #bytes>(bytes)))
+            }
+            (FieldType::E8M0 | FieldType::Ue4m3 | FieldType::U8, None) => quote!(bytes[#offset]),
+            (FieldType::I8, None) => quote!(bytes[#offset] as i8),
             (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, _) => {
                 let count = field.bytes();
                 quote!(*kernels::bytes::field::<#offset, #count, #bytes>(bytes))
@@ -40,16 +46,31 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
     let writes = format.fields.iter().zip(&names).map(|(field, name)| {
         let (start, end) = (field.offset, field.offset + field.bytes());
         let value = match field.ty {
-            FieldType::F16 | FieldType::F32 => quote!(self.#name.to_le_bytes()),
-            FieldType::E8M0 | FieldType::Ue4m3 if field.count.is_none() => quote!([self.#name]),
+            FieldType::F16 | FieldType::BF16 | FieldType::F32 if field.count.is_some() => {
+                let size = field.ty.bytes();
+                return quote! {
+                    for (i, number) in { self.#name }.into_iter().enumerate() {
+                        bytes[#start + #size * i..][..#size].copy_from_slice(&number.to_le_bytes());
+                    }
+                };
+            }
+            FieldType::F16 | FieldType::BF16 | FieldType::F32 => quote!(self.#name.to_le_bytes()),
+            FieldType::E8M0 | FieldType::Ue4m3 | FieldType::U8 if field.count.is_none() => {
+                quote!([self.#name])
+            }
+            FieldType::I8 if field.count.is_none() => quote!([self.#name as u8]),
             FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3 => quote!(self.#name),
             FieldType::I8 => quote!(self.#name.map(|code| code as u8)),
         };
         quote!(bytes[#start..#end].copy_from_slice(&#value);)
     });
     let zeros = format.fields.iter().map(|field| match (field.ty, field.count) {
-        (FieldType::F16, _) => quote!(kernels::f16::ZERO),
-        (FieldType::F32, _) => quote!(0.0),
+        (FieldType::F16, None) => quote!(kernels::f16::ZERO),
+        (FieldType::F16, Some(count)) => quote!([kernels::f16::ZERO; #count]),
+        (FieldType::BF16, None) => quote!(kernels::bf16::ZERO),
+        (FieldType::BF16, Some(count)) => quote!([kernels::bf16::ZERO; #count]),
+        (FieldType::F32, None) => quote!(0.0),
+        (FieldType::F32, Some(count)) => quote!([0.0; #count]),
         (_, None) => quote!(0),
         (_, Some(count)) => quote!([0; #count]),
     });
@@ -119,24 +140,54 @@ pub fn block(declared: &parse::Format, plan: &Plan) -> TokenStream {
 }
 
 fn field_type(field: &Field) -> TokenStream {
-    let count = field.count;
-    match (field.ty, count) {
-        (FieldType::F16, _) => quote!(kernels::f16),
-        (FieldType::F32, _) => quote!(f32),
-        (FieldType::I8, _) => quote!([i8; #count]),
-        (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, None) => quote!(u8),
-        (FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3, Some(_)) => quote!([u8; #count]),
+    let number = match field.ty {
+        FieldType::F16 => quote!(kernels::f16),
+        FieldType::BF16 => quote!(kernels::bf16),
+        FieldType::F32 => quote!(f32),
+        FieldType::I8 => quote!(i8),
+        FieldType::U8 | FieldType::E8M0 | FieldType::Ue4m3 => quote!(u8),
+    };
+    match field.count {
+        None => number,
+        Some(count) => quote!([#number; #count]),
     }
+}
+
+/// What reads an array of numbers wider than a byte from its bytes.
+pub fn array_reader(ty: FieldType) -> TokenStream {
+    let name = format_ident!("{}s", ty.name());
+    quote!(kernels::bytes::#name)
 }
 
 /// A code vector's `name()` and `set_name(…)`: loops over its digits, as in the declaration.
 fn accessors(format: &Format, codes: &Codes) -> TokenStream {
     let (get, set) = (format_ident!("{}", codes.name), format_ident!("set_{}", codes.name));
     let len = codes.len();
+    let single = match &codes.pieces[..] {
+        [Piece { terms, .. }] => terms.first().filter(|term| format.fields[term.field].count.is_none()),
+        _ => None,
+    };
     let (get_doc, set_doc) = (
         format!(" The codes `{}`, in the order of the elements.", codes.name),
         format!(" Stores the codes `{}`. Those of this block must be zero before.", codes.name),
     );
+    if let Some(term) = single {
+        let field = &format.fields[term.field];
+        let (name, ty) = (format_ident!("{}", field.name), field_type(field));
+        return quote! {
+            #[doc = #get_doc]
+            #[inline]
+            pub fn #get(&self) -> [#ty; 1] {
+                [self.#name]
+            }
+
+            #[doc = #set_doc]
+            #[inline]
+            pub fn #set(&mut self, codes: &[#ty; 1]) {
+                self.#name = codes[0];
+            }
+        };
+    }
     if let [Piece { digits, terms }] = &codes.pieces[..]
         && let ([term @ Term { cut: Cut::Bits { bits: 8, .. }, .. }], [_]) = (&terms[..], &digits[..])
         && term.byte.constant == 0

@@ -321,6 +321,7 @@ pub fn constant(name: &Ident, kernels: &Kernels, isas: &[&dyn Isa]) -> TokenStre
 fn floats(field: &Field) -> Vec<TokenStream> {
     let (ty, bytes) = match field.ty {
         FieldType::F16 => ("F16", 2),
+        FieldType::BF16 => ("BF16", 2),
         FieldType::F32 => ("F32", 4),
         FieldType::E8M0 => ("E8M0", 1),
         // At most 480, and never NaN.

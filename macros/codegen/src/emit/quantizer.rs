@@ -3,8 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use crate::model::{Codes, FieldType, Format, Product, Reference, ScaleValue, Value};
-use crate::plan::quantizer::{Numbers, Quantizer};
+use super::block::array_reader;
+use crate::model::{Codes, FieldType, Format, GroupScale, Product, Reference, ScaleValue, Source, Value};
+use crate::plan::quantizer::{Numbers, Quantizer, searched};
 
 /// The quantizer of one block: what the formula can express, as data, and where the parts that are found go.
 pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
@@ -12,12 +13,17 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
     let quantize = quote!(kernels::quantize);
     let codes = format.weight_codes();
     let scale = product(format, &weight.scale, &quantizer.scale, false);
-    let minimum = option(
-        weight
-            .minimum
-            .as_ref()
-            .map(|minimum| product(format, &minimum.product, &quantizer.minimum, minimum.subtract)),
-    );
+    let minimum = weight
+        .minimum
+        .as_ref()
+        .map(|minimum| product(format, searched(minimum), &quantizer.minimum, minimum.subtract));
+    let zero_point = weight.minimum.as_ref().is_some_and(|minimum| minimum.zero.is_some());
+    let minimum = if zero_point {
+        quote!(const ZERO_POINT: #quantize::Product = #minimum;)
+    } else {
+        let minimum = option(minimum);
+        quote!(const MINIMUM: ::core::option::Option<#quantize::Product> = #minimum;)
+    };
     // The numbers of a product of the block, and what further ones of it make together.
     let numbers = |numbers: &Numbers, part: &str| {
         let (bits, exponent) = (format_ident!("{part}"), format_ident!("{part}_exponent"));
@@ -29,15 +35,15 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
         let exponent = (!numbers.others.is_empty()).then(|| quote!(let mut exponent = numbers.#exponent;));
         quote!(#finest #exponent #(#others)*)
     };
-    let groups = |product: &Product| product.group.as_ref().map(|group| &format.codes[group.code]);
-    let (scales, minima) =
-        (groups(&weight.scale), weight.minimum.as_ref().and_then(|minimum| groups(&minimum.product)));
-    let counts @ [scale_count, minimum_count] = [scales, minima].map(|codes| codes.map_or(0, Codes::len));
+    let scales = weight.scale.groups.first();
+    let minima = weight.minimum.as_ref().and_then(|minimum| searched(minimum).groups.first());
+    let counts @ [scale_count, minimum_count] =
+        [scales, minima].map(|group| group.map_or(0, |group| stored_bytes(format, group)));
     let stored = [
         Some(numbers(&quantizer.scale, "scale")),
-        scales.map(|codes| set(codes, quote!(numbers.scales))),
+        scales.map(|group| set_group(format, group, quote!(numbers.scales))),
         Some(numbers(&quantizer.minimum, "minimum")),
-        minima.map(|codes| set(codes, quote!(numbers.minima))),
+        minima.map(|group| set_group(format, group, quote!(numbers.minima))),
     ];
     let stored = stored.iter().flatten();
     let (found, stored_codes) = match &weight.value {
@@ -50,6 +56,19 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
         Value::Table { entries } if weight.signs.is_some() => {
             let entries = entries.iter().map(|&entry| signed(entry.into()));
             octets(format, 1, &quote!(&[#([#entries]),*]), counts)
+        }
+        Value::Linear { zero } if zero_point => {
+            let number = integers(codes, 1, *zero);
+            let found = quote! {
+                let (numbers, codes) = #quantize::quantize_zeros::<#len, #scale_count, #minimum_count>(
+                    #number,
+                    SCALE,
+                    ZERO_POINT,
+                    weights,
+                    importance,
+                );
+            };
+            (found, set(codes, quote!(codes)))
         }
         value => {
             let values = match value {
@@ -94,7 +113,7 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
             importance: ::core::option::Option<&[f32; #len]>,
         ) -> Self {
             const SCALE: #quantize::Product = #scale;
-            const MINIMUM: ::core::option::Option<#quantize::Product> = #minimum;
+            #minimum
             #found
             let mut block = Self::ZERO;
             #(#stored)*
@@ -146,6 +165,26 @@ fn octets(
     (found, quote!(#stored_rows #stored_signs))
 }
 
+/// The bytes of a block's groups' scales: codes, or the numbers of a field.
+fn stored_bytes(format: &Format, group: &GroupScale) -> usize {
+    match group.source {
+        Source::Codes(code) => format.codes[code].len(),
+        Source::Numbers(field) => format.fields[field].bytes(),
+    }
+}
+
+/// Stores the bytes `found` as the scales of groups.
+fn set_group(format: &Format, group: &GroupScale, found: TokenStream) -> TokenStream {
+    match group.source {
+        Source::Codes(code) => set(&format.codes[code], found),
+        Source::Numbers(field) => {
+            let field = &format.fields[field];
+            let (name, read) = (format_ident!("{}", field.name), array_reader(field.ty));
+            quote!(block.#name = #read(&#found);)
+        }
+    }
+}
+
 /// Stores `found` as the codes of a block.
 fn set(codes: &Codes, found: TokenStream) -> TokenStream {
     let set = format_ident!("set_{}", codes.name);
@@ -158,6 +197,7 @@ fn store(format: &Format, field: usize, bits: TokenStream) -> TokenStream {
     let name = format_ident!("{}", format.fields[field].name);
     let value = match format.fields[field].ty {
         FieldType::F16 => quote!(kernels::f16::from_bits(#bits as u16)),
+        FieldType::BF16 => quote!(kernels::bf16::from_bits(#bits as u16)),
         FieldType::F32 => quote!(f32::from_bits(#bits)),
         _ => quote!(#bits as u8),
     };
@@ -169,6 +209,7 @@ fn number(ty: FieldType) -> TokenStream {
     match ty {
         FieldType::F32 => quote!(kernels::quantize::Number::F32),
         FieldType::F16 => quote!(kernels::quantize::Number::F16),
+        FieldType::BF16 => quote!(kernels::quantize::Number::Bf16),
         FieldType::E8M0 => quote!(kernels::quantize::Number::E8m0),
         FieldType::Ue4m3 => quote!(kernels::quantize::Number::Ue4m3),
         FieldType::U8 | FieldType::I8 => unreachable!("the checker lets bytes be codes only"),
@@ -190,8 +231,11 @@ fn product(format: &Format, product: &Product, numbers: &Numbers, subtract: bool
     let factor = if subtract { quote!(-#factor) } else { quote!(#factor) };
     let block = option(numbers.finest.map(field));
     let others = numbers.others.iter().map(|&index| field(index));
-    let group = option(product.group.as_ref().map(|group| match &group.value {
-        &ScaleValue::Linear { factor, zero } => integers(&format.codes[group.code], factor, zero),
+    let group = option(product.groups.first().map(|group| match &group.value {
+        &ScaleValue::Linear { factor, zero } => match group.source {
+            Source::Codes(code) => integers(&format.codes[code], factor, zero),
+            Source::Numbers(_) => unreachable!("codes alone are linear in something"),
+        },
         &ScaleValue::Number(ty) => number(ty),
         ScaleValue::Table { entries } => {
             let entries = entries.iter().map(|&entry| signed(entry.into()));

@@ -130,6 +130,14 @@ impl Isa for Avx2Fma {
         quote!(x86::numbers(#(#codes),*, #table))
     }
 
+    fn halves(&self, bits: &[TokenStream]) -> TokenStream {
+        quote!(x86::halves(#(#bits),*))
+    }
+
+    fn singles(&self, eights: &[TokenStream]) -> TokenStream {
+        quote!(x86::load(&#(#eights),*))
+    }
+
     fn unsigned_limit(&self) -> i32 {
         127
     }

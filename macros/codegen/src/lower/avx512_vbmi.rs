@@ -107,6 +107,16 @@ impl Isa for Avx512Vbmi {
         quote!(wide::join_floats(x86::numbers(#low, #table), x86::numbers(#high, #table)))
     }
 
+    fn halves(&self, bits: &[TokenStream]) -> TokenStream {
+        let [low, high] = bits else { unreachable!("two blocks share a register") };
+        quote!(wide::join_floats(x86::halves(#low), x86::halves(#high)))
+    }
+
+    fn singles(&self, eights: &[TokenStream]) -> TokenStream {
+        let [low, high] = eights else { unreachable!("two blocks share a register") };
+        quote!(wide::join_floats(x86::load(&#low), x86::load(&#high)))
+    }
+
     fn unsigned_limit(&self) -> i32 {
         255
     }

@@ -20,10 +20,10 @@ impl Isa for Avx512Vnni {
 
     take_over! {
         AvxVnni,
-        vectors, unrolls, products, prelude, of_one_block, prefetch, plane, or, lookup, trits, digits, entries, activations,
-        lane_sums, steps, unsigned_limit, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
-        offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
-        run_sums, sum, store
+        vectors, unrolls, products, prelude, of_one_block, prefetch, plane, or, lookup, trits, digits, entries,
+        activations, lane_sums, steps, unsigned_limit, seed, seed_of_floats, minus, dot_signed, store_codes,
+        widen, floats, offset, scaled, scales, numbers, halves, singles, splat_f16, load, splat, splat_each,
+        permute, mul, add, fma, run_sums, sum, store
     }
 
     fn registers(&self) -> usize {

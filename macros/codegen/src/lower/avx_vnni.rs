@@ -21,8 +21,8 @@ impl Isa for AvxVnni {
         Avx2Fma,
         registers, vectors, unrolls, prelude, of_one_block, prefetch, plane, or, lookup, trits, digits, entries, negate,
         activations, lane_sums, steps, seed, seed_of_floats, minus, dot_signed, store_codes, widen, floats,
-        offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
-        run_sums, sum, store
+        offset, scaled, scales, numbers, halves, singles, splat_f16, load, splat, splat_each, permute, mul, add,
+        fma, run_sums, sum, store
     }
 
     fn products(&self) -> Products {

@@ -19,9 +19,9 @@ impl Isa for AvxVnniInt8 {
     take_over! {
         AvxVnni,
         registers, vectors, unrolls, prelude, of_one_block, prefetch, plane, or, lookup, trits, digits, entries, negate,
-        activations, lane_sums, steps, seed, seed_of_floats, dot_unsigned, minus, store_codes, widen,
-        floats, offset, scaled, scales, numbers, splat_f16, load, splat, splat_each, permute, mul, add, fma,
-        run_sums, sum, store
+        activations, lane_sums, steps, seed, seed_of_floats, dot_unsigned, minus, store_codes, widen, floats,
+        offset, scaled, scales, numbers, halves, singles, splat_f16, load, splat, splat_each, permute, mul, add,
+        fma, run_sums, sum, store
     }
 
     fn products(&self) -> Products {

@@ -8,10 +8,13 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::{Integers, Isa, Places, Scales, Vectors, dot, of_each_block, product_zero_point, run_sums};
-use crate::model::{CHUNK, GroupScale};
+use super::{
+    Integers, Isa, Places, Scales, Vectors, dot, has_signed_codes, of_each_block, product_zero_point,
+    run_sums,
+};
+use crate::model::CHUNK;
 use crate::plan::block_sums::{BlockSums, linear};
-use crate::plan::{Chunk, LANES, Minimum, Plan};
+use crate::plan::{Chunk, GroupFactor, LANES, Minimum, Plan};
 
 /// Statements that add a block of each row to its float sums.
 ///
@@ -28,8 +31,8 @@ pub fn block(
     let Places { index, each, let_blocks, .. } = places;
     let (blocks, acc) = (of_each_block(isa, "block"), quote!(acc #index));
     let group_codes = integers.group_codes(&blocks, planes);
-    let of_group = |group: &GroupScale| (plan.format.codes[group.code].signed, linear(group).unwrap_or(0));
-    let (signed, zero) = scales.scale.group.map_or((false, 0), of_group);
+    let of_group = |group: &GroupFactor| (has_signed_codes(plan, group), linear(group.scale).unwrap_or(0));
+    let (signed, zero) = scales.scale.groups.first().map_or((false, 0), of_group);
     let group_scales = integers.shorts(quote!(codes), signed, zero);
 
     let no_lanes = isa.seed(0, quote!());
@@ -38,7 +41,7 @@ pub fn block(
     let add_minima = minima.map(|(minimum, minima)| {
         let base = minima.base(&blocks);
         let add = (0..minima.names.len()).map(|v| {
-            let value = match minima.scale.group {
+            let value = match minima.scale.groups.first() {
                 None => quote!(d),
                 Some(group) => {
                     let (signed, zero) = of_group(group);

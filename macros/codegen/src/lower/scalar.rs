@@ -128,6 +128,14 @@ impl Isa for Scalar {
         quote!(portable::numbers(#(#codes),*, #table))
     }
 
+    fn halves(&self, bits: &[TokenStream]) -> TokenStream {
+        quote!(portable::halves(#(#bits),*))
+    }
+
+    fn singles(&self, eights: &[TokenStream]) -> TokenStream {
+        quote!(#(#eights),*)
+    }
+
     fn activations(&self, a: &[TokenStream]) -> TokenStream {
         quote!(portable::activations(#(#a),*))
     }

@@ -52,8 +52,13 @@ const CODES: usize = 32;
 /// `chunks` are in the order in which they are worked on.
 pub fn block_sums(format: &Format, chunks: &[Chunk]) -> Option<BlockSums> {
     let weight = &format.weight;
-    let group = weight.scale.group.as_ref()?;
-    let minimum = weight.minimum.as_ref().and_then(|minimum| minimum.product.group.as_ref());
+    let [group] = &weight.scale.groups[..] else { return None };
+    let minimum = match weight.minimum.as_ref().map_or(&[][..], |minimum| &minimum.product.groups) {
+        [] => None,
+        [minimum] => Some(minimum),
+        // A product of codes has more bits than are summed here.
+        _ => return None,
+    };
     let fits = |group: &GroupScale| group.size >= CHUNK / 2 && linear(group).is_some();
     if !RUN.is_multiple_of(format.len)
         || !chunks.len().is_multiple_of(2)
@@ -85,11 +90,11 @@ fn group_planes(
 ) -> Option<Vec<GroupPlane>> {
     let places: [Option<(&Codes, usize)>; CODES] = std::array::from_fn(|i| {
         if i >= CODES / 2 {
-            let codes = &format.codes[minimum?.code];
+            let codes = &format.codes[minimum?.code()?];
             return (i - CODES / 2 < codes.len()).then_some((codes, i - CODES / 2));
         }
         let first = i % LANES * CHUNK + i / LANES * (CHUNK / 2);
-        (first < format.len).then_some((&format.codes[scale.code], first / scale.size))
+        (first < format.len).then_some((&format.codes[scale.code()?], first / scale.size))
     });
     let terms = places.iter().flatten().map(|(codes, e)| codes.piece_of(*e).0.terms.len()).max()?;
     (0..terms).map(|term| group_plane(format, &places, term)).collect()
@@ -168,7 +173,7 @@ pub fn max_abs_code(format: &Format) -> Option<i64> {
 
 /// The largest magnitude of a group's scale; `None` where it is not its code minus a zero point.
 fn max_abs_scale(format: &Format, group: &GroupScale) -> Option<i64> {
-    let codes = &format.codes[group.code];
+    let codes = &format.codes[group.code()?];
     let (least, most) = if codes.signed { (-128, 127) } else { (0, codes.max() as i64) };
     Some(max_distance(least, most, linear(group)?.into()))
 }
@@ -176,7 +181,7 @@ fn max_abs_scale(format: &Format, group: &GroupScale) -> Option<i64> {
 /// The zero point of scales that are their codes minus that.
 pub fn linear(group: &GroupScale) -> Option<i32> {
     match group.value {
-        ScaleValue::Linear { factor: 1, zero } => Some(zero),
+        ScaleValue::Linear { factor: 1, zero } if group.offset.is_none() => Some(zero),
         ScaleValue::Linear { .. } | ScaleValue::Table { .. } | ScaleValue::Number(_) => None,
     }
 }
