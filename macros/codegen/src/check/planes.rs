@@ -398,9 +398,9 @@ pub fn path(value: &Expr) -> Option<&Ident> {
 }
 
 /// Codes of weights are loaded 16 at a time.
-pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
+pub fn one_load(format: &Format, blames: &[Ident], errors: &mut Errors) {
     let codes = format.weight_codes();
-    let blame = &blame[format.weight.code];
+    let blame = &blames[format.weight.code];
     if format.bytes() < 16 {
         let message = format!(
             "a block of {} bytes is shorter than one vector load of 16: gather more weights in a block",
@@ -412,19 +412,28 @@ pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
         // Its entries are taken one by one.
         return;
     }
+    spread(format, codes, 1, blame, errors);
+    if let Some(choice) = format.weight.choice() {
+        spread(format, &format.codes[choice.code], choice.size, &blames[choice.code], errors);
+    }
+}
+
+/// Codes of weights, or of so many weights each, are taken out of 16 bytes for 16 weights.
+fn spread(format: &Format, codes: &Codes, weights: usize, blame: &Ident, errors: &mut Errors) {
     let place = |plane: usize, e: usize| {
         let (piece, e) = codes.piece_of(e);
         let term = &piece.terms[plane];
         format.fields[term.field].offset + piece.locate(term, e).byte
     };
+    let count = 16_usize.div_ceil(weights);
     for plane in 0..codes.pieces[0].terms.len() {
-        for first in (0..codes.len()).step_by(16) {
-            let bytes = (first..first + 16).map(|e| place(plane, e));
+        for first in (0..codes.len()).step_by(count) {
+            let bytes = (first..codes.len().min(first + count)).map(|e| place(plane, e));
             let (low, high) = (bytes.clone().min().unwrap_or(0), bytes.max().unwrap_or(0));
             if high - low >= 16 {
                 let message = format!(
                     "codes {first} to {} of `{}` are spread over {} bytes; a vector load takes 16: reorder the digits",
-                    first + 15,
+                    first + count - 1,
                     codes.name,
                     high - low + 1
                 );

@@ -27,7 +27,9 @@ pub fn quantizer(format: &Format) -> Result<Quantizer, String> {
     let fields: Vec<_> = products().flat_map(|product| &product.block).copied().collect();
     let groups = || products().filter_map(|product| product.group.as_ref());
     let signs = weight.signs.as_ref().map(|signs| signs.code);
-    let codes: Vec<_> = groups().map(|group| group.code).chain([weight.code]).chain(signs).collect();
+    let choice = weight.choice();
+    let codes = groups().map(|group| group.code).chain([weight.code]).chain(signs);
+    let codes: Vec<_> = codes.chain(choice.map(|choice| choice.code)).collect();
     if let Some(field) = twice(&fields) {
         return Err(format!(
             "`{}` stands in it twice, so that neither part can be chosen for itself",
@@ -39,6 +41,12 @@ pub fn quantizer(format: &Format) -> Result<Quantizer, String> {
             "`{}` stands in it twice, so that neither part can be chosen for itself",
             format.codes[code].name
         ));
+    }
+    if choice.is_some() && weight.signs.as_ref().is_some_and(|signs| signs.even) {
+        return Err(
+            "it has even signs beside several tables: with `signs`, a bit for each weight, there is one"
+                .to_owned(),
+        );
     }
     let minimum = weight.minimum.as_ref();
     Ok(Quantizer {
