@@ -35,6 +35,13 @@ pub fn plane<const N: usize, const PARTS: usize>(
     codes
 }
 
+/// For each half one byte, shifted and masked, in the place of every code.
+#[inline(always)]
+pub fn spread<const N: usize>(block: &[u8; N], bytes: [usize; 2], shifts: [i32; 2], mask: u8) -> Codes {
+    let halves: [u8; 2] = each(|half| shifted(block[bytes[half]], shifts[half]) & mask);
+    each(|i| halves[i / 16])
+}
+
 /// Code i from byte `index[i]` of its half's window, under its own shift.
 #[inline(always)]
 pub fn shuffle<const N: usize>(

@@ -25,6 +25,7 @@
 //! The search takes finite weights to finite blocks, a NaN for 0 and an infinite weight for the largest finite
 //! one. References do what ggml does, which is a scale of infinity where f16 ends.
 
+mod chosen;
 mod fit;
 mod grid;
 
@@ -36,6 +37,7 @@ mod values;
 #[doc(hidden)]
 pub use std::sync::LazyLock;
 
+pub use chosen::quantize_chosen;
 pub use grid::{Grid, Octet, Signs};
 pub use number::Number;
 pub use reference::Reference;
@@ -170,6 +172,11 @@ pub fn quantize_octets<const D: usize, const N: usize, const O: usize, const S: 
     let mut octets = [Octet::default(); O];
     octets.iter_mut().zip(fit.octets()).for_each(|(octet, found)| *octet = found);
     (fit.numbers(), octets)
+}
+
+/// Bit `bit` of each of `codes`, eight to a byte, the first in the lowest.
+pub fn joined_bits<const N: usize, const BYTES: usize>(codes: &[u8; N], bit: usize) -> [u8; BYTES] {
+    std::array::from_fn(|byte| (0..8).map(|i| (codes[8 * byte + i] >> bit & 1) << i).sum())
 }
 
 /// The bits of the power of two that comes nearest to 2^`exponent` among those of `number`, which is taken off it.

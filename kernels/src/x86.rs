@@ -93,6 +93,65 @@ pub fn broadcast_32<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m
     _mm256_set1_epi32(load_32::<OFFSET, N>(block))
 }
 
+/// A byte of a block, in all places.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn broadcast_8<const OFFSET: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    const { assert!(OFFSET < N) };
+    _mm256_set1_epi8(block[OFFSET] as i8)
+}
+
+/// Of each half a byte of a block, in all places.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn broadcast_8s<const LOW: usize, const HIGH: usize, const N: usize>(block: &[u8; N]) -> __m256i {
+    const { assert!(LOW < N && HIGH < N) };
+    _mm256_set_m128i(_mm_set1_epi8(block[HIGH] as i8), _mm_set1_epi8(block[LOW] as i8))
+}
+
+/// Signed codes from a table of 16: of the codes, which lie below 128, the low four bits choose.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lookup_16(codes: __m256i, table: __m128i) -> __m256i {
+    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes)
+}
+
+/// Signed codes from a table of 32: of the codes, which lie below 128, the low five bits choose.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lookup_32(codes: __m256i, [low, high]: [__m128i; 2]) -> __m256i {
+    // The highest bit of each byte chooses. What a shift brings in from the byte beside stays below it.
+    let chooses = _mm256_slli_epi16::<3>(codes);
+    _mm256_blendv_epi8(lookup_16(codes, low), lookup_16(codes, high), chooses)
+}
+
+/// Signed codes from a table of 64: of the codes, which lie below 128, the low six bits choose.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lookup_64(codes: __m256i, [a, b, c, d]: [__m128i; 4]) -> __m256i {
+    let chooses = _mm256_slli_epi16::<2>(codes);
+    _mm256_blendv_epi8(lookup_32(codes, [a, b]), lookup_32(codes, [c, d]), chooses)
+}
+
+/// Signed codes, which lie below 128, from a table of 128.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lookup_128(codes: __m256i, [a, b, c, d, e, f, g, h]: [__m128i; 8]) -> __m256i {
+    let chooses = _mm256_slli_epi16::<1>(codes);
+    _mm256_blendv_epi8(lookup_64(codes, [a, b, c, d]), lookup_64(codes, [e, f, g, h]), chooses)
+}
+
+/// Signed codes from a table of 256.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lookup_256(codes: __m256i, tables: [__m128i; 16]) -> __m256i {
+    // With its highest bit a byte would be looked up as 0.
+    let low_bits = _mm256_and_si256(codes, _mm256_set1_epi8(0x7F));
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = tables;
+    let low = lookup_128(low_bits, [a, b, c, d, e, f, g, h]);
+    _mm256_blendv_epi8(low, lookup_128(low_bits, [i, j, k, l, m, n, o, p]), codes)
+}
+
 /// Each byte times a number, of which 8 bits are kept; even bytes have other numbers than odd ones.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -279,7 +279,56 @@ impl<'s> Probe<'s> {
                 return Ok((values, signs));
             }
         }
-        Ok((plain?, Signs::Own))
+        match plain {
+            Ok(values) => Ok((values, Signs::Own)),
+            Err(reason) => Ok((self.tables().ok_or(reason)?, Signs::Own)),
+        }
+    }
+
+    /// The values of weights that have bits of their own, beside bits of groups of weights, which choose their table; `None` where
+    /// it is not like that.
+    fn tables(&self) -> Option<Values> {
+        let len = self.subject.format.block_len;
+        let effects = || self.bits.iter().map(|(bit, effect)| (*bit, effect.on(Part::Code)));
+        // From the first weight that a choosing bit reaches to the last: it may change no more than some of its group.
+        let mut reaches: Vec<(usize, usize, usize)> = effects()
+            .filter(|(_, weights)| weights.len() > 1)
+            .map(|(bit, weights)| (weights[0], weights[weights.len() - 1], bit))
+            .collect();
+        reaches.sort_unstable();
+        let mut groups: Vec<(usize, usize, Vec<usize>)> = Vec::new();
+        for (first, last, bit) in reaches {
+            match groups.last_mut() {
+                Some(group) if first <= group.1 => {
+                    group.1 = group.1.max(last);
+                    group.2.push(bit);
+                }
+                _ => groups.push((first, last, vec![bit])),
+            }
+        }
+        let bits = groups.first()?.2.len();
+        let size = len / groups.len();
+        let are_alike = groups.iter().enumerate().all(|(g, (first, last, choosing))| {
+            first / size == g && last / size == g && choosing.len() == bits
+        });
+        if !are_alike || size * groups.len() != len || bits > BITS / 4 {
+            return None;
+        }
+        let own = components(len, effects().filter(|(_, weights)| weights.len() <= 1));
+        let of_choice = |choice: usize| {
+            let mut base = self.bases[0].0.clone();
+            for (i, bit) in groups.iter().flat_map(|(.., choosing)| choosing.iter().enumerate()) {
+                base[bit / 8] = base[bit / 8] & !(1 << (bit % 8)) | ((choice >> i & 1) << (bit % 8)) as u8;
+            }
+            match self.values_of(&base, &own) {
+                Ok(Values::Single(values)) => Some(values),
+                _ => None,
+            }
+        };
+        let mut tables = (0..1 << bits).map(of_choice).collect::<Option<Vec<_>>>()?;
+        tables.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        tables.dedup();
+        Some(Values::Tables { tables, size })
     }
 
     /// The values of `components`' codes: of single ones where every weight of a component can have each of its values

@@ -147,6 +147,7 @@ fn ways(held: &Holds) -> usize {
     let of_values = match &held.values {
         Values::Single(_) => 1,
         Values::Rows(rows) => rows.len(),
+        Values::Tables { tables, .. } => tables.len(),
     };
     // Beside a minimum all numbers of the scale are tried with all of it.
     const NUMBERS: usize = 16;
@@ -173,7 +174,8 @@ impl Period {
         // Signs and entries reach over 8 weights at the most.
         let products = std::iter::once(&held.scale).chain(&held.minimum);
         let sizes = products.filter_map(|product| product.group.as_ref().map(|group| group.size));
-        let step = sizes.fold(8, lcm);
+        let of_table = if let Values::Tables { size, .. } = &held.values { *size } else { 1 };
+        let step = sizes.fold(lcm(8, of_table), lcm);
         let wanted = if ways(held) >= SLOW { 4 * step.max(16) } else { 256.max(step) };
         let period = if len.is_multiple_of(wanted) && wanted.is_multiple_of(step) { wanted } else { len };
         Self { len: period, count: len / period, step }

@@ -42,6 +42,13 @@ pub enum Values {
     Single(Vec<f64>),
     /// Rows of as many values each, for so many consecutive weights: 1, 2, 4 or 8. At least one row.
     Rows(Vec<Vec<f64>>),
+    /// Values of each weight alone, from one of several tables, which each group of `size` consecutive weights chooses.
+    Tables {
+        /// The values of each table; at least one table, and one value of each.
+        tables: Vec<Vec<f64>>,
+        /// Consecutive weights of a group.
+        size: usize,
+    },
 }
 
 /// The signs that values can have.
@@ -92,11 +99,21 @@ impl Holds {
     ///
     /// # Panics
     /// Weights are no whole number of groups, rows or, with [`Signs::Even`], eights; importance is not that of each
-    /// weight.
+    /// weight; there are several tables with [`Signs::Even`].
     pub fn least_error(&self, weights: &[f32], importance: Option<&[f32]>) -> f64 {
         let largest = weights.iter().fold(0.0_f64, |most, &w| most.max(f64::from(w).abs()));
         if largest == 0.0 && self.minimum.is_none() && self.holds_zeros() {
             return 0.0;
+        }
+        if let Values::Tables { tables, size } = &self.values
+            && *size == weights.len()
+        {
+            // With a table for all weights a block is one of this table alone.
+            let of_table = |table: &Vec<f64>| {
+                let held = Self { values: Values::Single(table.clone()), ..self.clone() };
+                Search::new(&held, weights, importance).run()
+            };
+            return tables.iter().map(of_table).fold(f64::INFINITY, f64::min);
         }
         Search::new(self, weights, importance).run()
     }
@@ -118,9 +135,9 @@ struct Search<'h> {
     importance: Vec<f64>,
     /// Rows of values; single values are rows of one.
     rows: Vec<Vec<f64>>,
-    /// Where no value depends on another weight: all values under all their signs, in order.
-    sorted: Option<Vec<f64>>,
-    /// Weights whose values depend on each other: a row, or eight with an even number of signs.
+    /// Where no value depends on those of other weights: all values under all their signs, in order, of each table.
+    sorted: Option<Vec<Vec<f64>>>,
+    /// Weights whose values depend on each other: a row, those of one table, or eight with an even number of signs.
     unit: usize,
     scale: Groups,
     minimum: Groups,
@@ -297,14 +314,22 @@ impl<'h> Search<'h> {
             None => vec![1.0; len],
         };
         assert_eq!(importance.len(), len, "an importance for each weight");
-        let (rows, single) = match &holds.values {
-            Values::Single(values) => (values.iter().map(|&value| vec![value]).collect(), true),
-            Values::Rows(rows) => (without_repetition(rows), false),
+        let rows_of = |values: &[f64]| values.iter().map(|&value| vec![value]).collect();
+        let (rows, tables) = match &holds.values {
+            Values::Single(values) => (rows_of(values), Some(vec![values.clone()])),
+            Values::Rows(rows) => (without_repetition(rows), None),
+            Values::Tables { tables, .. } => (rows_of(&tables.concat()), Some(tables.clone())),
         };
-        let unit = if holds.signs == Signs::Even { 8 } else { rows[0].len() };
+        let unit = match &holds.values {
+            Values::Tables { size, .. } => {
+                assert_ne!(holds.signs, Signs::Even, "even signs beside several tables");
+                *size
+            }
+            _ if holds.signs == Signs::Even => 8,
+            _ => rows[0].len(),
+        };
         assert!(len.is_multiple_of(unit), "{len} weights are no whole number of units of {unit}");
-        let sorted = (single && holds.signs != Signs::Even).then(|| {
-            let mut values: Vec<f64> = rows.iter().map(|row| row[0]).collect();
+        let in_order = |mut values: Vec<f64>| {
             if holds.signs == Signs::Any {
                 let negated: Vec<f64> = values.iter().map(|value| -value).collect();
                 values.extend(negated);
@@ -312,7 +337,9 @@ impl<'h> Search<'h> {
             values.sort_by(f64::total_cmp);
             values.dedup();
             values
-        });
+        };
+        let tables = tables.filter(|_| holds.signs != Signs::Even);
+        let sorted: Option<Vec<_>> = tables.map(|tables| tables.into_iter().map(in_order).collect());
         let scale = Groups::new(Some(&holds.scale), len);
         let mut minimum = Groups::new(holds.minimum.as_ref(), len);
         if holds.minimum.is_none() {
@@ -339,7 +366,7 @@ impl<'h> Search<'h> {
         };
         // So many per weight: nearest values, codes of groups.
         let per_weight = match (&search.sorted, search.rows[0].len()) {
-            (Some(_), _) => 2.0,
+            (Some(tables), _) => 2.0 * tables.len() as f64,
             (None, width) if width == piece && holds.minimum.is_none() => 4.0 / width as f64,
             // Beside a minimum rows are gone through for each of its values.
             (None, width) if width == piece => 16.0 / width as f64,
@@ -384,7 +411,8 @@ impl<'h> Search<'h> {
 
     /// Weights of a group change places, so that a sum of errors grows too large early on.
     fn put_furthest_first(&mut self) {
-        let size = self.scale.size.min(self.minimum.size);
+        // Those of one table stay together.
+        let size = if self.unit > 1 { self.unit } else { self.scale.size.min(self.minimum.size) };
         for (weights, importance) in self.weights.chunks_mut(size).zip(self.importance.chunks_mut(size)) {
             let middle = weights.iter().sum::<f64>() / size as f64;
             let mut order: Vec<usize> = (0..size).collect();
@@ -415,24 +443,56 @@ impl<'h> Search<'h> {
         let mut sum = 0.0;
         let mut of_unit = [0.0; 8];
         for first in (start..start + count).step_by(self.unit) {
-            let values = match &mut chosen {
-                Some(chosen) => &mut chosen[first - start..][..self.unit],
-                None => &mut of_unit[..self.unit],
-            };
-            sum += match &self.sorted {
-                Some(sorted) => {
-                    let (scale, minimum) = at(first);
-                    let target = self.weights[first] - minimum;
-                    values[0] = nearest(sorted, target, scale);
-                    self.importance[first] * (target - scale * values[0]).powi(2)
+            sum += match (&self.sorted, &mut chosen) {
+                (Some(tables), chosen) => {
+                    let chosen = chosen.as_mut().map(|chosen| &mut chosen[first - start..][..self.unit]);
+                    self.choose_table(tables, first, &at, limit - sum, chosen)
                 }
-                None => self.choose_values(first, &at, values),
+                (None, Some(chosen)) => {
+                    self.choose_values(first, &at, &mut chosen[first - start..][..self.unit])
+                }
+                (None, None) => self.choose_values(first, &at, &mut of_unit[..self.unit]),
             };
             if sum > limit {
                 return sum;
             }
         }
         sum
+    }
+
+    /// The least error of one unit with all values from one of `tables`, or some number above `limit`.
+    fn choose_table(
+        &self,
+        tables: &[Vec<f64>],
+        first: usize,
+        at: &impl Fn(usize) -> (f64, f64),
+        limit: f64,
+        chosen: Option<&mut [f64]>,
+    ) -> f64 {
+        let value = |table: &[f64], i: usize| {
+            let (scale, minimum) = at(i);
+            let target = self.weights[i] - minimum;
+            let value = nearest(table, target, scale);
+            (value, self.importance[i] * (target - scale * value).powi(2))
+        };
+        let (mut least, mut best) = (f64::INFINITY, &tables[0]);
+        for table in tables {
+            let most = least.min(limit);
+            let mut sum = 0.0;
+            for i in first..first + self.unit {
+                sum += value(table, i).1;
+                if sum > most {
+                    break;
+                }
+            }
+            if sum < least {
+                (least, best) = (sum, table);
+            }
+        }
+        for (i, chosen) in chosen.into_iter().flatten().enumerate() {
+            *chosen = value(best, first + i).0;
+        }
+        least
     }
 
     /// The same under a number of the block's minimum, with what is known of pieces: `at` says the scale of each weight and

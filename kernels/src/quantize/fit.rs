@@ -1,7 +1,9 @@
 //! The search for the block nearest to some weights.
 
+use std::cell::Cell;
 use std::ops::Range;
 
+use super::chosen::Chosen;
 use super::grid::{Octet, Search};
 use super::values::{
     Correction, Found, LANES, Lanes, Residual, Single, TRIALS, Trials, Values, Weighted, most,
@@ -206,8 +208,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
     /// The best scale of `sign` (0 for any) of each group alone, under the minima that are, and the error.
     fn alone_scales(&self, sign: f32) -> ([Target; N], f32) {
         let above: [f32; N] = std::array::from_fn(|i| self.weights[i] - self.minimum_of(i));
-        let at = self.minimum.is_none().then_some(0);
-        let weighted = Weighted { weights: &above, importance: &self.importance, at };
+        let own = self.minimum.is_none();
+        let weighted = Weighted { weights: &above, importance: &self.importance, first: 0, own };
         let mut targets = [Target::default(); N];
         let mut error = 0.0;
         for (g, target) in targets[..self.scale.count].iter_mut().enumerate() {
@@ -399,7 +401,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 let above = self.weights.map(|w| w - minimum);
                 let at = |part: &Range<usize>| {
                     let importance = &self.importance[part.clone()];
-                    let group = Weighted { weights: &above[part.clone()], importance, at: None };
+                    let weights = &above[part.clone()];
+                    let group = Weighted { weights, importance, first: part.start, own: false };
                     best_scale(self.values, group, self.scale.allowed(of_scale), self.few, self.fine)
                 };
                 let found: Vec<Alone> = parts.iter().map(at).collect();
@@ -436,13 +439,13 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
         let weights = self.weights.map(|w| -w);
         let group =
-            Weighted { weights: &weights[range.clone()], importance: &self.importance[range], at: None };
+            Weighted { weights: &weights, importance: &self.importance, first: 0, own: false }.part(range);
         let alone = best_scale_and_minimum(self.values, group, -sign, allowed, thorough);
         Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
 
     /// Improves numbers as long as that lowers the error, which it returns, by a fiftieth or more.
-    fn improve(&mut self) -> f32 {
+    pub fn improve(&mut self) -> f32 {
         let mut error = self.error();
         for _ in 0..ROUNDS {
             let before = error;
@@ -644,7 +647,16 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
         let differ = self.minimum.as_ref().is_some_and(|minimum| self.sizes_differ(minimum));
-        small || many || lopsided || differ || self.mixed || self.few || factors().any(Factor::is_coarse)
+        // From one scale to the next the table of a group may be another one.
+        let chosen = self.values.are_chosen() && self.scale.product.group.is_some();
+        small
+            || many
+            || chosen
+            || lopsided
+            || differ
+            || self.mixed
+            || self.few
+            || factors().any(Factor::is_coarse)
     }
 
     /// Minima that may serve best.
@@ -859,7 +871,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         self.scale.is_finite() && self.minimum.as_ref().is_none_or(Factor::is_finite)
     }
 
-    fn error(&self) -> f32 {
+    pub fn error(&self) -> f32 {
         self.residual(0..N, None, None).rr
     }
 
@@ -874,7 +886,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
     }
 
     fn group(&self, range: Range<usize>) -> Weighted<'_> {
-        Weighted { weights: &self.weights, importance: &self.importance, at: Some(0) }.part(range)
+        Weighted { weights: &self.weights, importance: &self.importance, first: 0, own: true }.part(range)
     }
 
     fn total_importance(&self, range: Range<usize>) -> f32 {
@@ -980,6 +992,64 @@ impl<V: Values + Single, const N: usize> Fit<V, N> {
             }
         }
         codes
+    }
+}
+
+impl<const N: usize> Fit<Chosen<'_>, N> {
+    /// The table of each group of weights, and the codes of the weights.
+    pub fn choices<const C: usize>(&self) -> ([u8; C], [u8; N]) {
+        let (mut choices, mut codes) = ([0; C], [0; N]);
+        for cell in self.cells() {
+            let (scale, minimum) = (self.scale.of(cell.start), self.minimum_of(cell.start));
+            for run in self.values.runs(self.group(cell)) {
+                let (choice, table, _) = run.best(scale, minimum);
+                let Weighted { weights, first, .. } = run.weighted;
+                choices[first / (N / C)] = choice as u8;
+                let inverse = Weighted::inverse(scale);
+                let lanes = weights.chunks(LANES).zip(codes[first..][..weights.len()].chunks_mut(LANES));
+                for (weights, codes) in lanes {
+                    let targets: Lanes = each(|i| weights.get(i).map_or(0.0, |w| (w - minimum) * inverse));
+                    let values = table.nearest(targets);
+                    codes.iter_mut().zip(values).for_each(|(stored, value)| *stored = table.code(value));
+                }
+            }
+        }
+        (choices, codes)
+    }
+
+    /// The error of the weights in `range`.
+    pub fn error_of(&self, range: Range<usize>) -> f32 {
+        self.residual(range, None, None).rr
+    }
+
+    /// Tries for the weights in `range`, which have one table, all others that there are, each with the numbers of groups that
+    /// serve it best; `table` is where it stands. Returns whether another one is better.
+    pub fn improve_table(&mut self, range: Range<usize>, table: &Cell<u8>, tables: u8) -> bool {
+        // The groups whose scales these weights have, as a whole.
+        let groups = self.scale.group_of(range.start)..self.scale.group_of(range.end - 1) + 1;
+        let range = self.scale.range(groups.start).start..self.scale.range(groups.end - 1).end;
+        let before = table.get();
+        let mut best = (self.error_of(range.clone()), before, self.scale.groups);
+        for other in (0..tables).filter(|&other| other != before) {
+            table.set(other);
+            if let Some(number) = self.scale.product.group {
+                for g in groups.clone() {
+                    if self.minimum.is_none() {
+                        let (group, allowed) = (self.group(self.scale.range(g)), self.scale.allowed(0.0));
+                        let alone = best_scale(self.values, group, allowed, self.few, self.fine);
+                        self.scale.groups[g] = self.scale.nearest(number, alone.scale);
+                    }
+                    self.improve_scale(g, number);
+                }
+            }
+            let error = self.error_of(range.clone());
+            if error < best.0 && self.is_finite() {
+                best = (error, other, self.scale.groups);
+            }
+            self.scale.groups = best.2;
+        }
+        table.set(best.1);
+        best.1 != before
     }
 }
 
@@ -1332,10 +1402,15 @@ impl Reach {
 /// Of scales that bring the furthest weight near the outermost value the best, each corrected by least squares; of few
 /// values, or where much weighs little, it lies far outside. Then the best of those around it.
 fn best_scale<V: Values>(values: V, weighted: Weighted, allowed: Allowed, few: bool, fine: bool) -> Alone {
-    let sign = allowed.sign;
     /// The square of the furthest weight, in mean squares.
     const ALONE: f32 = 12.0;
 
+    let of_tables = values.tables(weighted).iter();
+    let of_tables = of_tables.map(|table| best_scale(table, weighted, allowed, few, fine));
+    if let Some(best) = of_tables.min_by(|a, b| a.error.total_cmp(&b.error)) {
+        return best;
+    }
+    let sign = allowed.sign;
     let (low, high) = values.limits();
     let (smallest, largest) = weighted.extremes();
     let furthest = largest.max(-smallest);
@@ -1519,6 +1594,11 @@ fn best_scale_and_minimum<V: Values>(
     const MORE_SETTLED: usize = 8;
     const MOST_SETTLED: usize = 32;
 
+    let of_tables = values.tables(weighted).iter();
+    let of_tables = of_tables.map(|table| best_scale_and_minimum(table, weighted, sign, allowed, thorough));
+    if let Some(best) = of_tables.min_by(|a, b| a.error.total_cmp(&b.error)) {
+        return best;
+    }
     let (low, high) = values.limits();
     let extremes = weighted.extremes();
     let (smallest, _) = extremes;
@@ -1596,6 +1676,11 @@ fn best_scale_and_minimum<V: Values>(
         if count > 0 {
             look_at(&from_bottom, &from_top, count);
         }
+    }
+    if values.are_chosen() {
+        // A table that is finer around 0 may serve all but a weight far off, without a minimum.
+        let found = best_scale(values, weighted, allowed, false, false);
+        keep(&mut several, settled, found, |alone| alone.error);
     }
     if values.are_even() {
         let centre = *several.first().unwrap_or(&best);
@@ -1750,8 +1835,7 @@ fn has_many<V: Values>(values: V) -> bool {
 
 /// Whether it is more than so many `steps` from the lowest value to the highest.
 fn has_more_steps<V: Values>(values: V, steps: f32) -> bool {
-    let (low, high) = values.limits();
-    (high - low) / values.gap() > steps
+    values.steps() > steps
 }
 
 /// So many parts of `range`, of equal size.
@@ -1769,6 +1853,6 @@ fn keep<T>(best: &mut Vec<T>, most: usize, new: T, error: impl Fn(&T) -> f32) {
     }
 }
 
-fn gcd(a: usize, b: usize) -> usize {
+pub fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }

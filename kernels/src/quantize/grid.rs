@@ -116,7 +116,10 @@ impl<const D: usize> Grid<D> {
     }
 }
 
-/// The values of rows under their signs: all, or as many as a table has, from the lowest to the highest.
+/// The most single values that stand for those of rows.
+const LEVELS: usize = 16;
+
+/// The values of rows under their signs: all, or [`LEVELS`] of them, from the lowest to the highest.
 fn levels<const D: usize>(rows: &[[i8; D]], signs: Signs) -> Table {
     let mut all: Vec<i8> = rows.iter().flatten().copied().collect();
     if signs != Signs::Own {
@@ -124,7 +127,7 @@ fn levels<const D: usize>(rows: &[[i8; D]], signs: Signs) -> Table {
     }
     all.sort_unstable();
     all.dedup();
-    let count = all.len().min(Table::MAX);
+    let count = all.len().min(LEVELS);
     let some: Vec<i8> = (0..count).map(|i| all[i * (all.len() - 1) / (count - 1).max(1)]).collect();
     Table::new(&some)
 }
@@ -310,10 +313,11 @@ impl<'b, const D: usize> Search<'b, D> {
 
     /// The codes of eight weights or fewer; those that are missing are of no importance.
     pub(super) fn codes(self, weighted: Weighted, scales: &Lanes, minima: &Lanes) -> Octet {
-        let Weighted { weights, importance, at } = weighted;
+        let Weighted { weights, importance, first, own } = weighted;
         let targets = each(|i| weights.get(i).map_or(0.0, |w| w - minima[i]));
         // What is known is that of whole octets without minima.
-        let at = at.filter(|at| at % LANES == 0 && weights.len() == LANES && *minima == [0.0; LANES]);
+        let is_known = own && first % LANES == 0 && weights.len() == LANES && *minima == [0.0; LANES];
+        let at = is_known.then_some(first);
         self.octet(at, targets, each(|i| importance.get(i).copied().unwrap_or(0.0)), *scales)
     }
 

@@ -105,6 +105,23 @@ impl Found {
         Self { trials, errors: [0.0; TRIALS], rests: Sums::NONE }
     }
 
+    /// Takes over those of the same trials of others that are better.
+    pub fn keep_better(&mut self, other: &Self) {
+        let better: [bool; TRIALS] = each(|i| other.errors[i] < self.errors[i]);
+        let keep = |own: &mut [f32; TRIALS], other: &[f32; TRIALS]| {
+            *own = each(|i| if better[i] { other[i] } else { own[i] });
+        };
+        keep(&mut self.errors, &other.errors);
+        keep(&mut self.trials.scales, &other.trials.scales);
+        keep(&mut self.trials.minima, &other.trials.minima);
+        let (rests, others) = (&mut self.rests, &other.rests);
+        keep(&mut rests.rr, &others.rr);
+        keep(&mut rests.rv, &others.rv);
+        keep(&mut rests.r, &others.r);
+        keep(&mut rests.vv, &others.vv);
+        keep(&mut rests.v, &others.v);
+    }
+
     /// Corrects the trials, which leave `rests`.
     #[inline(always)]
     fn correct(&mut self, correction: Correction) {
@@ -128,6 +145,11 @@ impl Found {
 
 /// Values that weights may have before a scale and a minimum.
 pub trait Values: Copy {
+    /// Where the values of all of these weights are those of one of several tables: these.
+    fn tables(&self, _weighted: Weighted) -> &[Table] {
+        &[]
+    }
+
     /// Where several weights have a row of values together, about what single values rows have, and which shares of the best
     /// scale for these are worth a trial.
     fn levels(&self) -> Option<(&Table, &'static [f32])> {
@@ -148,18 +170,24 @@ pub trait Values: Copy {
     /// How far the outermost is from its neighbour: what a trial scale varies by.
     fn gap(self) -> f32;
 
+    /// How many steps it is from the lowest to the highest, if all are as wide as the outermost; no fewer than there are of many
+    /// values that lie closer elsewhere.
+    fn steps(self) -> f32 {
+        let (low, high) = self.limits();
+        (high - low) / self.gap()
+    }
+
+    /// Whether groups of weights choose which values they have.
+    fn are_chosen(self) -> bool {
+        false
+    }
+
     /// What is left of weights under `scale` and `minimum` when each has the value nearest to it.
     fn residual(self, weights: Weighted, scale: f32, minimum: f32) -> Residual;
 
     /// Corrects trials so often, each time for the codes that they lead to.
     fn correct(self, weights: Weighted, correction: Correction, times: usize, found: &mut Found) {
-        for _ in 0..times {
-            for lane in 0..found.trials.len() {
-                let Trials { scales, minima, .. } = &found.trials;
-                found.rests.set(lane, self.residual(weights, scales[lane], minima[lane]));
-            }
-            found.correct(correction);
-        }
+        correct_one_by_one(self, weights, correction, times, found);
     }
 
     /// Adds the squared error under each of `trials` to that of the lane.
@@ -183,6 +211,23 @@ pub trait Values: Copy {
     }
 }
 
+/// [`Values::correct`] of any values.
+pub fn correct_one_by_one<V: Values>(
+    values: V,
+    weights: Weighted,
+    correction: Correction,
+    times: usize,
+    found: &mut Found,
+) {
+    for _ in 0..times {
+        for lane in 0..found.trials.len() {
+            let Trials { scales, minima, .. } = &found.trials;
+            found.rests.set(lane, values.residual(weights, scales[lane], minima[lane]));
+        }
+        found.correct(correction);
+    }
+}
+
 /// Values of which each weight takes the nearest, whatever its neighbours do.
 pub trait Single: Copy {
     /// The values nearest to `targets`.
@@ -194,8 +239,10 @@ pub trait Single: Copy {
 pub struct Weighted<'w> {
     pub weights: &'w [f32],
     pub importance: &'w [f32],
-    /// Where the block has the first of these weights, if they are the block's own.
-    pub at: Option<usize>,
+    /// Where the block has the first of these weights.
+    pub first: usize,
+    /// Whether they are the block's own, and not what is left of these above some minimum.
+    pub own: bool,
 }
 
 /// Sums over weights of importance times products of the remainder r = w - (scale · v + minimum), the value v and 1.
@@ -237,7 +284,8 @@ impl Weighted<'_> {
         Self {
             weights: &self.weights[range.clone()],
             importance: &self.importance[range.clone()],
-            at: self.at.map(|at| at + range.start),
+            first: self.first + range.start,
+            ..self
         }
     }
 
@@ -621,29 +669,37 @@ pub struct Table {
     /// As many as differ; a code of each.
     len: usize,
     entries: [f32; Self::MAX],
-    /// Halfway from each entry to the next; infinite after the last.
-    middles: [f32; Self::MAX],
+    /// Halfway from each entry to the next; infinite after the last. Of as many as are [`SCANNED`](Self::SCANNED).
+    middles: [f32; Self::SCANNED],
     codes: [u8; Self::MAX],
     /// The values of all codes.
     values: [i8; Self::MAX],
+    /// Of more entries than are [`SCANNED`](Self::SCANNED) the nearest to each half from -128 on, less a quarter: entries are
+    /// whole, so that their middles are halves, and between two of these the same entry is the nearest.
+    nearest: [i8; Self::HALVES],
 }
 
 impl Table {
     /// The most entries that a table may have.
-    pub const MAX: usize = 16;
+    pub const MAX: usize = 256;
+    /// So many entries are gone through for the nearest; of more it is looked up.
+    const SCANNED: usize = 16;
+    /// Halves from -128 to below 128.
+    const HALVES: usize = 512;
 
     /// A table of the values of codes from 0 on.
     ///
     /// # Panics
     /// There are none, or more than [`Self::MAX`]; the compiler says so where the table is a constant.
     pub const fn new(values: &[i8]) -> Self {
-        assert!(!values.is_empty() && values.len() <= Self::MAX, "a table has 1 to 16 entries");
+        assert!(!values.is_empty() && values.len() <= Self::MAX, "a table has 1 to 256 entries");
         let mut table = Self {
             len: 0,
             entries: [0.0; Self::MAX],
-            middles: [f32::INFINITY; Self::MAX],
+            middles: [f32::INFINITY; Self::SCANNED],
             codes: [0; Self::MAX],
             values: [0; Self::MAX],
+            nearest: [0; Self::HALVES],
         };
         table.values.split_at_mut(values.len()).0.copy_from_slice(values);
         let mut value = i8::MIN as i32;
@@ -661,12 +717,39 @@ impl Table {
             }
             value += 1;
         }
+        if table.len > Self::SCANNED {
+            let (mut half, mut entry) = (0, 0);
+            while half < Self::HALVES {
+                let target = (half as f32 - 0.5) / 2.0 - 128.0;
+                while entry + 1 < table.len && target > table.middle(entry) {
+                    entry += 1;
+                }
+                table.nearest[half] = table.entries[entry] as i8;
+                half += 1;
+            }
+            return table;
+        }
         let mut entry = 1;
         while entry < table.len {
-            table.middles[entry - 1] = (table.entries[entry - 1] + table.entries[entry]) / 2.0;
+            table.middles[entry - 1] = table.middle(entry - 1);
             entry += 1;
         }
         table
+    }
+
+    /// Halfway from an entry to the next.
+    const fn middle(&self, entry: usize) -> f32 {
+        (self.entries[entry] + self.entries[entry + 1]) / 2.0
+    }
+
+    /// Of more entries than are scanned the one nearest to `value`.
+    #[inline(always)]
+    fn looked_up(&self, value: f32) -> f32 {
+        // An f32 so large has no bits for a fraction: added to it, a number is rounded, and stands in the lowest ones.
+        const LARGE: f32 = (3 << 22) as f32;
+        let value = max(min(value, 127.0), -128.0);
+        let half = (2.0 * (value + 128.0) + 0.5 + LARGE).to_bits() as usize % Self::HALVES;
+        self.nearest[half].into()
     }
 
     pub(super) fn entries(&self) -> &[f32] {
@@ -675,6 +758,9 @@ impl Table {
 
     /// The entry nearest to `value`.
     pub(super) fn nearest_entry(&self, value: f32) -> f32 {
+        if self.len > Self::SCANNED {
+            return self.looked_up(value);
+        }
         let pairs = self.entries().windows(2);
         pairs.take_while(|pair| value > (pair[0] + pair[1]) / 2.0).fold(self.entries[0], |_, pair| pair[1])
     }
@@ -728,6 +814,12 @@ impl Values for &Table {
         }
     }
 
+    fn steps(self) -> f32 {
+        let (low, high) = self.limits();
+        let many = if self.len > Table::SCANNED { self.len as f32 } else { 0.0 };
+        max((high - low) / self.gap(), many)
+    }
+
     fn residual(self, weighted: Weighted, scale: f32, minimum: f32) -> Residual {
         residual(self, weighted, scale, minimum)
     }
@@ -744,9 +836,12 @@ impl Values for &Table {
 impl Single for &Table {
     #[inline(always)]
     fn nearest<const L: usize>(self, targets: [f32; L]) -> [f32; L] {
+        if self.len > Table::SCANNED {
+            return each(|i| self.looked_up(targets[i]));
+        }
         let mut values = [self.entries[0]; L];
-        // As many steps for every table: the compiler makes vectors of a loop without branches.
-        for entry in 1..Table::MAX {
+        // As many steps for every such table: the compiler makes vectors of a loop without branches.
+        for entry in 1..Table::SCANNED {
             let (middle, above) = (self.middles[entry - 1], self.entries[entry]);
             values = each(|i| if targets[i] > middle { above } else { values[i] });
         }
@@ -777,6 +872,22 @@ mod tests {
         let fp4: Vec<f32> = [0, 1, 2, 3, 4, 6, 8, 12].iter().flat_map(|&v| [v as f32, -v as f32]).collect();
         check("FP4", &FP4, &fp4);
         check("signs", &SIGNS, &[-1.0, 1.0]);
+        for count in [17, 32, 64, 128, 256] {
+            // From one end to the other, closer in the middle.
+            let far = |i: usize| (i as f32 / (count - 1) as f32 * 2.0 - 1.0).powi(3);
+            let entries: Vec<i8> = (0..count).map(|i| (far(i) * 127.5 - 0.5) as i8).collect();
+            let all: Vec<f32> = entries.iter().map(|&entry| entry.into()).collect();
+            let table = Table::new(&entries);
+            check(&format!("{count} entries"), &table, &all);
+            for i in -1200..1200 {
+                let target = i as f32 / 8.0;
+                let distance = |value: f32| (value - target).abs();
+                let least = all.iter().map(|&value| distance(value)).fold(f32::INFINITY, f32::min);
+                let [value] = (&table).nearest([target]);
+                assert_eq!(distance(value), least, "{count} entries: {target} became {value}");
+                assert_eq!(distance(table.nearest_entry(target)), least, "{count} entries: {target}");
+            }
+        }
         check("halves", odd, &[-0.5, 0.5]);
         check("-8 to 7", even(-8, 1, 15).0, &(-8..8).map(|v| v as f32).collect::<Vec<_>>());
         check("ternary", even(-1, 1, 2).0, &[-1.0, 0.0, 1.0]);
@@ -789,7 +900,7 @@ mod tests {
             for (len, count) in [(4, 16), (16, 8), (20, 5), (32, 3)] {
                 let weights: Vec<f32> = (0..len).map(|i| (i as f32 * 1.7).sin() - 0.1).collect();
                 let importance: Vec<f32> = (0..len).map(|i| (i as f32 * 0.9).cos().abs()).collect();
-                let weighted = Weighted { weights: &weights, importance: &importance, at: None };
+                let weighted = Weighted { weights: &weights, importance: &importance, first: 0, own: false };
                 let mut trials = Trials::NONE;
                 for i in 0..count {
                     trials.push((i as f32 - 5.5) * 0.013, if i % 2 == 0 { 0.0 } else { -0.3 });

@@ -75,6 +75,57 @@ pub fn load_128s<const LOW: usize, const HIGH: usize, const N: usize>(
     join(both(first), both(second))
 }
 
+/// A byte of each block, in all of its places.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn broadcast_8<const OFFSET: usize, const N: usize>(first: &[u8; N], second: &[u8; N]) -> __m512i {
+    const { assert!(OFFSET < N) };
+    let first = _mm512_set1_epi8(first[OFFSET] as i8);
+    _mm512_mask_set1_epi8(first, 0xFFFF_FFFF_0000_0000, second[OFFSET] as i8)
+}
+
+/// Of each half of each block a byte, in all places.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+pub fn broadcast_8s<const LOW: usize, const HIGH: usize, const N: usize>(
+    first: &[u8; N],
+    second: &[u8; N],
+) -> __m512i {
+    join(super::broadcast_8s::<LOW, HIGH, N>(first), super::broadcast_8s::<LOW, HIGH, N>(second))
+}
+
+/// The entries of a table, which both blocks share.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn table(entries: &[i8; 64]) -> __m512i {
+    let eight: [i64; 8] = each(|i| i64::from_le_bytes(each(|k| entries[8 * i + k] as u8)));
+    let [a, b, c, d, e, f, g, h] = eight;
+    _mm512_setr_epi64(a, b, c, d, e, f, g, h)
+}
+
+/// Signed codes from a table of 64: of the codes the low six bits choose.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+pub fn lookup_64(codes: __m512i, [table]: [__m512i; 1]) -> __m512i {
+    _mm512_permutexvar_epi8(codes, table)
+}
+
+/// Signed codes from a table of 128: of the codes the low seven bits choose.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+pub fn lookup_128(codes: __m512i, [low, high]: [__m512i; 2]) -> __m512i {
+    _mm512_permutex2var_epi8(low, codes, high)
+}
+
+/// Signed codes from a table of 256.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub fn lookup_256(codes: __m512i, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+    // Their highest bit chooses between the halves.
+    let chooses = _mm512_movepi8_mask(codes);
+    _mm512_mask_blend_epi8(chooses, lookup_128(codes, [a, b]), lookup_128(codes, [c, d]))
+}
+
 /// 8 bytes of each block, four times.
 #[inline]
 #[target_feature(enable = "avx512f")]

@@ -556,19 +556,25 @@ fn rows_that_fit(isa: &dyn Isa, plan: &Plan, vectors: usize) -> usize {
     [8, 4, 2].into_iter().find(|&rows| rows <= most && rows * per_row + step <= isa.registers()).unwrap_or(1)
 }
 
-/// Vectors that only some ways to codes need.
+/// Vectors that only some ways to codes and to values need.
 fn constants(plan: &Plan, codes: &ChunkCodes) -> usize {
-    match codes {
-        ChunkCodes::Planes(planes) => {
-            let of_plane = |plane| Way::of(plane, window_bytes(plan, &plane.moves)).constants(plane);
-            planes.iter().map(of_plane).sum()
+    // Of more than 16 entries 16 are looked up at a time, as they come from memory; for each doubling what was found waits for what
+    // is found in the other half, with the bit that chooses.
+    let of_lookup = match &plan.format.weight.value {
+        Value::Table { entries, .. } => 2 * entries.len().div_ceil(16).ilog2() as usize,
+        Value::Linear { .. } | Value::Codebook { .. } => 0,
+    };
+    of_lookup
+        + match codes {
+            ChunkCodes::Planes(planes) => {
+                let of_plane = |plane| Way::of(plane, window_bytes(plan, &plane.moves)).constants(plane);
+                planes.iter().map(of_plane).sum()
+            }
+            // Of fractions powers of even and of odd bytes, a mask for these, two limits; of whole numbers reciprocals for even and
+            // for odd bytes, that of the base, the base, a mask.
+            ChunkCodes::Digits { .. } => 5,
+            ChunkCodes::Entries(_) => 0,
         }
-        // Powers of even and of odd bytes, a mask for these, two limits.
-        ChunkCodes::Digits { are_fractions: true, .. } => 5,
-        // Reciprocals for even and for odd bytes, that of the base, the base, a mask.
-        ChunkCodes::Digits { are_fractions: false, .. } => 5,
-        ChunkCodes::Entries(_) => 0,
-    }
 }
 
 /// Lanes: seed + Σ₄ codes · activations, for the codes of a chunk.

@@ -130,10 +130,17 @@ pub struct Weight {
 pub enum Value {
     /// The code minus a zero point; 0 for signed codes.
     Linear { zero: i32 },
-    /// The entry of a table.
-    Table { entries: Vec<i8> },
+    /// The entry of a table: of the one that there is, or of the chosen one of several, which follow each other in `entries`.
+    Table { entries: Vec<i8>, choice: Option<Choice> },
     /// The entry of a codebook: several weights.
     Codebook { name: String, weights: usize },
+}
+
+/// Which of several tables: one code per group of consecutive weights. Its bits go above those of the weights' codes.
+pub struct Choice {
+    pub code: usize,
+    /// Weights per group.
+    pub size: usize,
 }
 
 /// One code for each [`SIGNS`] weights, a bit for each: where it is set, the weight is negated.
@@ -438,6 +445,16 @@ impl Codes {
             piece.terms.iter().all(inside)
         };
         self.max() < 256 && self.pieces.iter().all(whole)
+    }
+}
+
+impl Weight {
+    /// Which of several tables a code is looked up in, where there are several.
+    pub fn choice(&self) -> Option<&Choice> {
+        match &self.value {
+            Value::Table { choice, .. } => choice.as_ref(),
+            Value::Linear { .. } | Value::Codebook { .. } => None,
+        }
     }
 }
 

@@ -59,10 +59,16 @@ pub struct Field {
     pub count: Option<LitInt>,
 }
 
-/// `table NL = [-127, -104, …];`
+/// `table NL = [-127, -104, …];`, or several of which a code chooses one, `table NL = [[-127, …], [-123, …]];`
 pub struct Table {
     pub name: Ident,
-    pub values: Punctuated<Expr, Token![,]>,
+    pub entries: Entries,
+}
+
+/// The entries of a table, or of each of several.
+pub enum Entries {
+    One(Punctuated<Expr, Token![,]>),
+    Several(Vec<Punctuated<Expr, Token![,]>>),
 }
 
 /// `codebook GRID: [[i8; 8]; 256] = path::TO_A_CONSTANT;`
@@ -221,11 +227,31 @@ impl Parse for Table {
         input.parse::<keyword::table>()?;
         let name = input.parse()?;
         input.parse::<Token![=]>()?;
-        let values;
-        bracketed!(values in input);
-        let values = values.parse_terminated(expression, Token![,])?;
+        let list;
+        bracketed!(list in input);
+        let entries = if list.peek(syn::token::Bracket) {
+            let table = |list: ParseStream| {
+                let entries;
+                bracketed!(entries in list);
+                entries.parse_terminated(expression, Token![,])
+            };
+            Entries::Several(list.parse_terminated(table, Token![,])?.into_iter().collect())
+        } else {
+            Entries::One(list.parse_terminated(expression, Token![,])?)
+        };
         input.parse::<Token![;]>()?;
-        Ok(Self { name, values })
+        Ok(Self { name, entries })
+    }
+}
+
+impl Table {
+    /// The entries of all tables, one after the other.
+    pub fn values(&self) -> impl Iterator<Item = &Expr> {
+        let tables = match &self.entries {
+            Entries::One(entries) => std::slice::from_ref(entries),
+            Entries::Several(tables) => tables,
+        };
+        tables.iter().flatten()
     }
 }
 

@@ -396,7 +396,9 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
     let element = |i: usize| chunk * CHUNK + i;
     let planes = (0..codes.pieces[0].terms.len()).map(|plane| bits_of_codes(format, codes, plane, element));
     match codes.pieces[0].terms[0].cut {
-        Cut::Bits { .. } => ChunkCodes::Planes(planes.flatten().collect()),
+        Cut::Bits { .. } => {
+            ChunkCodes::Planes(planes.chain(planes_of_choice(format, element)).flatten().collect())
+        }
         Cut::Digit { base, is_fraction: are_fractions, .. } => {
             let places = places(format, codes, 0, element);
             let powers = places.map(|(_, power)| power as u8);
@@ -406,6 +408,27 @@ fn chunk_codes(format: &Format, chunk: usize) -> ChunkCodes {
             ChunkCodes::Digits { bytes: Box::new(bytes), powers, base, are_fractions }
         }
     }
+}
+
+/// The planes of the codes that choose a table, of which `element` tells the weight at each place: for the lookup they are those
+/// of the code of each weight of a group, above its own bits.
+fn planes_of_choice(
+    format: &Format,
+    element: impl Fn(usize) -> usize,
+) -> impl Iterator<Item = Option<Plane>> {
+    let bits = format.weight_codes().bits();
+    format.weight.choice().into_iter().flat_map(move |choice| {
+        let codes = &format.codes[choice.code];
+        let above = |plane: Plane| Plane {
+            shifts: plane.shifts.map(|shift| shift - bits as i32),
+            mask: plane.mask << bits,
+            ..plane
+        };
+        let element = |i: usize| element(i) / choice.size;
+        let planes =
+            (0..codes.pieces[0].terms.len()).map(|plane| bits_of_codes(format, codes, plane, element));
+        planes.map(|plane| plane.map(above)).collect::<Vec<_>>()
+    })
 }
 
 /// The codes of a chunk that has `count` of them, one by one.

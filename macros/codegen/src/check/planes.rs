@@ -405,9 +405,9 @@ pub fn path(value: &Expr) -> Option<&Ident> {
 }
 
 /// Codes of weights are loaded 16 at a time.
-pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
+pub fn one_load(format: &Format, blames: &[Ident], errors: &mut Errors) {
     let codes = format.weight_codes();
-    let blame = &blame[format.weight.code];
+    let blame = &blames[format.weight.code];
     if format.bytes() < 16 {
         let message = format!(
             "a block of {} bytes is shorter than one vector load of 16: gather more weights in a block",
@@ -419,46 +419,60 @@ pub fn one_load(format: &Format, blame: &[Ident], errors: &mut Errors) {
         // Its entries are taken one by one.
         return;
     }
-    // The bytes of an element, the first and the last.
+    spread(format, codes, 1, blame, errors);
+    if let Some(choice) = format.weight.choice() {
+        spread(format, &format.codes[choice.code], choice.size, &blames[choice.code], errors);
+    }
+}
+
+/// Codes of weights, or of so many weights each, are taken out of 16 bytes for 16 weights, and out of 8 for 8 where some go on
+/// into another byte.
+fn spread(format: &Format, codes: &Codes, weights: usize, blame: &Ident, errors: &mut Errors) {
+    /// Bytes of a load, and as many weights.
+    const LOAD: usize = 16;
+    /// Bytes from which bits are shifted together, and as many weights.
+    const SHIFT: usize = 8;
+
+    // The first and the last byte of an element.
     let bytes = |plane: usize, e: usize| {
         let (piece, e) = codes.piece_of(e);
         let term = &piece.terms[plane];
-        let [first, last] = term.bytes(piece.locate(term, e));
-        (format.fields[term.field].offset + first, format.fields[term.field].offset + last)
+        let offset = format.fields[term.field].offset;
+        term.bytes(piece.locate(term, e)).map(|byte| offset + byte)
     };
-    // Whether `count` elements from `first` on lie within as many bytes, and within how many they do.
-    let spread = |plane: usize, first: usize, count: usize| {
-        let all = || (first..first + count).map(|e| bytes(plane, e));
-        let (low, high) = (all().map(|of| of.0).min(), all().map(|of| of.1).max());
-        let spread = high.unwrap_or(0) - low.unwrap_or(0) + 1;
-        (spread <= count, spread)
+    // The runs of elements of so many weights, with the number of bytes over which each is spread.
+    let runs = |plane: usize, all: usize| {
+        let count = all.div_ceil(weights);
+        let run = move |first: usize| first..codes.len().min(first + count);
+        (0..codes.len()).step_by(count).map(run).map(move |run| {
+            let low = run.clone().map(|e| bytes(plane, e)[0]).min().unwrap_or(0);
+            let high = run.clone().map(|e| bytes(plane, e)[1]).max().unwrap_or(0);
+            (run, high - low + 1)
+        })
     };
     for plane in 0..codes.pieces[0].terms.len() {
-        for first in (0..codes.len()).step_by(16) {
-            let (fits, spread_over) = spread(plane, first, 16);
-            if !fits {
-                let message = format!(
-                    "codes {first} to {} of `{}` are spread over {spread_over} bytes; a vector load takes 16: reorder the digits",
-                    first + 15,
-                    codes.name,
-                );
-                return errors.note(Rule::OneLoad, blame, message);
-            }
+        if let Some((run, over)) = runs(plane, LOAD).find(|(_, over)| *over > LOAD) {
+            let message = format!(
+                "codes {} to {} of `{}` are spread over {over} bytes; a vector load takes {LOAD}: reorder the digits",
+                run.start,
+                run.end - 1,
+                codes.name,
+            );
+            return errors.note(Rule::OneLoad, blame, message);
         }
-        for first in (0..codes.len()).step_by(8) {
-            let straddles = (first..first + 8).any(|e| {
-                let (low, high) = bytes(plane, e);
-                low < high
-            });
-            let (fits, spread_over) = spread(plane, first, 8);
-            if straddles && !fits {
-                let message = format!(
-                    "codes {first} to {} of `{}`, some of which go on into another byte, are spread over {spread_over} bytes, and a shift of bits takes 8: reorder the digits, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
-                    first + 7,
-                    codes.name,
-                );
-                return errors.note(Rule::OneLoad, blame, message);
-            }
+        let straddles = |e: usize| {
+            let [first, last] = bytes(plane, e);
+            first < last
+        };
+        let mut too_far = runs(plane, SHIFT).filter(|(_, over)| *over > SHIFT);
+        if let Some((run, over)) = too_far.find(|(run, _)| run.clone().any(straddles)) {
+            let message = format!(
+                "codes {} to {} of `{}`, some of which go on into another byte, are spread over {over} bytes, and a shift of bits takes {SHIFT}: reorder the digits, or keep the bits beyond in a plane of their own and join the two by `|`, as Q3_K does",
+                run.start,
+                run.end - 1,
+                codes.name,
+            );
+            return errors.note(Rule::OneLoad, blame, message);
         }
     }
 }

@@ -99,7 +99,7 @@ fn range(format: &Format) -> Option<Reference> {
 
 fn mean(format: &Format) -> Option<Reference> {
     match under_f16(format)? {
-        (Value::Table { entries }, None) => match entries[..] {
+        (Value::Table { entries, choice: None }, None) => match entries[..] {
             [-1, 1] => Some(Reference::Mean { negative: 0 }),
             [1, -1] => Some(Reference::Mean { negative: 1 }),
             _ => None,
@@ -108,10 +108,18 @@ fn mean(format: &Format) -> Option<Reference> {
     }
 }
 
+/// The scale of a formula that is a scale times the entry of one table.
+fn under_table(format: &Format) -> Option<&Product> {
+    match &format.weight {
+        Weight { scale, value: Value::Table { choice: None, .. }, signs: None, minimum: None, .. } => {
+            Some(scale)
+        }
+        _ => None,
+    }
+}
+
 fn exponent(format: &Format) -> Option<Reference> {
-    let Weight { scale, value: Value::Table { .. }, signs: None, minimum: None, .. } = &format.weight else {
-        return None;
-    };
+    let scale = under_table(format)?;
     match scale {
         Product { block, groups, .. }
             if groups.is_empty() && block.len() == 1 && format.fields[block[0]].ty == FieldType::E8M0 =>
@@ -123,9 +131,7 @@ fn exponent(format: &Format) -> Option<Reference> {
 }
 
 fn largest(format: &Format) -> Option<Reference> {
-    let Weight { scale, value: Value::Table { .. }, signs: None, minimum: None, .. } = &format.weight else {
-        return None;
-    };
+    let scale = under_table(format)?;
     let of_group =
         matches!(&scale.groups[..], [GroupScale { value: ScaleValue::Number(FieldType::Ue4m3), .. }]);
     (scale.block.is_empty() && of_group).then_some(Reference::Largest)

@@ -7,10 +7,15 @@ use super::planes::path;
 use super::{Checker, Rule, list, numbers};
 use crate::error::Noted;
 use crate::model::{
-    Affine, CHUNK, Codes, Cut, Digit, Field, FieldType, GroupScale, Minimum, Offset, Piece, Product, SIGNS,
-    ScaleValue, Signs, Source, Term, Value, Weight,
+    Affine, CHUNK, Choice, Codes, Cut, Digit, Field, FieldType, GroupScale, Minimum, Offset, Piece, Product,
+    SIGNS, ScaleValue, Signs, Source, Term, Value, Weight,
 };
-use crate::parse::Codebook;
+use crate::parse::{Codebook, Entries, Table};
+
+/// The most bits of a code that a table is looked up by.
+const TABLE_BITS: usize = 8;
+/// The most tables of which codes choose one, as bits of these.
+const CHOICE_BITS: usize = 4;
 
 /// One factor of a product in `w`.
 enum Factor {
@@ -48,7 +53,7 @@ enum Meaning {
         factor: i32,
         zero: i32,
     },
-    Table(Vec<i8>),
+    Table(Vec<i8>, Option<Choice>),
     Number(FieldType),
 }
 
@@ -84,7 +89,7 @@ impl Checker<'_> {
                 "signs go with the values of a table or a codebook: codes have a zero point instead";
             return self.errors.refuse(Rule::Signs, main, message);
         }
-        if let (Some(_), Value::Table { entries }) = (&signs, &value) {
+        if let (Some(_), Value::Table { entries, .. }) = (&signs, &value) {
             self.negatable(entries)?;
         }
         if signs.is_some() && zero.is_some() {
@@ -108,9 +113,10 @@ impl Checker<'_> {
     fn negatable(&mut self, entries: &[i8]) -> Result<(), Noted> {
         let Some(least) = entries.iter().position(|&entry| entry == i8::MIN) else { return Ok(()) };
         let body = self.body;
-        for table in body.tables.iter().filter(|table| table.values.len() == entries.len()) {
-            let value = &table.values[least];
-            if self.entry(value)? == i8::MIN {
+        for table in body.tables.iter().filter(|table| table.values().count() == entries.len()) {
+            if let Some(value) = table.values().nth(least)
+                && self.entry(value)? == i8::MIN
+            {
                 let message =
                     "-128 has no negative in 8 bits, and signs negate entries: let them run from -127 to 127";
                 return self.errors.refuse(Rule::Signs, value, message);
@@ -205,18 +211,15 @@ impl Checker<'_> {
                 }
             }
             Expr::Index(index) => {
-                let (Some(table), Some(name)) = (path(&index.expr), path(&index.index)) else {
+                // `TABLE[codes]`, or of several `TABLE[choice][codes]`.
+                let (table, choice) = match plain(&index.expr) {
+                    Expr::Index(outer) => (path(&outer.expr), Some(&*outer.index)),
+                    _ => (path(&index.expr), None),
+                };
+                let (Some(table), Some(name)) = (table, path(&index.index)) else {
                     return self.errors.refuse(Rule::Product, factor, "expected `TABLE[codes]`");
                 };
-                let code = self.integers(name, "a table or a codebook")?;
-                let body = self.body;
-                match body.codebooks.iter().find(|codebook| codebook.name == *table) {
-                    Some(codebook) => self.codebook(factor, codebook, code),
-                    None => {
-                        let entries = self.table(table, code)?;
-                        self.scaled_or_weight(factor, code, Meaning::Table(entries))
-                    }
-                }
+                self.looked_up(factor, table, choice, name)
             }
             Expr::Call(call) => self.signs(call),
             Expr::Unary(ExprUnary { op: UnOp::Neg(_), .. }) => {
@@ -566,10 +569,14 @@ impl Checker<'_> {
             let value = self.value(factor, code, meaning)?;
             return Ok(Factor::Weight(code, value));
         }
-        let size = self.group_size(factor, len)?;
+        let size = self.group_size(factor, len, "scales")?;
         let value = match meaning {
             Meaning::Linear { factor, zero } => ScaleValue::Linear { factor, zero },
-            Meaning::Table(entries) => ScaleValue::Table { entries },
+            Meaning::Table(entries, None) => ScaleValue::Table { entries },
+            Meaning::Table(_, Some(_)) => {
+                let message = "only weights choose among several tables: for scales write one table of all entries, and join the bits that choose to the codes by `|`";
+                return self.errors.refuse(Rule::Groups, factor, message);
+            }
             Meaning::Number(ty) => ScaleValue::Number(ty),
         };
         Ok(Factor::Group(GroupScale { source: Source::Codes(code), value, offset: None, size }))
@@ -583,25 +590,25 @@ impl Checker<'_> {
             let message = format!("an array of {} holds scales: weights are codes", ty.name());
             return self.errors.refuse(Rule::Values, factor, message);
         }
-        let size = self.group_size(factor, count)?;
+        let size = self.group_size(factor, count, "scales")?;
         let (source, value) = (Source::Numbers(field), ScaleValue::Number(ty));
         Ok(Factor::Group(GroupScale { source, value, offset: None, size }))
     }
 
-    /// The weights of each of so many groups.
-    fn group_size(&mut self, factor: &Expr, groups: usize) -> Result<usize, Noted> {
-        let size = self.len / groups;
-        if !self.len.is_multiple_of(groups)
-            || size < 4
-            || !(CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
+    /// The weights of a group, if there are `count` groups, which have a code of `what` each.
+    fn group_size(&mut self, factor: &Expr, count: usize, what: &str) -> Result<usize, Noted> {
+        let size = self.len / count;
+        if self.len.is_multiple_of(count)
+            && size >= 4
+            && (CHUNK.is_multiple_of(size) || size.is_multiple_of(CHUNK))
         {
-            let message = format!(
-                "{groups} scales for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
-                self.len
-            );
-            return self.errors.refuse(Rule::Groups, factor, message);
+            return Ok(size);
         }
-        Ok(size)
+        let message = format!(
+            "{count} {what} for {} weights: groups hold 4, 8, 16 or a multiple of {CHUNK} weights",
+            self.len
+        );
+        self.errors.refuse(Rule::Groups, factor, message)
     }
 
     /// What the codes of weights stand for.
@@ -621,7 +628,7 @@ impl Checker<'_> {
             Meaning::Linear { factor: times, zero } => {
                 let values: Vec<_> = (0..=codes.max() as i32).map(|code| times * code - zero).collect();
                 let message = match &values[..] {
-                    [first, second, .., last] if bits <= 4 && values.iter().all(|v| v.abs() <= 127) => {
+                    [first, second, .., last] if bits <= TABLE_BITS && values.iter().all(|v| v.abs() <= 127) => {
                         format!(
                             "the codes of weights are taken as they are, or minus a zero point: for other values declare `table VALUES = [{first}, {second}, …, {last}];` and write `VALUES[{name}]`"
                         )
@@ -630,7 +637,7 @@ impl Checker<'_> {
                 };
                 self.errors.refuse(Rule::Values, factor, message)
             }
-            Meaning::Table(entries) => Ok(Value::Table { entries }),
+            Meaning::Table(entries, choice) => Ok(Value::Table { entries, choice }),
             Meaning::Number(ty) => {
                 let message = format!("an array of {} holds scales: weights are codes", ty.name());
                 self.errors.refuse(Rule::Values, factor, message)
@@ -638,28 +645,167 @@ impl Checker<'_> {
         }
     }
 
-    fn table(&mut self, name: &Ident, code: usize) -> Result<Vec<i8>, Noted> {
+    /// `TABLE[codes]`, `TABLE[choice][codes]` or `CODEBOOK[codes]`.
+    fn looked_up(
+        &mut self,
+        factor: &Expr,
+        table: &Ident,
+        choice: Option<&Expr>,
+        name: &Ident,
+    ) -> Result<Factor, Noted> {
+        let code = self.integers(name, "a table or a codebook")?;
         let body = self.body;
-        let Some(table) = body.tables.iter().find(|table| table.name == *name) else {
-            let message = format!("no table is called `{name}`: add `table {name} = […];`");
-            return self.errors.refuse(Rule::Declared, name, message);
+        if let Some(codebook) = body.codebooks.iter().find(|codebook| codebook.name == *table) {
+            if choice.is_some() {
+                let message = format!(
+                    "`{table}` is one codebook, and has one index: join the bits that choose to `{name}` by `|`"
+                );
+                return self.errors.refuse(Rule::Values, factor, message);
+            }
+            return self.codebook(factor, codebook, code);
+        }
+        let Some(declared) = body.tables.iter().find(|declared| declared.name == *table) else {
+            let message = format!("no table is called `{table}`: add `table {table} = […];`");
+            return self.errors.refuse(Rule::Declared, table, message);
         };
+        let meaning = match (choice, &declared.entries) {
+            (None, Entries::One(_)) => Meaning::Table(self.table(declared, table, code)?, None),
+            (Some(choice), Entries::Several(tables)) => {
+                self.is_group_first(factor, table, choice, code)?;
+                let entries = self.table(declared, table, code)?;
+                let choice = self.choice(choice, table, tables.len())?;
+                Meaning::Table(entries, Some(choice))
+            }
+            (None, Entries::Several(tables)) => {
+                let message = format!(
+                    "`{table}` are {} tables, of which a code of each group chooses one: write `{table}[choice][{name}]`",
+                    tables.len()
+                );
+                return self.errors.refuse(Rule::Values, factor, message);
+            }
+            (Some(choice), Entries::One(_)) => {
+                let message = format!(
+                    "`{table}` is one table, of which nothing is chosen: write `{table}[{name}]`, or declare several, `table {table} = [[…], […]];`"
+                );
+                return self.errors.refuse(Rule::Values, choice, message);
+            }
+        };
+        self.scaled_or_weight(factor, code, meaning)
+    }
+
+    /// The entries for each code, of all tables where there are several.
+    fn table(&mut self, table: &Table, name: &Ident, code: usize) -> Result<Vec<i8>, Noted> {
         let codes = &self.codes[code];
-        if codes.bits() > 4 || codes.signed {
+        if codes.signed {
             let message = format!(
-                "`{}` has {} bits: a table is looked up by unsigned codes of at most 4 (one vpshufb)",
+                "`{}` is signed, and a table is looked up by unsigned codes: declare it as u8",
+                codes.name
+            );
+            return self.errors.refuse(Rule::Values, name, message);
+        }
+        if codes.bits() > TABLE_BITS {
+            let message = format!(
+                "`{}` has {} bits: a table is looked up by codes of at most {TABLE_BITS}, and a codebook has entries for up to 16",
                 codes.name,
                 codes.bits()
             );
             return self.errors.refuse(Rule::Values, name, message);
         }
         let expected = codes.max() + 1;
-        if table.values.len() != expected {
-            let message =
-                format!("`{name}` has {} entries: give it {expected}, one for each code", table.values.len());
-            return self.errors.refuse(Rule::Values, name, message);
+        match &table.entries {
+            Entries::One(entries) if entries.len() != expected => {
+                let message =
+                    format!("`{name}` has {} entries: give it {expected}, one for each code", entries.len());
+                return self.errors.refuse(Rule::Values, name, message);
+            }
+            Entries::One(_) => {}
+            Entries::Several(_) if codes.has_digits() => {
+                return self.errors.refuse(
+                    Rule::Values,
+                    name,
+                    format!(
+                        "`{}` are digits of another base than 2, and the code that chooses among tables goes above bits: cut them with shift and mask, or declare one table",
+                        codes.name
+                    ),
+                );
+            }
+            Entries::Several(tables) => {
+                let (count, most) = (tables.len(), 1 << CHOICE_BITS);
+                if !(2..=most).contains(&count) || !count.is_power_of_two() {
+                    let message = format!(
+                        "`{name}` lists {count} tables: list 2, 4, 8 or {most}, or write one without brackets of its own"
+                    );
+                    return self.errors.refuse(Rule::Values, name, message);
+                }
+                if let Some(other) = tables.iter().position(|entries| entries.len() != expected) {
+                    let message = format!(
+                        "table {other} of `{name}` has {} entries: give each {expected}, one for each code",
+                        tables[other].len()
+                    );
+                    return self.errors.refuse(Rule::Values, name, message);
+                }
+                let (all, most) = (count * expected, 1 << TABLE_BITS);
+                if all > most {
+                    let message = format!(
+                        "{count} tables of {expected} entries have {all} in all: {most} are the most, so that a code and its table make up a byte"
+                    );
+                    return self.errors.refuse(Rule::Values, name, message);
+                }
+            }
         }
-        table.values.iter().map(|value| self.entry(value)).collect()
+        table.values().map(|value| self.entry(value)).collect()
+    }
+
+    /// The code that chooses a table comes before that of the weight, which has codes for all weights.
+    fn is_group_first(
+        &mut self,
+        factor: &Expr,
+        table: &Ident,
+        choice: &Expr,
+        code: usize,
+    ) -> Result<(), Noted> {
+        let first = path(choice).and_then(|name| self.codes.iter().find(|codes| *name == codes.name));
+        let Some(first) = first.filter(|first| first.len() == self.len) else { return Ok(()) };
+        let second = &self.codes[code];
+        if second.len() == self.len {
+            return Ok(());
+        }
+        let (first, second) = (&first.name, &second.name);
+        let message = format!(
+            "what chooses a table comes before the code of the weight: write `{table}[{second}][{first}]`"
+        );
+        self.errors.refuse(Rule::Values, factor, message)
+    }
+
+    /// The codes that choose one of `tables` tables for each group of weights.
+    fn choice(&mut self, choice: &Expr, table: &Ident, tables: usize) -> Result<Choice, Noted> {
+        let Some(name) = path(choice) else {
+            let message = format!(
+                "expected the name of the codes that choose a table, as in `{table}[choice][codes]`: one for each group of weights"
+            );
+            return self.errors.refuse(Rule::Product, choice, message);
+        };
+        let code = self.integers(name, "the place of a choice")?;
+        let codes = &self.codes[code];
+        let (len, bits) = (codes.len(), codes.bits());
+        if codes.has_digits() {
+            return self.refuse_digits(Rule::Values, choice, code, "the number of a table is bits");
+        }
+        if codes.signed || 1 << bits != tables {
+            let message = if codes.signed {
+                format!("`{name}` is signed, and tables are chosen by unsigned codes: declare it as u8")
+            } else {
+                format!("`{name}` has {bits} bits, and `{table}` are {tables} tables: give each code one")
+            };
+            return self.errors.refuse(Rule::Values, choice, message);
+        }
+        if len == self.len {
+            let message = format!(
+                "`{name}` has a code for each weight: join its bits to those of the weights' codes by `|`, and write one table of all entries"
+            );
+            return self.errors.refuse(Rule::Groups, choice, message);
+        }
+        Ok(Choice { code, size: self.group_size(choice, len, "choices of a table")? })
     }
 }
 

@@ -4,7 +4,9 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::block::array_reader;
-use crate::model::{Codes, FieldType, Format, GroupScale, Product, Reference, ScaleValue, Source, Value};
+use crate::model::{
+    Choice, Codes, FieldType, Format, GroupScale, Product, Reference, ScaleValue, Source, Value,
+};
 use crate::plan::quantizer::{Numbers, Quantizer, searched};
 
 /// The quantizer of one block: what the formula can express, as data, and where the parts that are found go.
@@ -53,7 +55,8 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
             let book = format_ident!("{name}");
             octets(format, *weights, &quote!(#block_type::#book), counts)
         }
-        Value::Table { entries } if weight.signs.is_some() => {
+        Value::Table { entries, choice: Some(choice) } => chosen(format, entries, choice, counts),
+        Value::Table { entries, choice: None } if weight.signs.is_some() => {
             let entries = entries.iter().map(|&entry| signed(entry.into()));
             octets(format, 1, &quote!(&[#([#entries]),*]), counts)
         }
@@ -76,9 +79,9 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
                     let number = integers(codes, 1, *zero);
                     quote!(#quantize::Values::Even(#number))
                 }
-                Value::Table { entries } => {
-                    let entries = entries.iter().map(|&entry| signed(entry.into()));
-                    quote!(#quantize::Values::Table(#quantize::Table::new(&[#(#entries),*])))
+                Value::Table { entries, .. } => {
+                    let table = table(entries.iter().copied());
+                    quote!(#quantize::Values::Table(#table))
                 }
                 Value::Codebook { .. } => unreachable!("taken above"),
             };
@@ -121,6 +124,50 @@ pub fn from_weights(format: &Format, quantizer: &Quantizer) -> TokenStream {
             block
         }
     }
+}
+
+/// A table, as one of `quantloom_kernels::quantize`.
+fn table(entries: impl Iterator<Item = i8>) -> TokenStream {
+    let entries = entries.map(|entry| signed(entry.into()));
+    quote!(kernels::quantize::Table::new(&[#(#entries),*]))
+}
+
+/// The search over several tables, and what stores the choices, codes and signs that it finds.
+///
+/// With a sign for each weight a table has the negative of each entry, too, and codes another bit above.
+fn chosen(
+    format: &Format,
+    entries: &[i8],
+    choice: &Choice,
+    [scales, minima]: [usize; 2],
+) -> (TokenStream, TokenStream) {
+    let quantize = quote!(kernels::quantize);
+    let (codes, choices) = (format.weight_codes(), &format.codes[choice.code]);
+    let weight_signs = format.weight.signs.as_ref();
+    let of_one = entries.chunks(codes.max() + 1).map(|entries| {
+        let negated = entries.iter().filter(|_| weight_signs.is_some()).map(|&entry| -entry);
+        table(entries.iter().copied().chain(negated))
+    });
+    let (len, count, tables) = (format.len, choices.len(), entries.len() / (codes.max() + 1));
+    let found = quote! {
+        static TABLES: [#quantize::Table; #tables] = [#(#of_one),*];
+        let (numbers, choices, codes) = #quantize::quantize_chosen::<#len, #count, #scales, #minima>(
+            &TABLES,
+            SCALE,
+            MINIMUM,
+            weights,
+            importance,
+        );
+    };
+    let stored_choices = set(choices, quote!(choices));
+    let Some(signs) = weight_signs else {
+        let stored_codes = set(codes, quote!(codes));
+        return (found, quote!(#stored_choices #stored_codes));
+    };
+    let (bits, max) = (codes.bits(), codes.max() as u8);
+    let stored_codes = set(codes, quote!(codes.map(|code| code & #max)));
+    let stored_signs = set(&format.codes[signs.code], quote!(#quantize::joined_bits(&codes, #bits)));
+    (found, quote!(#stored_choices #stored_codes #stored_signs))
 }
 
 /// The search over rows of `weights` values, which are `rows`, and what stores the codes and signs that it finds.
@@ -238,8 +285,8 @@ fn product(format: &Format, product: &Product, numbers: &Numbers, subtract: bool
         },
         &ScaleValue::Number(ty) => number(ty),
         ScaleValue::Table { entries } => {
-            let entries = entries.iter().map(|&entry| signed(entry.into()));
-            quote!(#quantize::Number::Table(const { &#quantize::Table::new(&[#(#entries),*]) }))
+            let table = table(entries.iter().copied());
+            quote!(#quantize::Number::Table(const { &#table }))
         }
     }));
     quote!(#quantize::Product { factor: #factor, block: #block, others: &[#(#others),*], group: #group })

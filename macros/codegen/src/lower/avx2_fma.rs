@@ -89,6 +89,15 @@ impl Isa for Avx2Fma {
                 };
                 YMM.masked(shifted_by_eighths(bytes, *shifts), plane.mask)
             }
+            Way::Spread { bytes: [low, high], shifts: [of_low, of_high] } => {
+                let bytes = if low == high {
+                    quote!(x86::broadcast_8::<#low, _>(#block))
+                } else {
+                    quote!(x86::broadcast_8s::<#low, #high, _>(#block))
+                };
+                let shifts = [*of_low, *of_low, *of_high, *of_high];
+                YMM.masked(shifted_by_quarters(bytes, shifts), plane.mask)
+            }
             Way::Bits { windows, index, bits } => {
                 let bits = bits.iter().map(|&bit| Literal::i8_unsuffixed(bit as i8));
                 let bytes = picked(block, windows, index.map(|i| i as i8));
@@ -122,8 +131,14 @@ impl Isa for Avx2Fma {
     }
 
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
-        let table = table(entries);
-        quote!(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(#table), #codes))
+        let tables = entries.chunks(16).map(table);
+        match entries.len() {
+            ..=16 => quote!(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(#(#tables)*), #codes)),
+            count => {
+                let lookup = format_ident!("lookup_{count}");
+                quote!(x86::#lookup(#codes, [#(#tables),*]))
+            }
+        }
     }
 
     fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {

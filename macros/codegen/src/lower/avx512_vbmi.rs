@@ -83,6 +83,12 @@ impl Isa for Avx512Vbmi {
                 let offset = offsets[0];
                 quote!(wide::broadcast_64::<#offset, _>(#(#blocks),*))
             }
+            (Way::Spread { bytes: [low, high], .. }, _) if low == high => {
+                quote!(wide::broadcast_8::<#low, _>(#(#blocks),*))
+            }
+            (Way::Spread { bytes: [low, high], .. }, _) => {
+                quote!(wide::broadcast_8s::<#low, #high, _>(#(#blocks),*))
+            }
             (_, Some((windows, index))) => picked(blocks, &windows, index.map(|index| index as i8)),
             (Way::Quarters { offsets: [a, b, c, d], .. }, None) => {
                 quote!(wide::load_64s::<#a, #b, #c, #d, _>(#(#blocks),*))
@@ -98,8 +104,18 @@ impl Isa for Avx512Vbmi {
     }
 
     fn lookup(&self, codes: TokenStream, entries: &[i8]) -> TokenStream {
-        let table = table(entries);
-        quote!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(#table), #codes))
+        if entries.len() <= 16 {
+            let table = table(entries);
+            return quote!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(#table), #codes));
+        }
+        // In whole registers, each of 64 entries.
+        let count = entries.len().next_multiple_of(64);
+        let tables = entries.chunks(64).map(|entries| {
+            let entries = (0..64).map(|i| Literal::i8_unsuffixed(entries.get(i).copied().unwrap_or(0)));
+            quote!(wide::table(&[#(#entries),*]))
+        });
+        let lookup = format_ident!("lookup_{count}");
+        quote!(wide::#lookup(#codes, [#(#tables),*]))
     }
 
     fn numbers(&self, codes: &[TokenStream], table: TokenStream) -> TokenStream {

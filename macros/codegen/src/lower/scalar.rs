@@ -71,6 +71,9 @@ impl Isa for Scalar {
             Way::Eighths { offsets, shifts } => {
                 quote!(portable::plane(#block, [#(#offsets),*], [#(#shifts),*], #mask))
             }
+            Way::Spread { bytes, shifts } => {
+                quote!(portable::spread(#block, [#(#bytes),*], [#(#shifts),*], #mask))
+            }
             Way::Bits { windows: [low, high], index, bits } => {
                 let index = index.iter().copied().map(Literal::u8_unsuffixed);
                 let bits = bits.iter().copied().map(Literal::u8_unsuffixed);

@@ -15,6 +15,8 @@ pub enum Way {
     Quarters { offsets: [usize; 4], shifts: [i32; 4] },
     /// Eight times 4 consecutive bytes, each eighth under its own shift.
     Eighths { offsets: [usize; 8], shifts: [i32; 8] },
+    /// For each half one byte under one shift, which all of its codes take.
+    Spread { bytes: [usize; 2], shifts: [i32; 2] },
     /// One bit each: for each half a window of 16 bytes, from which every code takes a byte, and of that a bit.
     Bits { windows: [usize; 2], index: [u8; CHUNK], bits: [u8; CHUNK] },
     /// For each half a window of 16 bytes, from which every code takes a byte and a shift.
@@ -55,6 +57,17 @@ impl Way {
         if let Some((offsets, shifts)) = runs(plane) {
             return Self::Eighths { offsets, shifts };
         }
+        // What all of a half have in common, as codes of groups are.
+        let half = |i: usize| i / (CHUNK / 2) * (CHUNK / 2);
+        if (0..CHUNK)
+            .all(|i| plane.bytes[i] == plane.bytes[half(i)] && plane.shifts[i] == plane.shifts[half(i)])
+        {
+            let firsts = [0, CHUNK / 2];
+            return Self::Spread {
+                bytes: firsts.map(|i| plane.bytes[i]),
+                shifts: firsts.map(|i| plane.shifts[i]),
+            };
+        }
         // The checker has seen to it that a half spans at most 16 bytes of a block of at least 16.
         let (windows, index) = windows(plane, len).expect("a half spans at most 16 bytes");
         if plane.mask.is_power_of_two() {
@@ -68,6 +81,8 @@ impl Way {
     pub fn constants(&self, plane: &Plane) -> usize {
         match self {
             Self::Run { .. } | Self::Halves { .. } | Self::Quarters { .. } | Self::Eighths { .. } => 0,
+            // Its loads broadcast.
+            Self::Spread { .. } => 0,
             Self::Bits { .. } => 2,
             Self::Words { .. } => 4,
             Self::Shuffle { .. } => 1 + plane.shifts.iter().collect::<BTreeSet<_>>().len(),

@@ -164,7 +164,7 @@ pub fn max_abs_code(format: &Format) -> Option<i64> {
     match &format.weight.value {
         Value::Linear { .. } if codes.signed => Some(128),
         Value::Linear { zero } => Some(max_distance(0, codes.max() as i64, (*zero).into())),
-        Value::Table { entries } => {
+        Value::Table { entries, .. } => {
             Some(entries.iter().map(|entry| i64::from(entry.unsigned_abs())).max().unwrap_or(0))
         }
         Value::Codebook { .. } => None,

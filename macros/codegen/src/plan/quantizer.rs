@@ -34,8 +34,10 @@ pub fn quantizer(format: &Format) -> Result<Quantizer, String> {
         Source::Codes(_) => None,
     });
     let signs = weight.signs.as_ref().map(|signs| signs.code);
+    let choice = weight.choice();
     let of_groups = products().flat_map(|product| &product.groups).filter_map(GroupScale::code);
-    let codes: Vec<_> = of_groups.chain([weight.code]).chain(signs).collect();
+    let codes = of_groups.chain([weight.code]).chain(signs);
+    let codes: Vec<_> = codes.chain(choice.map(|choice| choice.code)).collect();
     let stands_twice =
         |name: &str| format!("`{name}` stands in it twice, so that neither part can be chosen for itself");
     if let Some(field) = twice(&fields).or_else(|| twice(&numbers.collect::<Vec<_>>())) {
@@ -61,6 +63,12 @@ pub fn quantizer(format: &Format) -> Result<Quantizer, String> {
     }
     if let Some(zero) = weight.minimum.as_ref().and_then(|minimum| minimum.zero.as_ref()) {
         zero_point(format, zero)?;
+    }
+    if choice.is_some() && weight.signs.as_ref().is_some_and(|signs| signs.even) {
+        return Err(
+            "it has even signs beside several tables: with `signs`, a bit for each weight, there is one"
+                .to_owned(),
+        );
     }
     Ok(Quantizer {
         scale: Numbers::of(format, &weight.scale),
