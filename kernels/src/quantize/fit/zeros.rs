@@ -230,7 +230,8 @@ impl<const N: usize> ZeroFit<N> {
             return best_scale_and_minimum(self.values, self.group(range), 0.0, allowed, false);
         }
         let weights: Vec<f32> = self.weights[range.clone()].iter().map(|w| -w).collect();
-        let weighted = Weighted { weights: &weights, importance: &self.importance[range], at: None };
+        let (first, importance) = (range.start, &self.importance[range]);
+        let weighted = Weighted { weights: &weights, importance, first, own: false };
         let alone = best_scale_and_minimum(self.values, weighted, 0.0, allowed, false);
         Alone { scale: -alone.scale, minimum: -alone.minimum, ..alone }
     }
@@ -457,7 +458,9 @@ impl<const N: usize> ZeroFit<N> {
     }
 
     fn group(&self, range: Range<usize>) -> Weighted<'_> {
-        Weighted { weights: &self.weights[range.clone()], importance: &self.importance[range], at: None }
+        let (first, weights, importance) =
+            (range.start, &self.weights[range.clone()], &self.importance[range]);
+        Weighted { weights, importance, first, own: false }
     }
 
     /// The numbers found, as they are stored.
