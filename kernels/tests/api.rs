@@ -5,7 +5,7 @@ use quantloom_kernels::formats::{Q4_0, Q8_0};
 use quantloom_kernels::gemm::{ActivationTile, PanelFormat, Panels, gemm_together, quantize_tile};
 use quantloom_kernels::{
     ActivationBlock, BlockFormat, FORMATS, FloatField, FloatType, Format, FormatParts, Isa, Kernels,
-    ProductError, Supported, f16, quantize_activations,
+    ProductError, Supported, bf16, f16, quantize_activations,
 };
 
 quantloom_kernels::quant_format! {
@@ -63,6 +63,9 @@ fn any_blocks(format: &Format, blocks: usize) -> Vec<u8> {
             match ty {
                 FloatType::F16 => {
                     block[offset..offset + 2].copy_from_slice(&f16::from_f32(number).to_le_bytes())
+                }
+                FloatType::BF16 => {
+                    block[offset..offset + 2].copy_from_slice(&bf16::from_f32(number).to_le_bytes());
                 }
                 FloatType::F32 => block[offset..offset + 4].copy_from_slice(&number.to_le_bytes()),
                 FloatType::E8M0 => block[offset] = 117 + block[offset] % 4,

@@ -372,7 +372,7 @@ impl ProductKind {
 /// All finite numbers that can be stored like this.
 fn numbers(number: Number) -> Vec<f64> {
     let last = match number {
-        Number::F16 => 0xFFFF,
+        Number::F16 | Number::Bf16 => 0xFFFF,
         Number::F32 => unreachable!("there are too many"),
         Number::E8m0 => 253,
         Number::Ue4m3 => 126,

@@ -251,22 +251,29 @@ mod tests {
     use super::*;
 
     /// Behind two bytes of something else.
-    const NUMBERS: [Number; 4] = [Number::F16(2), Number::F32(2), Number::E8M0(2), Number::UE4M3(2)];
+    const NUMBERS: [Number; 5] =
+        [Number::F16(2), Number::BF16(2), Number::F32(2), Number::E8M0(2), Number::UE4M3(2)];
 
     #[test]
     fn levels_are_the_ends_of_each_type() {
-        let (tiny, f32) = (2_f64.powi(-127), 2_f64.powi(-149));
+        let (tiny, bf16, f32) = (2_f64.powi(-127), 2_f64.powi(-133), 2_f64.powi(-149));
         // In the order of `NUMBERS`, with 2¹⁰ for the largest numbers of wide range.
         let cases = [
-            (Level::One, [1.0, 1.0, 1.0, 1.0]),
-            (Level::Zero, [0.0, 0.0, tiny, 0.0]),
-            (Level::NegativeZero, [-0.0, -0.0, tiny, 0.0]),
-            (Level::Largest, [65504.0, 2048.0 - 2_f64.powi(-13), 1024.0, 448.0]),
-            (Level::Lowest, [-65504.0, 2_f64.powi(-13) - 2048.0, 1024.0, 448.0]),
-            (Level::SmallestSubnormal, [2_f64.powi(-24), f32, 2.0 * tiny, 2_f64.powi(-9)]),
+            (Level::One, [1.0, 1.0, 1.0, 1.0, 1.0]),
+            (Level::Zero, [0.0, 0.0, 0.0, tiny, 0.0]),
+            (Level::NegativeZero, [-0.0, -0.0, -0.0, tiny, 0.0]),
+            (Level::Largest, [65504.0, 2040.0, 2048.0 - 2_f64.powi(-13), 1024.0, 448.0]),
+            (Level::Lowest, [-65504.0, -2040.0, 2_f64.powi(-13) - 2048.0, 1024.0, 448.0]),
+            (Level::SmallestSubnormal, [2_f64.powi(-24), bf16, f32, 2.0 * tiny, 2_f64.powi(-9)]),
             (
                 Level::LargestSubnormal,
-                [-1023.0 * 2_f64.powi(-24), f32 - 2_f64.powi(-126), 2.0 * tiny, 7.0 * 2_f64.powi(-9)],
+                [
+                    -1023.0 * 2_f64.powi(-24),
+                    -127.0 * bf16,
+                    f32 - 2_f64.powi(-126),
+                    2.0 * tiny,
+                    7.0 * 2_f64.powi(-9),
+                ],
             ),
         ];
         for (level, expected) in cases {

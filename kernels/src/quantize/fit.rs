@@ -1134,13 +1134,17 @@ impl<const N: usize> Factor<N> {
             None | Some(Number::F32) => false,
             Some(number) => number.is_coarse(self.block),
         };
-        let group = match self.product.group {
+        block || self.has_coarse_groups()
+    }
+
+    /// Whether the numbers of groups lie far apart.
+    fn has_coarse_groups(&self) -> bool {
+        match self.product.group {
             None => false,
             Some(Number::Integer { max, .. }) => max < 8,
             Some(Number::I8 | Number::F32 | Number::F16) => false,
             Some(_) => true,
-        };
-        block || group
+        }
     }
 
     /// Numbers of the block that may serve best, if groups are to have `targets`: those from which one or the other
@@ -1243,6 +1247,16 @@ impl<const N: usize> Factor<N> {
     fn number_for(&self, product: f32) -> f32 {
         let unit = self.with(1.0);
         if unit == 0.0 { 0.0 } else { product / unit }
+    }
+
+    /// `product` as the one number stores it that a product has; where it has several, as it is.
+    fn rounded(&self, product: f32) -> f32 {
+        match (self.product.block, self.product.group) {
+            (Some(number), None) | (None, Some(number)) => {
+                self.constant * number.nearest(product / self.constant)
+            }
+            _ => product,
+        }
     }
 
     /// Takes the numbers that come nearest to `targets`.

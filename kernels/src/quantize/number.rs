@@ -42,9 +42,9 @@ impl Number {
     pub(super) fn limits(self) -> (f32, f32) {
         match self {
             Self::F16 => (-65504.0, 65504.0),
-            Self::Bf16 => (-BF16_MAX, BF16_MAX),
             Self::F32 => (f32::MIN, f32::MAX),
             // So that a product with any byte is finite.
+            Self::Bf16 => (-BF16_MOST, BF16_MOST),
             Self::E8m0 => (exponent(0), exponent(247)),
             Self::Ue4m3 => (0.0, ue4m3(UE4M3_MAX)),
             Self::Integer { first, step, max } => (first as f32, (first + step * i32::from(max)) as f32),
@@ -265,8 +265,8 @@ fn exponent(bits: u8) -> f32 {
 /// From here on the numbers of f16 are close enough that no neighbour is worth a look: 2^-5 of them at the most, so that a
 /// scale is off by 2^-6 and the squared error larger by 2^-12 of that of zeros.
 const F16_FINE: f32 = 1.0 / (1 << 19) as f32;
-/// The largest finite bf16.
-const BF16_MAX: f32 = f32::from_bits(0x7F7F_0000);
+/// The largest bf16 below 2^120.
+const BF16_MOST: f32 = f32::from_bits(0x7B7F_0000);
 /// The bits of 448, the largest number.
 const UE4M3_MAX: u8 = 0x7E;
 /// The smallest number with an exponent of its own.
@@ -291,7 +291,7 @@ mod tests {
         (Number::Integer { first: 1, step: 2, max: 15 }, 15),
         (Number::I8, 255),
         (Number::F16, 0x7BFF),
-        (Number::Bf16, 0x7F7F),
+        (Number::Bf16, 0x7B7F),
         (Number::Table(&TABLE), 4),
     ];
 

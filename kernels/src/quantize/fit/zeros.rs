@@ -9,9 +9,6 @@
 use super::*;
 use crate::quantize::values::Even;
 
-/// So many zero points are all tried.
-const FEW: usize = 16;
-
 /// The largest zero points that are numbers with a fraction: from twice as much on those of an f16 are further apart than values.
 const FURTHEST: f32 = 2048.0;
 
@@ -101,10 +98,15 @@ impl<const N: usize> ZeroFit<N> {
             targets[part.scales.clone()].copy_from_slice(&way.scales);
             self.zeros.numbers[part.zeros.clone()].copy_from_slice(&way.zeros);
         }
+        // What is rounded up stays finite.
+        let most = 0.99 * self.scale.most;
+        for target in &mut targets[..self.scale.count] {
+            target.value = target.value.clamp(-most, most);
+        }
         self.scale.choose(&targets);
         let mut best = (self.improve(parts), self.clone());
         // Few numbers of groups hardly follow their targets: others of the block may serve better.
-        if self.scale.product.group.is_some() && self.scale.is_coarse() {
+        if self.scale.has_coarse_groups() {
             for block in self.scale.trials(&targets[..self.scale.count]) {
                 self.scale.take(block, &targets[..self.scale.count]);
                 let error = self.improve(parts);
@@ -152,14 +154,47 @@ impl<const N: usize> ZeroFit<N> {
 
     /// The ways of weights with one zero point: one for each number that may serve.
     fn ways_of_zero(&self, range: Range<usize>, scales: Range<usize>, sign: f32) -> Vec<Way> {
-        let numbers = self.zeros_for(range, scales.clone(), sign);
+        /// Those that leave so many times as much as the best, under scales that take all weights in, are not looked at further.
+        const FAR: f32 = 2.0;
+
+        let mut numbers: Vec<(f32, f32)> = self
+            .zeros_for(range, scales.clone(), sign)
+            .into_iter()
+            .map(|number| (scales.clone().map(|g| self.about(g, number, sign)).sum(), number))
+            .collect();
+        let least = numbers.iter().fold(f32::INFINITY, |least, (error, _)| least.min(*error));
+        // Of numbers with fractions there are few.
+        numbers.retain(|&(error, _)| error <= FAR * least || self.zeros.is_fine());
         let way = |number: f32| {
             let found: Vec<Alone> = scales.clone().map(|g| self.best_scale(g, number, sign)).collect();
             let error = found.iter().map(|alone| alone.error).sum();
             let target = |alone: Alone| Target { value: alone.scale, cost: alone.rest.vv };
             Way { zeros: vec![number], scales: found.into_iter().map(target).collect(), error }
         };
-        numbers.into_iter().map(way).collect()
+        numbers.into_iter().map(|(_, number)| way(number)).collect()
+    }
+
+    /// The error of a group under a zero point and a scale that takes all weights in, corrected once.
+    fn about(&self, group: usize, zero: f32, sign: f32) -> f32 {
+        let weighted = self.group(self.scale.range(group));
+        let moved = self.values.moved(self.zeros.value(zero));
+        let ((low, high), (smallest, largest)) = (moved.limits(), weighted.extremes());
+        let reaching = |sign: f32| {
+            let ends = if sign > 0.0 {
+                [(smallest, low), (largest, high)]
+            } else {
+                [(smallest, high), (largest, low)]
+            };
+            // Of a weight on whose side no value is the scale is none.
+            let scales = ends.into_iter().filter(|&(weight, value)| weight * value * sign > 0.0);
+            sign * scales.map(|(weight, value)| (weight / value).abs()).fold(0.0, f32::max)
+        };
+        let signs = [1.0, -1.0].into_iter().filter(|trial| trial * sign >= 0.0);
+        let error = |sign| {
+            let rest = moved.residual(weighted, reaching(sign), 0.0);
+            Correction::Scale.of(0.0, &rest).2
+        };
+        signs.map(error).fold(f32::INFINITY, f32::min)
     }
 
     /// The best scale of a group under a zero point.
@@ -169,7 +204,7 @@ impl<const N: usize> ZeroFit<N> {
         let mut best = best_scale(moved, weighted, allowed, self.few, self.fine);
         // From the range of the weights, as rounding to the nearest has it.
         let (low, high) = self.values.limits();
-        let width = spread(weighted) / (high - low);
+        let width = self.scale.rounded(spread(weighted) / (high - low));
         for scale in [width, -width].into_iter().filter(|&scale| allowed.has(scale)) {
             let rest = moved.residual(weighted, scale, 0.0);
             if rest.rr < best.error {
@@ -185,9 +220,6 @@ impl<const N: usize> ZeroFit<N> {
         /// So many to either side of each.
         const AROUND: usize = 2;
 
-        if let Some(all) = self.zeros.all() {
-            return all;
-        }
         let (low, high) = self.values.limits();
         // What lies at 0 if values reach from there, or up to it.
         let mut zeros = vec![-low, -high];
@@ -432,7 +464,9 @@ impl<const N: usize> ZeroFit<N> {
         let now = self.scale.block;
         let exact = if vv > 0.0 { now + rv / vv / self.scale.constant } else { now };
         let mut best = now;
-        for trial in number.around(number.nearest(exact)) {
+        let nearest = number.nearest(exact);
+        let next = |below| number.next(nearest, below);
+        for trial in [Some(nearest), next(true), next(false)].into_iter().flatten() {
             self.scale.block = trial;
             let error = self.error();
             if error < least && self.scale.is_finite() {
@@ -506,17 +540,6 @@ impl<const N: usize> Zeros<N> {
     /// Whether its numbers have fractions.
     fn is_fine(&self) -> bool {
         self.number.is_float()
-    }
-
-    /// All numbers, if they are few.
-    fn all(&self) -> Option<Vec<f32>> {
-        if self.is_fine() {
-            return None;
-        }
-        let (low, _) = self.number.limits();
-        let numbers = std::iter::successors(Some(low), |&number| self.number.next(number, false));
-        let numbers: Vec<f32> = numbers.take(FEW + 1).collect();
-        (numbers.len() <= FEW).then_some(numbers)
     }
 
     /// The largest magnitude of a zero point.

@@ -813,14 +813,14 @@ impl Checker<'_> {
 fn codes_alone<'p>(product: &'p mut Product, codes: &[Codes]) -> Option<&'p mut i32> {
     let Product { constant: 1.0, block, groups } = product else { return None };
     match &mut groups[..] {
-        [GroupScale { source: Source::Codes(code), value, offset: None, .. }]
-            if block.is_empty() && !codes[*code].signed =>
-        {
-            match value {
-                ScaleValue::Linear { factor: 1, zero } => Some(zero),
-                _ => None,
-            }
-        }
+        [
+            GroupScale {
+                source: Source::Codes(code),
+                value: ScaleValue::Linear { factor: 1, zero },
+                offset: None,
+                ..
+            },
+        ] if block.is_empty() && !codes[*code].signed => Some(zero),
         _ => None,
     }
 }
