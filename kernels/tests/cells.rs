@@ -8,6 +8,8 @@ mod elsewhere;
 mod layouts;
 #[path = "common/long.rs"]
 mod long;
+#[path = "common/tables.rs"]
+mod tables;
 
 use std::process::ExitCode;
 
@@ -15,5 +17,5 @@ use quantloom_kernels::FORMATS;
 
 fn main() -> ExitCode {
     let formats = FORMATS.iter().chain(elsewhere::ELSEWHERE).map(|format| layouts::subject(format));
-    quantloom_bench::prove::main(formats.chain(long::subjects()).collect())
+    quantloom_bench::prove::main(formats.chain(long::subjects()).chain(tables::subjects()).collect())
 }
