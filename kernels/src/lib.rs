@@ -109,7 +109,10 @@ pub use quantloom_macros::quant_format as expand_quant_format;
 ///    `trit(field[index], power)` a byte is a fraction of 256, and power 0 the highest digit of the base 3, as in TQ1_0. Where
 ///    no one walk reaches all elements, pieces follow each other: `q[n: 5, i: 32] = …, [n: 5, i: 16] = …;`.
 /// 3. **Value**, in `w = …;`: the code of a weight, as `q`, minus a zero point `(q - 8)`, or looked up,
-///    `NL[q]`, in a table `table NL = [-127, …];`. A field of `i8` stands for its own signed codes. A codebook,
+///    `NL[q]`, in a table `table NL = [-127, …];` of an entry for each code, up to 256. Of several tables, 2, 4, 8 or 16 with
+///    up to 256 entries in all, `table NL = [[-127, …], [-123, …]];`, each group of weights chooses one by a code of its own:
+///    `NL[t][q]`, where `t` has a code for each group, or one for the block. A field of `i8` stands for its own signed
+///    codes. A codebook,
 ///    `codebook GRID: [[i8; 8]; 256] = A_CONSTANT;`, has several weights for one code: `GRID[g]`. Its codes may have
 ///    up to 16 bits. What a table or a codebook gives may be negated,
 ///    `signs(n) * GRID[g]`, by one code of 8 bits for each 8 weights; of `even_signs(n)` 7 are stored, and the eighth

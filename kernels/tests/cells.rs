@@ -12,6 +12,8 @@ mod long;
 mod products;
 #[path = "common/streams.rs"]
 mod streams;
+#[path = "common/tables.rs"]
+mod tables;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,11 @@ use quantloom_kernels::FORMATS;
 fn main() -> ExitCode {
     let formats = FORMATS.iter().chain(elsewhere::ELSEWHERE).map(|format| layouts::subject(format));
     quantloom_bench::prove::main(
-        formats.chain(long::subjects()).chain(streams::subjects()).chain(products::subjects()).collect(),
+        formats
+            .chain(long::subjects())
+            .chain(streams::subjects())
+            .chain(products::subjects())
+            .chain(tables::subjects())
+            .collect(),
     )
 }

@@ -123,6 +123,20 @@ quant_format! {
         w = d * (2 * s + 1) * even_signs(n) * MAGNITUDE[q];
     }
 
+    /// One of four tables for each 16 weights, half of which have a scale.
+    pub block Chosen[64] {
+        d: f16,
+        sc: [u8; 4],
+        tt: [u8; 1],
+        qs: [u8; 16],
+
+        table VALUES = [[-3, -1, 1, 3], [-6, -1, 1, 6], [0, 1, 2, 3], [-1, 0, 1, 2]];
+        s[i: 4, h: 2] = sc[i] >> 4 * h & 15;
+        t[i: 4] = tt[0] >> 2 * i & 3;
+        q[l: 4, i: 16] = qs[i] >> 2 * l & 3;
+        w = d * s * VALUES[t][q];
+    }
+
     /// Five codes of three values in a byte.
     pub block Trits[160] {
         d: f16,
@@ -154,7 +168,7 @@ pub const ENTRIES_OF_FOUR: [[i8; 4]; 256] = {
 };
 
 /// All right formats.
-pub const RIGHT: [Subject; 13] = [
+pub const RIGHT: [Subject; 14] = [
     SINGLE,
     LOPSIDED,
     COARSE,
@@ -166,6 +180,7 @@ pub const RIGHT: [Subject; 13] = [
     STEPS,
     SIGNED,
     EVEN_SIGNED,
+    CHOSEN,
     TRITS,
     BYTES,
 ];
@@ -279,6 +294,21 @@ pub const EVEN_SIGNED: Subject = Subject {
             let magnitude = MAGNITUDES[usize::from(b[10 + e % 16] >> (2 * (e / 16)) & 3)];
             let scale = half(b) * f64::from(2 * (word >> 28) + 1);
             (scale, if is_minus { -magnitude } else { magnitude }, 0.0)
+        })
+    },
+    quantizer: Quantizer::Best,
+};
+
+pub const TABLES: [[i32; 4]; 4] = [[-3, -1, 1, 3], [-6, -1, 1, 6], [0, 1, 2, 3], [-1, 0, 1, 2]];
+
+pub const CHOSEN: Subject = Subject {
+    format: Chosen::FORMAT,
+    numbers: &[F16(0)],
+    weights: |b| {
+        weights(64, |e| {
+            let table = TABLES[usize::from(b[6] >> (2 * (e / 16)) & 3)];
+            let code = b[7 + e % 16] >> (2 * (e / 16)) & 3;
+            (half(b) * f64::from(nibble(&b[2..], e / 8)), table[usize::from(code)], 0.0)
         })
     },
     quantizer: Quantizer::Best,

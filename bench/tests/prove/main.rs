@@ -21,7 +21,7 @@ fn right_formats_pass() {
 /// A layout by hand that is not what the macro made of the declaration: the operations whose cells show it first.
 #[test]
 fn wrong_layouts_fail() {
-    let faults: [(&str, Subject); 15] = [
+    let faults: [(&str, Subject); 16] = [
         (
             "planes in another order",
             Subject {
@@ -123,6 +123,17 @@ fn wrong_layouts_fail() {
                     right
                 },
                 ..EVEN_SIGNED
+            },
+        ),
+        (
+            "the tables of other groups",
+            Subject {
+                weights: |b| {
+                    let mut other = b.to_vec();
+                    other[6] = b[6].rotate_left(2);
+                    (CHOSEN.weights)(&other)
+                },
+                ..CHOSEN
             },
         ),
         (
@@ -285,6 +296,8 @@ fn what_a_block_holds_is_found() {
     let steps = [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 81, 96, 112, 127].map(f64::from).to_vec();
     let signed = vec![-12.0, -6.0, -3.0, -1.0, 1.0, 3.0, 6.0, 12.0];
     let magnitudes = vec![1.0, 3.0, 6.0, 12.0];
+    let mut tables = TABLES.map(|table| table.map(f64::from).to_vec()).to_vec();
+    tables.sort_by(|a, b| a.partial_cmp(b).unwrap());
     let odd = (0..16).map(|s| f64::from(2 * s + 1)).collect();
     let own = |values, scale, minimum| Holds { values, signs: Signs::Own, scale, minimum };
     let cases = [
@@ -318,6 +331,7 @@ fn what_a_block_holds_is_found() {
                 minimum: None,
             },
         ),
+        (CHOSEN, own(Values::Tables { tables, size: 16 }, groups(halves(), whole(0..=15), 8), None)),
         (TRITS, own(single(-1..=1), plain(halves()), None)),
         (BYTES, own(single(-128..=127), groups(Numbers::One(1.0), powers(1.0), 32), None)),
     ];

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::fit::{Fit, gcd};
 use super::values::{
-    Correction, Found, Residual, TRIALS, Table, Trials, Values, Weighted, correct_one_by_one,
+    Correction, Found, Residual, Sums, TRIALS, Table, Trials, Values, Weighted, rests_of_table,
 };
 use super::{Numbers, Product};
 use crate::bytes::each;
@@ -98,7 +98,7 @@ impl Values for Chosen<'_> {
     }
 
     fn are_chosen(self) -> bool {
-        true
+        self.choices.is_none()
     }
 
     fn residual(self, weighted: Weighted, scale: f32, minimum: f32) -> Residual {
@@ -108,16 +108,17 @@ impl Values for Chosen<'_> {
     }
 
     fn correct(self, weighted: Weighted, correction: Correction, times: usize, found: &mut Found) {
-        if !self.is_run(weighted) {
-            return correct_one_by_one(self, weighted, correction, times, found);
-        }
-        let (first, others) = self.run(weighted).tables.split_at(1);
-        let trials = found.trials;
-        first[0].correct(weighted, correction, times, found);
-        for table in others {
-            let mut other = Found::new(trials);
-            table.correct(weighted, correction, times, &mut other);
-            found.keep_better(&other);
+        for _ in 0..times {
+            found.rests = Sums::NONE;
+            for Run { weighted, tables, .. } in self.runs(weighted) {
+                // Each trial has the best table for it.
+                let mut least = rests_of_table(&tables[0], weighted, &found.trials);
+                for table in &tables[1..] {
+                    least.keep_least(&rests_of_table(table, weighted, &found.trials));
+                }
+                found.rests.add_each(&least);
+            }
+            found.correct(correction);
         }
     }
 

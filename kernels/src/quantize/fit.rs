@@ -143,8 +143,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
         let alone = fit.choose();
         let error = fit.improve();
-        if fit.needs_further() && error > fit.negligible {
-            fit.search_further(&alone);
+        let is_rough = fit.is_rough();
+        // From one scale to the next the table of a group may be another one.
+        let chosen = values.are_chosen() && fit.scale.product.group.is_some();
+        if (is_rough || chosen) && error > fit.negligible {
+            fit.search_further(&alone, is_rough);
         }
         fit
     }
@@ -461,8 +464,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
     /// Starts from more numbers of the block where numbers are coarse or values lie mostly on one side: there the first
     /// choice may be far from the best.
     ///
-    /// `alone` are the scales of groups without minima, for each sign.
-    fn search_further(&mut self, alone: &[[Target; N]]) {
+    /// `alone` are the scales of groups without minima, for each sign. Numbers close to those that are found are looked at,
+    /// too, where the search `scans`, which takes many times as long.
+    fn search_further(&mut self, alone: &[[Target; N]], scans: bool) {
         /// So many numbers of the block are improved to the end.
         const TRIALS: usize = 4;
 
@@ -517,7 +521,9 @@ impl<V: Values, const N: usize> Fit<V, N> {
             }
         }
         (_, self.scale, self.minimum) = best;
-        self.scan();
+        if scans {
+            self.scan();
+        }
     }
 
     /// Takes the numbers, the same for all groups, under which one of the values comes nearest to the one magnitude that
@@ -638,7 +644,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
     }
 
     /// Whether the first choice may be poor.
-    fn needs_further(&self) -> bool {
+    fn is_rough(&self) -> bool {
         /// Of smaller groups each has too few weights to agree with the others about the number of the block.
         const SMALL: usize = 16;
 
@@ -647,16 +653,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
         let many = self.minimum.is_none() && has_many(self.values) && self.scale.product.group.is_some();
         let lopsided = self.minimum.is_none() && is_lopsided(self.values.limits());
         let differ = self.minimum.as_ref().is_some_and(|minimum| self.sizes_differ(minimum));
-        // From one scale to the next the table of a group may be another one.
-        let chosen = self.values.are_chosen() && self.scale.product.group.is_some();
-        small
-            || many
-            || chosen
-            || lopsided
-            || differ
-            || self.mixed
-            || self.few
-            || factors().any(Factor::is_coarse)
+        small || many || lopsided || differ || self.mixed || self.few || factors().any(Factor::is_coarse)
     }
 
     /// Minima that may serve best.
@@ -1143,6 +1140,8 @@ impl<const N: usize> Factor<N> {
             None => false,
             Some(Number::Integer { max, .. }) => max < 8,
             Some(Number::I8 | Number::F32 | Number::F16) => false,
+            // Of as many numbers as 5 bits have some come near.
+            Some(Number::Table(table)) => table.entries().len() < 32,
             Some(_) => true,
         }
     }

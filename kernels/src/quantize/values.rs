@@ -105,26 +105,9 @@ impl Found {
         Self { trials, errors: [0.0; TRIALS], rests: Sums::NONE }
     }
 
-    /// Takes over those of the same trials of others that are better.
-    pub fn keep_better(&mut self, other: &Self) {
-        let better: [bool; TRIALS] = each(|i| other.errors[i] < self.errors[i]);
-        let keep = |own: &mut [f32; TRIALS], other: &[f32; TRIALS]| {
-            *own = each(|i| if better[i] { other[i] } else { own[i] });
-        };
-        keep(&mut self.errors, &other.errors);
-        keep(&mut self.trials.scales, &other.trials.scales);
-        keep(&mut self.trials.minima, &other.trials.minima);
-        let (rests, others) = (&mut self.rests, &other.rests);
-        keep(&mut rests.rr, &others.rr);
-        keep(&mut rests.rv, &others.rv);
-        keep(&mut rests.r, &others.r);
-        keep(&mut rests.vv, &others.vv);
-        keep(&mut rests.v, &others.v);
-    }
-
     /// Corrects the trials, which leave `rests`.
     #[inline(always)]
-    fn correct(&mut self, correction: Correction) {
+    pub fn correct(&mut self, correction: Correction) {
         let Self { trials: Trials { scales, minima, .. }, errors, rests: Sums { rr, rv, vv, .. } } = self;
         match correction {
             Correction::None => *errors = *rr,
@@ -177,7 +160,7 @@ pub trait Values: Copy {
         (high - low) / self.gap()
     }
 
-    /// Whether groups of weights choose which values they have.
+    /// Whether under another scale weights may choose other values to have.
     fn are_chosen(self) -> bool {
         false
     }
@@ -187,7 +170,13 @@ pub trait Values: Copy {
 
     /// Corrects trials so often, each time for the codes that they lead to.
     fn correct(self, weights: Weighted, correction: Correction, times: usize, found: &mut Found) {
-        correct_one_by_one(self, weights, correction, times, found);
+        for _ in 0..times {
+            for lane in 0..found.trials.len() {
+                let Trials { scales, minima, .. } = &found.trials;
+                found.rests.set(lane, self.residual(weights, scales[lane], minima[lane]));
+            }
+            found.correct(correction);
+        }
     }
 
     /// Adds the squared error under each of `trials` to that of the lane.
@@ -208,23 +197,6 @@ pub trait Values: Copy {
             self.residual(weighted.part(start..start + LANES / 2), scales[start], minima[start])
         };
         [half(0), half(LANES / 2)]
-    }
-}
-
-/// [`Values::correct`] of any values.
-pub fn correct_one_by_one<V: Values>(
-    values: V,
-    weights: Weighted,
-    correction: Correction,
-    times: usize,
-    found: &mut Found,
-) {
-    for _ in 0..times {
-        for lane in 0..found.trials.len() {
-            let Trials { scales, minima, .. } = &found.trials;
-            found.rests.set(lane, values.residual(weights, scales[lane], minima[lane]));
-        }
-        found.correct(correction);
     }
 }
 
@@ -417,7 +389,7 @@ pub struct Sums<const L: usize> {
 }
 
 impl<const L: usize> Sums<L> {
-    const NONE: Self = Self { rr: [0.0; L], rv: [0.0; L], r: [0.0; L], vv: [0.0; L], v: [0.0; L] };
+    pub const NONE: Self = Self { rr: [0.0; L], rv: [0.0; L], r: [0.0; L], vv: [0.0; L], v: [0.0; L] };
 
     /// Adds what weights of this importance leave; where none have `MINIMA`, not to the sums that only these need.
     #[inline(always)]
@@ -432,6 +404,28 @@ impl<const L: usize> Sums<L> {
             self.r = each(|i| self.r[i] + pr[i]);
             self.v = each(|i| self.v[i] + pv[i]);
         }
+    }
+
+    /// Takes over the lanes of `other` that leave less.
+    pub fn keep_least(&mut self, other: &Self) {
+        let less: [bool; L] = each(|i| other.rr[i] < self.rr[i]);
+        let keep = |own: &mut [f32; L], other: &[f32; L]| {
+            *own = each(|i| if less[i] { other[i] } else { own[i] });
+        };
+        keep(&mut self.rr, &other.rr);
+        keep(&mut self.rv, &other.rv);
+        keep(&mut self.r, &other.r);
+        keep(&mut self.vv, &other.vv);
+        keep(&mut self.v, &other.v);
+    }
+
+    /// Adds the lanes of `other`.
+    pub fn add_each(&mut self, other: &Self) {
+        self.rr = each(|i| self.rr[i] + other.rr[i]);
+        self.rv = each(|i| self.rv[i] + other.rv[i]);
+        self.r = each(|i| self.r[i] + other.r[i]);
+        self.vv = each(|i| self.vv[i] + other.vv[i]);
+        self.v = each(|i| self.v[i] + other.v[i]);
     }
 
     /// The sums of a lane.
@@ -540,6 +534,13 @@ fn rests<V: Single, const MINIMA: bool>(values: V, weighted: Weighted, trials: &
         sums.add::<MINIMA>([p; TRIALS], values, each(|i| (-scales[i]).mul_add(values[i], above[i])));
     }
     sums
+}
+
+on_any_vectors! {
+    /// What the entries of a table leave under each of `trials`.
+    pub fn rests_of_table[](table: &Table, weighted: Weighted, trials: &Trials) -> Sums<TRIALS> {
+        rests::<&Table, true>(table, weighted, trials)
+    }
 }
 
 on_any_vectors! {

@@ -795,7 +795,10 @@ impl Checker<'_> {
             let message = if codes.signed {
                 format!("`{name}` is signed, and tables are chosen by unsigned codes: declare it as u8")
             } else {
-                format!("`{name}` has {bits} bits, and `{table}` are {tables} tables: give each code one")
+                format!(
+                    "`{name}` chooses one of {}, and `{table}` are {tables} tables: give each code one",
+                    1_usize << bits
+                )
             };
             return self.errors.refuse(Rule::Values, choice, message);
         }
