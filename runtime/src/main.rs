@@ -8,6 +8,12 @@ use quantloom::alloc::CountingAllocator;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+#[cfg(feature = "more-formats")]
+use quantloom_formats::FORMATS;
+
+#[cfg(not(feature = "more-formats"))]
+const FORMATS: &[&quantloom_kernels::Format] = &[];
+
 fn main() -> ExitCode {
-    quantloom::cli::main(&[])
+    quantloom::cli::main(FORMATS)
 }

@@ -239,6 +239,13 @@ fn damage_is_named() {
         ("type not built", |f| f.tensors[0].ty = 29, &["tensor `w` has type IQ1_M (29), which this build does not read; it reads F32, F16, BF16, Q4_0,"]),
         ("type taken back", |f| f.tensors[0].ty = 4, &["tensor `w` has the unknown type 4"]),
         ("type unknown", |f| f.tensors[0].ty = 999, &["tensor `w` has the unknown type 999"]),
+        ("type of a fork", |f| f.tensors[0].ty = 144, &["tensor `w` has ik_llama.cpp's type IQ4_KS (144)"]),
+        (
+            "type of a fork that another build reads",
+            |f| f.tensors[0].ty = 139,
+            &["IQ4_K (139), which a build with `--features more-formats` reads"],
+        ),
+        ("type of rows side by side", |f| f.tensors[0].ty = 212, &["ik_llama.cpp's type 212, rows of another type"]),
         ("offset unaligned", |f| f.tensors[1].offset = 100, &["tensor `norm`: offset 100 is not a multiple of the alignment 32"]),
         ("offset beyond", |f| f.tensors[1].offset = 128, &["tensor `norm`: data [", "lies outside the file", "truncated"]),
         ("offset overflow", |f| f.tensors[1].offset = u64::MAX - 31, &["tensor `norm`: data [", "lies outside the file"]),

@@ -1,7 +1,7 @@
 //! Tensors: shape, type and bytes.
 
 use std::fmt::{self, Debug, Display};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use quantloom_kernels::Format;
@@ -52,6 +52,31 @@ const GGML_TYPES: [(u32, &str); 35] = [
     (41, "Q1_0"),
     (42, "Q2_0"),
 ];
+
+/// The type numbers of ik_llama.cpp that ggml has not, and whether the feature `more-formats` brings the format along.
+const IK_LLAMA_TYPES: [(u32, &str, bool); 18] = [
+    (133, "Q6_0", true),
+    (134, "IQ1_BN", false),
+    (135, "IQ2_BN", false),
+    (137, "IQ2_K", true),
+    (138, "IQ3_K", true),
+    (139, "IQ4_K", true),
+    (140, "IQ5_K", true),
+    (141, "IQ6_K", false),
+    (144, "IQ4_KS", false),
+    (145, "IQ2_KS", false),
+    (146, "IQ4_KSS", false),
+    (152, "IQ5_KS", false),
+    (153, "IQ2_KT", false),
+    (154, "IQ3_KT", false),
+    (155, "IQ4_KT", false),
+    (156, "IQ3_KS", false),
+    (157, "IQ2_KL", false),
+    (158, "IQ1_KT", false),
+];
+
+/// Under these numbers ik_llama.cpp has rows of other types side by side.
+const IK_LLAMA_ROWS: RangeInclusive<u32> = 200..=399;
 
 /// ggml's name for type number `id`.
 pub(super) fn ggml_name(id: u32) -> Option<&'static str> {
@@ -129,9 +154,17 @@ impl TensorType {
     /// The type with GGUF's number `id`, for the tensor called `tensor`.
     pub(super) fn from_gguf_id(tensor: &str, id: u32, formats: &Formats) -> Result<Self, Kind> {
         formats.types().find(|ty| ty.gguf_id() == Some(id)).ok_or_else(|| {
-            let ty = match ggml_name(id) {
-                Some(name) => format!("type {name} ({id})"),
-                None => format!("the unknown type {id}"),
+            let in_ik_llama = IK_LLAMA_TYPES.iter().find(|&&(known, ..)| known == id);
+            let ty = match (ggml_name(id), in_ik_llama) {
+                (Some(name), _) => format!("type {name} ({id})"),
+                (None, Some((_, name, true))) => format!(
+                    "ik_llama.cpp's type {name} ({id}), which a build with `--features more-formats` reads"
+                ),
+                (None, Some((_, name, false))) => format!("ik_llama.cpp's type {name} ({id})"),
+                (None, None) if IK_LLAMA_ROWS.contains(&id) => format!(
+                    "ik_llama.cpp's type {id}, rows of another type side by side: that type is to be written itself"
+                ),
+                (None, None) => format!("the unknown type {id}"),
             };
             let readable = formats.types().filter(|ty| ty.gguf_id().is_some()).map(Self::name);
             let supported = readable.collect::<Vec<_>>().join(", ");
