@@ -1064,7 +1064,9 @@ impl<const N: usize> Factor<N> {
     /// A factor of values up to the magnitude `largest`.
     fn new(product: Product, unit: f32, groups: usize, largest: f32) -> Self {
         let count = groups.max(1);
-        let (low, high) = product.group.map_or((1.0, 1.0), Number::limits);
+        // Numbers of groups with a fraction are finest near 1, too.
+        let group = product.group.filter(|group| !group.is_float());
+        let (low, high) = group.map_or((1.0, 1.0), Number::limits);
         // Further numbers bring that of the block near 1.
         let furthest =
             f64::from(product.factor.abs()) * f64::from(largest.max(1.0)) * f64::from(high.max(-low));

@@ -111,6 +111,16 @@ quant_format! {
         w = d * (s + 1) * (q - z);
     }
 
+    /// Numbers of groups that are as fine as that of the block.
+    block Fine[64] {
+        d: f16,
+        s: [f16; 2],
+        qs: [u8; 32],
+
+        q[h: 2, i: 32] = qs[i] >> 4 * h & 15;
+        w = d * s * (q - 8);
+    }
+
     /// Signed bytes under a bf16.
     block Brain[32] {
         d: bf16,
@@ -124,6 +134,7 @@ quant_format! {
 pub fn subjects() -> Vec<Subject> {
     const AWQ: [Number; 2] = F16(0).array();
     const HQQ: [Number; 24] = F16(0).array();
+    const FINE: [Number; 3] = F16(0).array();
     const SPQR: [Number; 4] = F16(0).array();
     const LONG: [Number; 12] = {
         let (t, m) = (BF16(0).array::<8>(), F32(16).array::<4>());
@@ -258,12 +269,28 @@ pub fn subjects() -> Vec<Subject> {
             }),
         },
         Subject {
+            format: Fine::FORMAT,
+            numbers: &FINE,
+            weights: |b| {
+                each(64, |e| {
+                    let code = b[6 + e % 32] >> (4 * (e / 32)) & 15;
+                    (half(b) * half(&b[2 + 2 * (e / 32)..]), i32::from(code) - 8, 0.0)
+                })
+            },
+            quantizer: Quantizer::NoWorse(|w, p| {
+                let scales: Vec<f64> = w.chunks(32).map(|group| to_f16(furthest(group) / 7.0)).collect();
+                error(w, p, |e, w| {
+                    let scale = scales[e / 32];
+                    if scale == 0.0 { 0.0 } else { scale * (w / scale).round().clamp(-8.0, 7.0) }
+                })
+            }),
+        },
+        Subject {
             format: Brain::FORMAT,
             numbers: &[BF16(0)],
             weights: |b| each(32, |e| (brain(b), (b[2 + e] as i8).into(), 0.0)),
             quantizer: Quantizer::NoWorse(|w, p| {
-                let furthest = w.iter().fold(0.0_f64, |most, &w| most.max(f64::from(w).abs()));
-                let d = f64::from(bf16::from_f64(furthest / 127.0).to_f32());
+                let d = f64::from(bf16::from_f64(furthest(w) / 127.0).to_f32());
                 let code = |w: f64| if d == 0.0 { 0.0 } else { (w / d).round().clamp(-128.0, 127.0) };
                 error(w, p, |_, w| d * code(w))
             }),
@@ -310,6 +337,11 @@ fn range(weights: &[f32]) -> f64 {
         .iter()
         .fold((0.0_f64, 0.0_f64), |(least, most), &w| (least.min(w.into()), most.max(w.into())));
     most - least
+}
+
+/// The largest magnitude of a weight.
+fn furthest(weights: &[f32]) -> f64 {
+    weights.iter().fold(0.0, |most, &w| most.max(f64::from(w).abs()))
 }
 
 fn to_f16(value: f64) -> f64 {
