@@ -130,7 +130,7 @@ fn wrong_layouts_fail() {
             Subject {
                 weights: |b| {
                     let mut other = b.to_vec();
-                    other[6] = b[6].rotate_left(2);
+                    other[4] = b[4].rotate_left(2);
                     (CHOSEN.weights)(&other)
                 },
                 ..CHOSEN
@@ -331,7 +331,7 @@ fn what_a_block_holds_is_found() {
                 minimum: None,
             },
         ),
-        (CHOSEN, own(Values::Tables { tables, size: 16 }, groups(halves(), whole(0..=15), 8), None)),
+        (CHOSEN, own(Values::Tables { tables, size: 16 }, groups(halves(), whole(0..=15), 16), None)),
         (TRITS, own(single(-1..=1), plain(halves()), None)),
         (BYTES, own(single(-128..=127), groups(Numbers::One(1.0), powers(1.0), 32), None)),
     ];

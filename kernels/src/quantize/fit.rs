@@ -143,11 +143,11 @@ impl<V: Values, const N: usize> Fit<V, N> {
         }
         let alone = fit.choose();
         let error = fit.improve();
-        let is_rough = fit.is_rough();
         // From one scale to the next the table of a group may be another one.
         let chosen = values.are_chosen() && fit.scale.product.group.is_some();
-        if (is_rough || chosen) && error > fit.negligible {
-            fit.search_further(&alone, is_rough);
+        let scan = if fit.is_rough() { Some(Scan::FINE) } else { chosen.then_some(Scan::COARSE) };
+        if let Some(scan) = scan.filter(|_| error > fit.negligible) {
+            fit.search_further(&alone, scan);
         }
         fit
     }
@@ -464,9 +464,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
     /// Starts from more numbers of the block where numbers are coarse or values lie mostly on one side: there the first
     /// choice may be far from the best.
     ///
-    /// `alone` are the scales of groups without minima, for each sign. Numbers close to those that are found are looked at,
-    /// too, where the search `scans`, which takes many times as long.
-    fn search_further(&mut self, alone: &[[Target; N]], scans: bool) {
+    /// `alone` are the scales of groups without minima, for each sign; at last there is a `scan` of numbers close to the best.
+    fn search_further(&mut self, alone: &[[Target; N]], scan: Scan) {
         /// So many numbers of the block are improved to the end.
         const TRIALS: usize = 4;
 
@@ -521,9 +520,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
             }
         }
         (_, self.scale, self.minimum) = best;
-        if scans {
-            self.scan();
-        }
+        self.scan(scan);
     }
 
     /// Takes the numbers, the same for all groups, under which one of the values comes nearest to the one magnitude that
@@ -608,11 +605,7 @@ impl<V: Values, const N: usize> Fit<V, N> {
 
     /// Tries numbers of the block close to those that are, each with the best numbers of groups: where groups are small or
     /// values many, the error changes from one to the next as if by chance.
-    fn scan(&mut self) {
-        /// So many to either side, this part of the number apart.
-        const STEPS: i32 = 60;
-        const STEP: f32 = 0.004;
-
+    fn scan(&mut self, Scan { steps, step: part }: Scan) {
         let factors: [fn(&mut Self) -> Option<&mut Factor<N>>; 2] =
             [|fit| Some(&mut fit.scale), |fit| fit.minimum.as_mut()];
         for factor in factors {
@@ -625,8 +618,8 @@ impl<V: Values, const N: usize> Fit<V, N> {
                 cost: 1.0,
             });
             let mut best = (self.error(), self.scale.clone(), self.minimum.clone());
-            for step in (-STEPS..=STEPS).filter(|&step| step != 0) {
-                let block = number.nearest(start.block * (1.0 + step as f32 * STEP));
+            for step in (-steps..=steps).filter(|&step| step != 0) {
+                let block = number.nearest(start.block * (1.0 + step as f32 * part));
                 (_, self.scale, self.minimum) = best.clone();
                 let Some(trial) = factor(self).filter(|trial| trial.block != block && block != 0.0) else {
                     continue;
@@ -1368,6 +1361,19 @@ on_any_vectors! {
         }
         Deviations { cost, tn, nn }
     }
+}
+
+/// How many numbers of the block are looked at to either side of one, and which part of it these are apart.
+#[derive(Clone, Copy)]
+struct Scan {
+    steps: i32,
+    step: f32,
+}
+
+impl Scan {
+    const FINE: Self = Self { steps: 60, step: 0.004 };
+    /// Where all else leads near the best already.
+    const COARSE: Self = Self { steps: 12, step: 0.02 };
 }
 
 /// Scales that may be: of this sign, 0 for any, and of magnitudes up to that.
