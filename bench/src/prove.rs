@@ -58,6 +58,7 @@ mod inputs;
 mod number;
 mod quantizer;
 mod random;
+pub mod rounding;
 pub mod search;
 
 /// One weight, exactly: scale · code + minimum.

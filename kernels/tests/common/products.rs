@@ -2,7 +2,7 @@
 //! a byte for each group, single bytes, and bf16. Each with its layout by hand.
 
 use quantloom_bench::prove::Number::{BF16, F16, F32};
-use quantloom_bench::prove::{Number, Quantizer, Subject, Weight, brain, half, single};
+use quantloom_bench::prove::{Number, Quantizer, Subject, Weight, brain, half, rounding, single};
 use quantloom_kernels::{BlockFormat, bf16, f16, quant_format};
 
 quant_format! {
@@ -152,7 +152,9 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             quantizer: Quantizer::NoWorse(|w, p| {
-                rounded(w, p, 128, &|range| to_f16(range / 15.0), &|zero| zero.round().clamp(0.0, 15.0))
+                rounding::to_nearest(w, p, 128, &|range| to_f16(range / 15.0), &|zero| {
+                    zero.round().clamp(0.0, 15.0)
+                })
             }),
         },
         Subject {
@@ -165,7 +167,9 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             quantizer: Quantizer::NoWorse(|w, p| {
-                rounded(w, p, 128, &|range| to_f16(range / 15.0), &|zero| zero.round().clamp(1.0, 256.0))
+                rounding::to_nearest(w, p, 128, &|range| to_f16(range / 15.0), &|zero| {
+                    zero.round().clamp(1.0, 256.0)
+                })
             }),
         },
         Subject {
@@ -178,7 +182,9 @@ pub fn subjects() -> Vec<Subject> {
                     (s, code.into(), -s * z)
                 })
             },
-            quantizer: Quantizer::NoWorse(|w, p| rounded(w, p, 64, &|range| to_f16(range / 15.0), &to_f16)),
+            quantizer: Quantizer::NoWorse(|w, p| {
+                rounding::to_nearest(w, p, 64, &|range| to_f16(range / 15.0), &to_f16)
+            }),
         },
         Subject {
             format: Qserve::FORMAT,
@@ -191,7 +197,7 @@ pub fn subjects() -> Vec<Subject> {
             },
             quantizer: Quantizer::NoWorse(|w, p| {
                 let scale = |range: f64| 255.0 * to_f16(range / 15.0 / 255.0);
-                rounded(w, p, 128, &scale, &|zero| zero.round().clamp(0.0, 255.0))
+                rounding::to_nearest(w, p, 128, &scale, &|zero| zero.round().clamp(0.0, 255.0))
             }),
         },
         Subject {
@@ -243,9 +249,9 @@ pub fn subjects() -> Vec<Subject> {
             },
             quantizer: Quantizer::NoWorse(|w, p| {
                 // One scale for all, and 8 more or less than the zero points that are stored.
-                let widest = w.chunks(32).map(range).fold(0.0, f64::max);
+                let widest = w.chunks(32).map(rounding::range).fold(0.0, f64::max);
                 let zero = |zero: f64| zero.round().clamp(-119.0, 136.0);
-                rounded(w, p, 32, &|_| to_f16(widest / 15.0), &zero)
+                rounding::to_nearest(w, p, 32, &|_| to_f16(widest / 15.0), &zero)
             }),
         },
         Subject {
@@ -260,12 +266,12 @@ pub fn subjects() -> Vec<Subject> {
             },
             quantizer: Quantizer::NoWorse(|w, p| {
                 // A scale for all 64 with a zero point, in steps of a sixteenth of the widest.
-                let widest = w.chunks(64).map(range).fold(0.0, f64::max);
+                let widest = w.chunks(64).map(rounding::range).fold(0.0, f64::max);
                 let step = to_f16(widest / 15.0 / 16.0);
                 let scale = |range: f64| {
                     if step == 0.0 { 0.0 } else { step * (range / 15.0 / step).round().clamp(1.0, 16.0) }
                 };
-                rounded(w, p, 64, &scale, &|zero| zero.round().clamp(0.0, 15.0))
+                rounding::to_nearest(w, p, 64, &scale, &|zero| zero.round().clamp(0.0, 15.0))
             }),
         },
         Subject {
@@ -278,8 +284,9 @@ pub fn subjects() -> Vec<Subject> {
                 })
             },
             quantizer: Quantizer::NoWorse(|w, p| {
-                let scales: Vec<f64> = w.chunks(32).map(|group| to_f16(furthest(group) / 7.0)).collect();
-                error(w, p, |e, w| {
+                let scales: Vec<f64> =
+                    w.chunks(32).map(|group| to_f16(rounding::furthest(group) / 7.0)).collect();
+                rounding::error(w, p, |e, w| {
                     let scale = scales[e / 32];
                     if scale == 0.0 { 0.0 } else { scale * (w / scale).round().clamp(-8.0, 7.0) }
                 })
@@ -290,58 +297,12 @@ pub fn subjects() -> Vec<Subject> {
             numbers: &[BF16(0)],
             weights: |b| each(32, |e| (brain(b), (b[2 + e] as i8).into(), 0.0)),
             quantizer: Quantizer::NoWorse(|w, p| {
-                let d = f64::from(bf16::from_f64(furthest(w) / 127.0).to_f32());
+                let d = f64::from(bf16::from_f64(rounding::furthest(w) / 127.0).to_f32());
                 let code = |w: f64| if d == 0.0 { 0.0 } else { (w / d).round().clamp(-128.0, 127.0) };
-                error(w, p, |_, w| d * code(w))
+                rounding::error(w, p, |_, w| d * code(w))
             }),
         },
     ]
-}
-
-/// The squared error of rounding to the nearest of 16 values, as GPTQ and AWQ have it: the range of the weights of a group, 0
-/// among them, becomes that of the values. `scale` and `zero` are what is stored for a range and for a zero point.
-fn rounded(
-    weights: &[f32],
-    importance: Option<&[f32]>,
-    size: usize,
-    scale: &dyn Fn(f64) -> f64,
-    zero: &dyn Fn(f64) -> f64,
-) -> f64 {
-    let groups: Vec<(f64, f64)> = weights
-        .chunks(size)
-        .map(|group| {
-            let least = group.iter().fold(0.0_f64, |least, &w| least.min(w.into()));
-            let scale = scale(range(group));
-            (scale, if scale == 0.0 { 0.0 } else { zero(-least / scale) })
-        })
-        .collect();
-    error(weights, importance, |e, w| {
-        let (scale, zero) = groups[e / size];
-        let code = if scale == 0.0 { 0.0 } else { (w / scale + zero).round().clamp(0.0, 15.0) };
-        scale * (code - zero)
-    })
-}
-
-/// The squared error of what weights become.
-fn error(weights: &[f32], importance: Option<&[f32]>, becomes: impl Fn(usize, f64) -> f64) -> f64 {
-    let square = |(e, &w): (usize, &f32)| {
-        let importance = importance.map_or(1.0, |importance| f64::from(importance[e]));
-        importance * (becomes(e, w.into()) - f64::from(w)).powi(2)
-    };
-    weights.iter().enumerate().map(square).sum()
-}
-
-/// How far the smallest and the largest weight are apart, 0 among them.
-fn range(weights: &[f32]) -> f64 {
-    let (least, most) = weights
-        .iter()
-        .fold((0.0_f64, 0.0_f64), |(least, most), &w| (least.min(w.into()), most.max(w.into())));
-    most - least
-}
-
-/// The largest magnitude of a weight.
-fn furthest(weights: &[f32]) -> f64 {
-    weights.iter().fold(0.0, |most, &w| most.max(f64::from(w).abs()))
 }
 
 fn to_f16(value: f64) -> f64 {

@@ -5,89 +5,6 @@ use quantloom_bench::prove::{Quantizer, Subject, Weight, half};
 use quantloom_kernels::{BlockFormat, quant_format};
 
 quant_format! {
-    /// ik_llama.cpp's: 2 bits; each 16 weights have a 4-bit scale and choose one of two tables.
-    block IQ2_K[256] {
-        d: f16,
-        extra: [u8; 2],
-        sc: [u8; 8],
-        qs: [u8; 64],
-
-        table T = [
-            [-31, -13, 1, 17],
-            [-26, -8, 6, 22],
-        ];
-        t[i: 2, k: 8] = extra[i] >> k & 1;
-        s[i: 8, h: 2] = sc[i] >> 4 * h & 15;
-        q[a: 2, k: 4, i: 32] = qs[32 * a + i] >> 2 * k & 3;
-        w = d * (s - 8) * T[t][q];
-    }
-
-    /// 3 bits; the scale has a sign of its own, and is odd.
-    block IQ3_K[256] {
-        d: f16,
-        extra: [u8; 2],
-        sh: [u8; 2],
-        sl: [u8; 8],
-        qs: [u8; 64],
-        qh: [u8; 32],
-
-        table T = [
-            [-63, -40, -23, -10, 1, 13, 28, 47],
-            [-59, -36, -19, -6, 5, 17, 32, 51],
-        ];
-        table SCALE = [
-            1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
-            -1, -3, -5, -7, -9, -11, -13, -15, -17, -19, -21, -23, -25, -27, -29, -31,
-        ];
-        t[i: 2, k: 8] = extra[i] >> k & 1;
-        s[a: 2, b: 4, h: 2] = sl[4 * a + b] >> 4 * h & 15 | (sh[a] >> (2 * b + h) & 1) << 4;
-        q[a: 2, k: 4, i: 32] = qs[32 * a + i] >> 2 * k & 3 | (qh[i] >> (4 * a + k) & 1) << 2;
-        w = d * SCALE[s] * T[t][q];
-    }
-
-    /// 4 bits and a 6-bit scale.
-    block IQ4_K[256] {
-        d: f16,
-        extra: [u8; 2],
-        sh: [u8; 4],
-        sl: [u8; 8],
-        qs: [u8; 128],
-
-        table T = [
-            [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113],
-            [-123, -100, -79, -61, -45, -31, -18, -6, 5, 17, 29, 42, 57, 73, 93, 117],
-        ];
-        t[i: 2, k: 8] = extra[i] >> k & 1;
-        s[a: 4, b: 2, h: 2] = sl[2 * a + b] >> 4 * h & 15 | (sh[a] >> (4 * b + 2 * h) & 3) << 4;
-        q[g: 8, h: 2, i: 16] = qs[16 * g + i] >> 4 * h & 15;
-        w = d * (s - 32) * T[t][q];
-    }
-
-    /// 5 bits.
-    block IQ5_K[256] {
-        d: f16,
-        extra: [u8; 2],
-        sh: [u8; 4],
-        sl: [u8; 8],
-        qs: [u8; 128],
-        qh: [u8; 32],
-
-        table T = [
-            [
-                -126, -114, -103, -92, -83, -74, -65, -57, -50, -43, -36, -30, -24, -18, -12, -6,
-                -1, 5, 11, 17, 23, 29, 36, 43, 51, 59, 68, 77, 87, 97, 109, 121,
-            ],
-            [
-                -124, -112, -101, -90, -81, -72, -63, -55, -48, -41, -34, -28, -22, -16, -10, -4,
-                1, 7, 13, 19, 25, 31, 38, 45, 53, 61, 70, 79, 89, 99, 111, 123,
-            ],
-        ];
-        t[i: 2, k: 8] = extra[i] >> k & 1;
-        s[a: 4, b: 2, h: 2] = sl[2 * a + b] >> 4 * h & 15 | (sh[a] >> (4 * b + 2 * h) & 3) << 4;
-        q[a: 4, h: 2, i: 32] = qs[32 * a + i] >> 4 * h & 15 | (qh[i] >> (2 * a + h) & 1) << 4;
-        w = d * (s - 32) * T[t][q];
-    }
-
     /// 6 bits and a scale of 8: IQ6_K, but for its values, which a polynomial makes of codes.
     block SixBits[256] {
         d: f16,
@@ -358,38 +275,6 @@ pub fn subjects() -> Vec<Subject> {
     let subject =
         |format, weights| Subject { format, numbers: &[F16(0)], weights, quantizer: Quantizer::Best };
     vec![
-        subject(IQ2_K::FORMAT, |b| {
-            each(256, |e| {
-                let scale = f64::from(nibble(&b[4..], e / 16)) - 8.0;
-                let code = b[12 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3;
-                (half(b) * scale, IQ2NL[4 * bit(&b[2..], e / 16) + usize::from(code)], 0.0)
-            })
-        }),
-        subject(IQ3_K::FORMAT, |b| {
-            each(256, |e| {
-                let sign = if bit(&b[4..], e / 16) == 1 { -1.0 } else { 1.0 };
-                let scale = sign * (2.0 * f64::from(nibble(&b[6..], e / 16)) + 1.0);
-                let low = b[14 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3;
-                let high = b[78 + e % 32] >> (e / 32) & 1;
-                let code = usize::from(low + 4 * high);
-                (half(b) * scale, IQ3NL[8 * bit(&b[2..], e / 16) + code], 0.0)
-            })
-        }),
-        subject(IQ4_K::FORMAT, |b| {
-            each(256, |e| {
-                let byte = b[16 + 16 * (e / 32) + e % 16];
-                let code = usize::from(byte >> (4 * (e / 16 % 2)) & 15);
-                (half(b) * six(b, e / 16), IQ4NL[16 * bit(&b[2..], e / 16) + code], 0.0)
-            })
-        }),
-        subject(IQ5_K::FORMAT, |b| {
-            each(256, |e| {
-                let low = b[16 + 32 * (e / 64) + e % 32] >> (4 * (e / 32 % 2)) & 15;
-                let high = b[144 + e % 32] >> (e / 32) & 1;
-                let code = usize::from(low + 16 * high);
-                (half(b) * six(b, e / 16), IQ5NL[32 * bit(&b[2..], e / 16) + code], 0.0)
-            })
-        }),
         Subject {
             // An outlier, as in Q6_K.
             quantizer: Quantizer::Within(1.2),

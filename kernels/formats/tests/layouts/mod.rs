@@ -1,17 +1,41 @@
 //! The layouts of the formats, written by hand. Nothing here comes from the macro.
 
 use quantloom_bench::prove::Number::{self, E8M0, F16};
-use quantloom_bench::prove::{Quantizer, Subject, Weight, e8m0, half};
+use quantloom_bench::prove::{Quantizer, Subject, Weight, e8m0, half, rounding};
 use quantloom_formats::FORMATS;
-use quantloom_kernels::Format;
+use quantloom_kernels::{Format, f16};
 
 /// All formats, each with its layout.
 pub fn subjects() -> Vec<Subject> {
     let subject = |format: &&'static Format| {
         let (numbers, weights) = layout(format.name);
-        Subject { format, numbers, weights, quantizer: Quantizer::Best }
+        Subject { format, numbers, weights, quantizer: quantizer(format.name) }
     };
     FORMATS.iter().map(subject).collect()
+}
+
+/// What a quantizer is held to: the best that a block can hold, or what those do that the format is named after.
+fn quantizer(name: &str) -> Quantizer {
+    match name {
+        "AWQ4" => Quantizer::NoWorse(|w, p| {
+            rounding::to_nearest(w, p, 128, &|range| to_f16(range / 15.0), &|zero| {
+                zero.round().clamp(0.0, 15.0)
+            })
+        }),
+        "GPTQ4" => Quantizer::NoWorse(|w, p| {
+            rounding::to_nearest(w, p, 128, &|range| to_f16(range / 15.0), &|zero| {
+                zero.round().clamp(1.0, 16.0)
+            })
+        }),
+        "HQQ4" => {
+            Quantizer::NoWorse(|w, p| rounding::to_nearest(w, p, 64, &|range| to_f16(range / 15.0), &to_f16))
+        }
+        _ => Quantizer::Best,
+    }
+}
+
+fn to_f16(value: f64) -> f64 {
+    f16::from_f64(value).to_f64()
 }
 
 /// Where a format keeps its numbers, and the weights of a block.
