@@ -1235,6 +1235,13 @@ mod tests {
         let rows = match &holds.values {
             Values::Single(values) => values.iter().map(|&value| vec![value]).collect(),
             Values::Rows(rows) => rows.clone(),
+            Values::Tables { tables, size } => {
+                assert_eq!(*size, width, "weights that share a table depend on each other");
+                let of_table = |table: &Vec<f64>| {
+                    all_values(&Holds { values: Values::Single(table.clone()), ..holds.clone() }, width)
+                };
+                return tables.iter().flat_map(of_table).collect();
+            }
         };
         let mut all: Vec<Vec<f64>> = vec![Vec::new()];
         while all[0].len() < width {
@@ -1302,6 +1309,10 @@ mod tests {
                 (0..count).map(|_| (0..width).map(|_| (noise() * 4.0).round().into()).collect()).collect(),
             )
         };
+        let tables = |size| Values::Tables {
+            tables: vec![vec![-3.0, -1.0, 1.0, 2.0], vec![-2.0, 0.0, 1.0, 4.0]],
+            size,
+        };
         let holds = |values, signs, scale, minimum| Holds { values, signs, scale, minimum };
         let single = |range| Values::Single(whole(range));
         use Signs::{Any, Even, Own};
@@ -1367,6 +1378,20 @@ mod tests {
                 8,
                 4,
                 holds(rows(4, 10), Own, block(fine()), Some(groups(coarse(), whole(-1..2), 4))),
+            ),
+            ("tables", 12, 4, holds(tables(4), Own, block(coarse()), None)),
+            ("tables and groups", 8, 4, holds(tables(4), Own, groups(coarse(), whole(-2..3), 4), None)),
+            (
+                "tables for several groups",
+                8,
+                8,
+                holds(tables(8), Own, groups(coarse(), whole(1..3), 4), None),
+            ),
+            (
+                "several tables for one group",
+                8,
+                4,
+                holds(tables(4), Own, groups(coarse(), whole(1..3), 8), None),
             ),
         ];
         for (name, len, width, holds) in &cases {
