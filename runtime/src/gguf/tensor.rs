@@ -161,9 +161,9 @@ impl TensorType {
                     "ik_llama.cpp's type {name} ({id}), which a build with `--features more-formats` reads"
                 ),
                 (None, Some((_, name, false))) => format!("ik_llama.cpp's type {name} ({id})"),
-                (None, None) if IK_LLAMA_ROWS.contains(&id) => format!(
-                    "ik_llama.cpp's type {id}, rows of another type side by side: that type is to be written itself"
-                ),
+                (None, None) if IK_LLAMA_ROWS.contains(&id) => {
+                    format!("ik_llama.cpp's type {id}, rows of another type side by side")
+                }
                 (None, None) => format!("the unknown type {id}"),
             };
             let readable = formats.types().filter(|ty| ty.gguf_id().is_some()).map(Self::name);
