@@ -60,6 +60,7 @@ pub struct Shape {
 
 /// What codes of weights stand for.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant, reason = "shapes are constants that stand in one place")]
 pub enum Values {
     /// Evenly spaced numbers, a [`Number::Integer`].
     Even(Number),

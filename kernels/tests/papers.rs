@@ -18,7 +18,7 @@ fn weights_are_those_by_hand() {
     for block in row.chunks_exact_mut(format.block_bytes) {
         // Numbers from 1/4 to 4, of either sign.
         for number in block[..8].chunks_exact_mut(2) {
-            number[1] = number[1] & 0x83 | 0x34 + (number[1] >> 4 & 3) * 4;
+            number[1] = number[1] & 0x83 | (13 + (number[1] >> 4 & 3)) << 2;
         }
     }
     let expected = spqr::weights(&row, BLOCKS * format.block_len);

@@ -285,7 +285,7 @@ impl Checker<'_> {
     /// The base of digits.
     fn base(&mut self, value: &Expr) -> Result<usize, Noted> {
         let base = self.constant(value)?;
-        if base < 3 || base > MAX_BASE || base.is_power_of_two() {
+        if !(3..=MAX_BASE).contains(&base) || base.is_power_of_two() {
             let message = format!(
                 "digits have a base from 3 to {MAX_BASE} that is no power of two: of those, digits are bits, `field[index] >> shift & mask`"
             );
@@ -388,11 +388,19 @@ impl Checker<'_> {
     }
 }
 
-/// What planes of different pieces must have in common: bits and position, or the base of digits and what a byte of them is.
-fn shape(term: &Term) -> (Option<(usize, usize)>, Option<(usize, bool)>) {
+/// What planes of different pieces must have in common.
+#[derive(PartialEq)]
+enum Shape {
+    /// Bits and position.
+    Bits(usize, usize),
+    /// The base of digits, and whether a byte of them is a fraction.
+    Digits(usize, bool),
+}
+
+fn shape(term: &Term) -> Shape {
     match term.cut {
-        Cut::Bits { bits, position, .. } => (Some((bits, position)), None),
-        Cut::Digit { base, is_fraction, .. } => (None, Some((base, is_fraction))),
+        Cut::Bits { bits, position, .. } => Shape::Bits(bits, position),
+        Cut::Digit { base, is_fraction, .. } => Shape::Digits(base, is_fraction),
     }
 }
 
